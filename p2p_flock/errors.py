@@ -1,0 +1,157 @@
+"""The one error tree. Every message says what is wrong and what to do about it.
+
+Called by everyone; imports nothing but the standard library. Expected outcomes (a dropout, a void round, a message to
+ignore) are values and never stand here: see :class:`DropReason` and :class:`AbortReason` for the reasons they carry.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Penalty(Enum):
+    """What a reason costs its culprit."""
+
+    HARMLESS = "harmless"  # nothing: an honest node can cause it
+    SCORE = "score"  # the peer's stream and its standing with us
+    SLASHABLE = "slashable"  # provable by two signed messages, or by re-derivation
+
+
+class DropReason(Enum):
+    """Why one participant's message or seat was dropped; each value is ``(text, penalty)``."""
+
+    NO_CONTRIBUTION = ("nothing arrived before the deadline", Penalty.HARMLESS)
+    NO_MASK_KEY = ("its mask key is spent and no fresh one is registered", Penalty.HARMLESS)
+    UNKNOWN_SENDER = ("the sender holds no seat, or not this role, in this round", Penalty.SCORE)
+    MALFORMED = ("the bytes are not a canonical message of this kind", Penalty.SCORE)
+    BAD_SIGNATURE = ("the signature is not by the seat's owner", Penalty.SCORE)
+    WRONG_ROUND = ("the message belongs to another round", Penalty.HARMLESS)
+    WRONG_SEAL = ("the message names a seal that the chain does not hold", Penalty.HARMLESS)
+    WRONG_PHASE = ("the message came outside its phase", Penalty.HARMLESS)
+    DUPLICATE = ("the same message came before", Penalty.HARMLESS)
+    EQUIVOCATION = ("the sender signed two contradicting messages", Penalty.SLASHABLE)
+    BAD_DOCUMENT = ("the contribution document contradicts the round's rules", Penalty.SLASHABLE)
+    BAD_ROOT = ("the Merkle root does not belong to the document", Penalty.SLASHABLE)
+    BAD_CHUNK = ("a chunk is missing or does not match its digest", Penalty.SCORE)
+    PAIR_SEED_MISMATCH = ("the two neighbors committed to different pair seeds", Penalty.SCORE)
+    TOO_FEW_NEIGHBORS = ("fewer than the threshold of its neighbors were sealed", Penalty.HARMLESS)
+    BAD_BUNDLE = ("the sealed bundle does not open or has the wrong form", Penalty.SLASHABLE)
+    BAD_SHARE = ("a share does not match its commitment", Penalty.SLASHABLE)
+    BAD_DEALING = ("the dealer's shares do not lie on the committed polynomial", Penalty.SLASHABLE)
+    FORBIDDEN_ITEM = ("the unmasking holds an item that must not be said under this seal", Penalty.SLASHABLE)
+    BAD_PROPOSAL = ("the proposed seal does not follow from the Have messages", Penalty.SCORE)
+    BAD_BALLOT = ("the ballot contradicts its commitment or the round", Penalty.SCORE)
+
+    @property
+    def text(self) -> str:
+        """The sentence an operator reads."""
+        return self.value[0]
+
+    @property
+    def penalty(self) -> Penalty:
+        """What the culprit pays."""
+        return self.value[1]
+
+
+class AbortReason(Enum):
+    """Why a cohort or a round ended without an aggregate."""
+
+    TOO_FEW_SURVIVORS = "a cohort has fewer than max(3, t, c + 3) surviving owners"
+    TOO_FEW_ANSWERS = "fewer than the threshold of holders answered for a survivor"
+    OUT_OF_RANGE = "the opened sum lies outside the range an honest cohort can reach"
+    NO_BEACON = "the beacon did not appear before the deadline"
+    NO_QUORUM = "fewer validators than the quorum answered"
+    CONTRADICTION = "an answer contradicts what its owner committed to"
+
+
+class P2PFlockError(Exception):
+    """Root of all errors this package raises on purpose."""
+
+
+class UsageError(P2PFlockError):
+    """The user asked for something that cannot be done; the text names the remedy."""
+
+
+class ConfigError(UsageError):
+    """A configuration value is missing, unknown or out of range; names file and line where there is one."""
+
+
+class DataSchemaError(UsageError):
+    """A member's data does not fit the task's schema; names row, column and remedy."""
+
+
+class PasswordError(UsageError):
+    """The keystore's password is missing or wrong."""
+
+
+class ControlError(UsageError):
+    """The running daemon refused a command, or no daemon runs."""
+
+
+class PortTakenError(UsageError):
+    """Another process listens on the port."""
+
+
+class DataDirectoryLockedError(UsageError):
+    """Another daemon uses the data directory."""
+
+
+class ParameterError(P2PFlockError, ValueError):
+    """Alliance parameters that contradict each other; the text names the rule."""
+
+
+class WireError(P2PFlockError, ValueError):
+    """Bytes that are not exactly one canonical message."""
+
+
+class LocalProtocolError(P2PFlockError):
+    """Our own caller broke a machine's rule: a defect in this node, which ends it loudly."""
+
+
+class RemoteProtocolError(P2PFlockError):
+    """A participant broke the protocol.
+
+    ``culprit`` is the seat index (``None`` where the sender could not be told), ``reason`` the code that decides
+    what it costs.
+    """
+
+    def __init__(self, culprit: int | None, reason: DropReason, detail: str = "") -> None:
+        super().__init__(f"seat {culprit}: {reason.text}" + (f" ({detail})" if detail else ""))
+        self.culprit = culprit
+        self.reason = reason
+
+
+class CryptoError(P2PFlockError):
+    """A primitive refused its input (an all-zero key agreement, a bad tag, a malformed signature)."""
+
+
+class StoreError(P2PFlockError):
+    """The node's disk does not hold what it must."""
+
+
+class ChainError(P2PFlockError):
+    """The RPC endpoint failed, lied or refused; retried within bounds by the caller."""
+
+
+class TransactionFailedError(ChainError):
+    """A transaction was refused or reverted; ``reason`` is the contract's error name."""
+
+    def __init__(self, action: str, reason: str) -> None:
+        super().__init__(f"{action} was refused by the contract: {reason}")
+        self.reason = reason
+
+
+class BeaconError(ChainError):
+    """No relay gave a valid beacon value."""
+
+
+class NetError(P2PFlockError):
+    """A peer could not be reached or broke its stream."""
+
+
+class WorkerCrashedError(P2PFlockError):
+    """The training worker ended before it answered."""
+
+
+class WorkerTimeoutError(P2PFlockError):
+    """The training worker did not answer in time and was ended."""

@@ -1,0 +1,119 @@
+"""Alliance parameters: the numbers fixed for ever when an alliance is created, and what follows from them.
+
+The field order of :class:`AllianceParams` is the ABI order of the contract's struct; ``chain/`` converts by position.
+Every rule in :func:`validate_params` is checked again by the contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2p_flock.errors import ParameterError
+
+# Complete graph up to this many owners per cohort; beyond it the k-regular graph of Bell et al. 2020.
+COMPLETE_GRAPH_OWNERS_MAX = 32
+VALIDATORS_MAX = 64  # one word of the committed bitmap, and 531 k gas for as many signatures
+COHORTS_MAX = 16
+COHORT_OWNERS_MIN = 4  # three honest owners (P1) and one that may drop out
+SEATS_MAX = 4096  # 16 words of survivors bitmap
+PHASE_SECONDS_MIN = 3  # the chain's clock ticks in whole seconds; below three a phase can be one block long
+
+
+@dataclass(frozen=True, slots=True)
+class AllianceParams:
+    """See DESIGN's parameter table. Money in FLOCK wei, times in whole seconds, ratios in basis points or millionths."""
+
+    manifest_digest: bytes
+    seat_stake: int
+    reward_per_round: int
+    round_count: int
+    seat_count_min: int
+    seat_count_max: int
+    validator_count: int
+    cohort_count: int
+    threshold: int
+    collusion_bound: int
+    lane_bits: int
+    levels: int
+    weight_max: int
+    loss_tolerance_micro: int
+    train_seconds: int
+    seal_seconds: int
+    unmask_seconds: int
+    evaluate_seconds: int
+    commit_seconds: int
+    settle_seconds: int
+    opening_slot_seconds: int
+    beacon_margin: int
+    redraw_rounds: int
+    penalty_window_seconds: int
+    unbonding_seconds: int
+    provable_slash_bps: int
+    void_count_max: int
+
+    @property
+    def seal_quorum(self) -> int:
+        """Q: validators that must hold a contribution and sign the seal; ⌊V/2⌋ + 1."""
+        return self.validator_count // 2 + 1
+
+    @property
+    def verdict_quorum(self) -> int:
+        """Ballots that adopt or reject a cohort; ⌈2V/3⌉ of the fixed V."""
+        return -(-2 * self.validator_count // 3)
+
+    @property
+    def survivors_min(self) -> int:
+        """Fewest surviving owners a cohort may be opened with: max(3, t, c + 3)."""
+        return max(3, self.threshold, self.collusion_bound + 3)
+
+    def cohort_owners_max(self, seat_count: int) -> int:
+        """Most trainers one cohort can have when ``seat_count`` seats are frozen."""
+        return -(-(seat_count - self.validator_count) // self.cohort_count)
+
+    def cohort_owners_min(self, seat_count: int) -> int:
+        """Fewest trainers one cohort can have when ``seat_count`` seats are frozen."""
+        return (seat_count - self.validator_count) // self.cohort_count
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ParameterError(f"alliance parameters break a rule: {rule}")
+
+
+def validate_params(params: AllianceParams) -> None:
+    """Check every bound of DESIGN §6.
+
+    Raises:
+        ParameterError: naming the first rule that is broken.
+    """
+    p = params
+    _require(len(p.manifest_digest) == 32, "the manifest digest has 32 bytes")
+    _require(p.seat_stake > 0, "a seat costs a stake")
+    _require(1 <= p.round_count < 2**32, "at least one round")
+    _require(1 <= p.validator_count <= VALIDATORS_MAX, f"1 to {VALIDATORS_MAX} validators")
+    _require(1 <= p.cohort_count <= COHORTS_MAX, f"1 to {COHORTS_MAX} cohorts")
+    _require(p.seat_count_min <= p.seat_count_max <= SEATS_MAX, f"seat_count_min ≤ seat_count_max ≤ {SEATS_MAX}")
+    _require(
+        p.cohort_owners_min(p.seat_count_min) >= max(COHORT_OWNERS_MIN, p.survivors_min),
+        "every cohort has at least max(4, t, c + 3) owners",
+    )
+    _require(p.threshold >= 3, "the threshold is at least 3")
+    _require(0 <= p.collusion_bound <= 61, "the collusion bound c lies in 0..61")
+    _require(p.lane_bits in (16, 32), "lanes have 16 or 32 bits")
+    _require(p.levels >= 1 and p.weight_max >= 1, "levels and weight_max are positive")
+    largest = p.cohort_owners_max(p.seat_count_max)
+    # The same graph must serve the smallest and the largest cohort: 2t > n + c for every n that can be frozen,
+    # while t stays within the smallest cohort (checked above through survivors_min).
+    _require(2 * p.threshold > largest + p.collusion_bound, "2t > n + c for the largest cohort (Bell et al. 2020)")
+    _require(largest <= COMPLETE_GRAPH_OWNERS_MAX, f"cohorts hold at most {COMPLETE_GRAPH_OWNERS_MAX} owners")
+    _require(
+        largest * p.levels * p.weight_max <= 2 ** (p.lane_bits - 4),
+        "n·levels·weight_max ≤ 2^(lane_bits − 4), so that garbling shows as out of range",
+    )
+    for name in ("train", "seal", "unmask", "evaluate", "commit", "settle"):
+        _require(getattr(p, f"{name}_seconds") >= PHASE_SECONDS_MIN, f"{name}_seconds ≥ {PHASE_SECONDS_MIN}")
+    _require(p.opening_slot_seconds >= 1 and p.beacon_margin >= 1, "opening slot and beacon margin are at least 1")
+    _require(p.redraw_rounds >= 1, "redraw_rounds is at least 1")
+    _require(p.penalty_window_seconds < p.unbonding_seconds, "evidence windows end before unbonding does")
+    _require(p.provable_slash_bps <= 5000, "a provable slash takes at most half the stake")
+    _require(p.void_count_max >= 1, "void_count_max is at least 1")

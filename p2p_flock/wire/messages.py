@@ -1,0 +1,251 @@
+"""Every message of the protocol, with bounds. One dataclass each; WIRE.md says who sends it when.
+
+Integers carry their range, bytes their length, tuples their count: the codec reads nothing beyond them. A privacy rule
+is a type where it can be one: an :class:`Unmasking` holds a tuple of a three-way union, so an item that opens a trainer's
+own mask cannot be written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from p2p_flock.params import COHORTS_MAX, COMPLETE_GRAPH_OWNERS_MAX, SEATS_MAX, VALIDATORS_MAX
+from p2p_flock.wire.codec import Length, Range
+
+CHUNK_BYTES = 1 << 20  # one libp2p write, see facts on yamux; also the unit of Merkle leaves and of re-execution
+VECTOR_BYTES_MAX = 1 << 32
+CHUNKS_MAX = VECTOR_BYTES_MAX // CHUNK_BYTES
+NEIGHBORS_MAX = COMPLETE_GRAPH_OWNERS_MAX - 1
+HOLDERS_MAX = COMPLETE_GRAPH_OWNERS_MAX
+
+U8 = Annotated[int, Range(0, 2**8 - 1)]
+U16 = Annotated[int, Range(0, 2**16 - 1)]
+U32 = Annotated[int, Range(0, 2**32 - 1)]
+U64 = Annotated[int, Range(0, 2**64 - 1)]
+SeatIndex = Annotated[int, Range(0, SEATS_MAX - 1)]
+Digest = Annotated[bytes, Length(32, 32)]
+Secret = Annotated[bytes, Length(32, 32)]
+Signature = Annotated[bytes, Length(65, 65)]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What goes point to point: a body, who says so, for which round, and the owner's signature over all of it."""
+
+    kind: U8
+    round: U32
+    seat: SeatIndex
+    body: Annotated[bytes, Length(0, 1 << 20)]
+    signature: Signature
+
+
+# --- secure aggregation: what a trainer commits to -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PairCommitment:
+    """H(k_ij) for one neighbor; both ends must commit to the same value."""
+
+    neighbor: SeatIndex
+    commitment: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ShareCommitments:
+    """Hashes of the shares of one secret, in holder order (closed neighborhood, ascending seat).
+
+    ``secret_of`` is the trainer's own seat for its self mask b_i, else the neighbor j whose pair seed k_ij is shared.
+    """
+
+    secret_of: SeatIndex
+    commitments: Annotated[tuple[Digest, ...], Length(1, HOLDERS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleDigest:
+    """sha-256 of the sealed bundle for one neighbor."""
+
+    neighbor: SeatIndex
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ContributionDocument:
+    """Every leaf under a contribution's Merkle root. Published as a content-addressed blob by the trainer."""
+
+    round: U32
+    cohort: U8
+    seat: SeatIndex
+    lane_bits: U8
+    lane_count: U32
+    chunk_digests: Annotated[tuple[Digest, ...], Length(1, CHUNKS_MAX)]
+    self_mask_commitment: Digest
+    pair_commitments: Annotated[tuple[PairCommitment, ...], Length(1, NEIGHBORS_MAX)]
+    share_commitments: Annotated[tuple[ShareCommitments, ...], Length(2, HOLDERS_MAX)]
+    bundle_digests: Annotated[tuple[BundleDigest, ...], Length(1, NEIGHBORS_MAX)]
+    next_mask_key: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BundleShare:
+    """One share inside a bundle; ``secret_of`` as in :class:`ShareCommitments`."""
+
+    secret_of: SeatIndex
+    share: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Plaintext that a trainer seals for one neighbor: that neighbor's shares of b_i and of every k_ij."""
+
+    dealer: SeatIndex
+    holder: SeatIndex
+    shares: Annotated[tuple[BundleShare, ...], Length(2, HOLDERS_MAX)]
+
+
+DOCUMENT_BYTES_MAX = 1 << 19  # 4,096 chunk digests and 32 × 32 share commitments take 170 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """Trainer to every validator: "my masked update is ready under this root". One per round number, ever."""
+
+    root: Digest
+    document_digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SelfMaskShare:
+    """The answering survivor's share of b_owner, for a sealed owner (its own included)."""
+
+    owner: SeatIndex
+    share: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class PairSeed:
+    """The answering survivor's pair seed with a neighbor that was not sealed."""
+
+    dropout: SeatIndex
+    pair_seed: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class PairSeedShare:
+    """The answering survivor's share of k_(owner, dropout), for a sealed owner and its unsealed neighbor."""
+
+    owner: SeatIndex
+    dropout: SeatIndex
+    share: Secret
+
+
+UnmaskingItem = SelfMaskShare | PairSeed | PairSeedShare
+
+
+@dataclass(frozen=True, slots=True)
+class Unmasking:
+    """Survivor to every validator, once per round number ever, under whatever seal."""
+
+    seal: Digest
+    items: Annotated[tuple[UnmaskingItem, ...], Length(1, HOLDERS_MAX * HOLDERS_MAX)]
+
+
+# --- validators ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """Validator to validators: bitmap over trainer indexes of contributions held and verified, little-endian bits.
+
+    ``roots`` names the contribution root held for each set bit, ascending trainer index: two validators that hold
+    different roots of one trainer must not count as both holding it.
+    """
+
+    held: Annotated[bytes, Length(1, SEATS_MAX // 8)]
+    roots: Annotated[tuple[Digest, ...], Length(0, SEATS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """One sealed trainer."""
+
+    seat: SeatIndex
+    root: Digest
+    document_digest: Digest
+    next_mask_key: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of a seal: the survivors in position order. Its sha-256 goes on chain; it alone installs next keys."""
+
+    round: U32
+    entries: Annotated[tuple[ManifestEntry, ...], Length(1, SEATS_MAX)]
+
+
+MANIFEST_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SealProposal:
+    """Leader of a view to validators: the manifest, and the Have envelopes that it follows from."""
+
+    view: U32
+    manifest: Annotated[bytes, Length(1, MANIFEST_BYTES_MAX)]
+    haves: Annotated[tuple[Envelope, ...], Length(1, VALIDATORS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class SealSignature:
+    """Validator to the view's leader: its EIP-712 signature over the seal."""
+
+    view: U32
+    seal: Digest
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class BallotCommitment:
+    """Validator to validators: keccak commitment to its ballot, with the EIP-712 signature the contract checks."""
+
+    seal: Digest
+    commitment: Digest
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """Validator to validators, after the commit phase: votes per cohort, what they were formed on, salt, signature."""
+
+    seal: Digest
+    base_model_digest: Digest
+    verdicts: Annotated[bytes, Length(1, COHORTS_MAX)]
+    aggregate_digests: Annotated[tuple[Digest, ...], Length(1, COHORTS_MAX)]
+    salt: Secret
+    signature: Signature
+
+
+Message = Contribution | Unmasking | Have | SealProposal | SealSignature | BallotCommitment | Ballot
+
+# The byte in Envelope.kind. Never reused, never renumbered.
+MESSAGE_KINDS: dict[int, type[Message]] = {
+    1: Contribution,
+    2: Unmasking,
+    3: Have,
+    4: SealProposal,
+    5: SealSignature,
+    6: BallotCommitment,
+    7: Ballot,
+}
+KIND_OF_MESSAGE: dict[type[Message], int] = {message: kind for kind, message in MESSAGE_KINDS.items()}
+MESSAGE_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Gossip to all: "look at the chain, something happened in this round". Carries no authority."""
+
+    alliance: U64
+    round: U32
+    what: Annotated[str, Length(1, 16)]
