@@ -1,0 +1,257 @@
+"""What the core needs of the world: the events that machines take, the effects they answer with, four Protocols.
+
+Machines (``alliance/trainer.py``, ``alliance/validator.py``) are pure: ``handle(event, now_ms)`` returns a tuple of
+effects, ``deadline_ms()`` says when to call again at the latest. ``daemon/driver.py`` executes effects on trio; the
+simulator will execute the same ones on a heap. In every tuple the :class:`Persist` effects come first, and the driver
+finishes them before it starts any other: a node persists before it speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p_flock.chain_events import BallotsCommitted, RoundSealed
+from p2p_flock.types import Stage
+from p2p_flock.wire.messages import Ballot, Envelope, Message
+
+# --- events ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The deadline that the machine named has come (or any other moment: it is always safe to send)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A message whose envelope was checked: signature by the owner of ``envelope.seat``, this round, this alliance."""
+
+    envelope: Envelope
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateComputed:
+    """Answer to :class:`Train`.
+
+    Attributes:
+        values: float64 array of the stage's width: local sums (STATISTICS) or new − old parameters (TRAINING).
+        entropy: 64 fresh random bytes for the round's secrets and the dither.
+    """
+
+    values: NDArray[np.float64]
+    entropy: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobsFetched:
+    """Answer to :class:`Fetch`: the blobs that came, verified against their digests; the others are not there yet."""
+
+    tag: str
+    blobs: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SealObserved:
+    """The chain holds this seal for the round, confirmed as deep as the operator asks."""
+
+    event: RoundSealed
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentsObserved:
+    """The chain holds these ballot commitments."""
+
+    event: BallotsCommitted
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPhaseEnded:
+    """All V committed, or the chain's commit deadline has passed; ``reveal_deadline_s`` is the contract's."""
+
+    committed_positions: frozenset[int]
+    reveal_deadline_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class CohortOpened:
+    """Answer to :class:`OpenCohort`: the ring sum, or ``None`` where the cohort cannot be opened (yet)."""
+
+    cohort: int
+    ring_sum: NDArray[np.uint32] | NDArray[np.uint16] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFinished:
+    """Answer to :class:`Evaluate`: per requested cohort whether it is good by this validator's private data."""
+
+    accepted: Mapping[int, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEnded:
+    """Answer to :class:`Transact`; ``reason`` is empty on success, else the contract's error name or "rpc"."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeatReachable:
+    """A connection to the seat's peer stands (True) or is gone (False)."""
+
+    seat: int
+    reachable: bool
+
+
+Event = (
+    TimePassed
+    | MessageReceived
+    | UpdateComputed
+    | BlobsFetched
+    | SealObserved
+    | CommitmentsObserved
+    | CommitPhaseEnded
+    | CohortOpened
+    | EvaluationFinished
+    | TransactionEnded
+    | SeatReachable
+)
+
+# --- effects ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write to the journal and fsync before anything after it in the tuple happens.
+
+    A second record under the same (round, kind, key) with another body is a contradiction and stops the node.
+    ``secret`` records go to the encrypted round-secrets file instead, which is erased when the round is final.
+    """
+
+    kind: str
+    key: str
+    body: bytes
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBlobs:
+    """Keep these content-addressed blobs and serve them to peers."""
+
+    blobs: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Point to point to these seats; delivery is never promised."""
+
+    seats: tuple[int, ...]
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Pull blobs by sha-256 from these seats' peers, in this order of preference; own store first."""
+
+    tag: str
+    digests: tuple[bytes, ...]
+    seats: tuple[int, ...]
+    bytes_max_each: int
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Compute this round's update in the worker. ``seed`` orders the batches."""
+
+    stage: Stage
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCohort:
+    """Sum, unmask and check one cohort off the event loop: run ``opening`` and answer :class:`CohortOpened`."""
+
+    cohort: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Judge each cohort's aggregate on private data against the current model."""
+
+    stage: Stage
+    ring_sums: Mapping[int, NDArray[np.uint32] | NDArray[np.uint16]]
+
+
+@dataclass(frozen=True, slots=True)
+class SealRound:
+    view: int
+    manifest_digest: bytes
+    survivors: tuple[int, ...]
+    positions: tuple[int, ...]
+    signatures: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRound:
+    positions: tuple[int, ...]
+    commitments: tuple[bytes, ...]
+    signatures: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRound:
+    positions: tuple[int, ...]
+    ballots: tuple[Ballot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """Post one of the round's three transactions. Losing the race to another sender is an expected outcome."""
+
+    call: SealRound | CommitRound | SettleRound
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A line for the operator: the phase this seat entered, or what went wrong and whose doing it was."""
+
+    phase: str
+    text: str
+    culprit: int | None = None
+
+
+Effect = Persist | StoreBlobs | Send | Fetch | Train | OpenCohort | Evaluate | Transact | Report
+
+
+class Machine(Protocol):
+    """What the driver and the simulator drive."""
+
+    def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        """Take one event; never raises on a participant's doing."""
+
+    def deadline_ms(self) -> int | None:
+        """Chain time at which to send :class:`TimePassed` at the latest; ``None`` when there is nothing to wait for."""
+
+
+class Signer(Protocol):
+    """Signs 32-byte digests with the seat owner's key (deterministic, RFC 6979); r ‖ s ‖ v, 65 bytes."""
+
+    def __call__(self, digest: bytes) -> bytes: ...
+
+
+class BlobReader(Protocol):
+    """Reads a blob that the own store holds; raises KeyError where it does not."""
+
+    def __call__(self, digest: bytes) -> bytes: ...
+
+
+class Journal(Protocol):
+    """What a restarted node finds of a round."""
+
+    def records(self, round_number: int) -> Sequence[Persist]: ...
