@@ -136,8 +136,8 @@ class ChainError(P2PFlockError):
 class TransactionFailedError(ChainError):
     """A transaction was refused or reverted; ``reason`` is the contract's error name."""
 
-    def __init__(self, action: str, reason: str) -> None:
-        super().__init__(f"{action} was refused by the contract: {reason}")
+    def __init__(self, action: str, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{action} was refused by the contract: {reason}" + (f". {remedy}" if remedy else ""))
         self.reason = reason
 
 
@@ -155,3 +155,33 @@ class WorkerCrashedError(P2PFlockError):
 
 class WorkerTimeoutError(P2PFlockError):
     """The training worker did not answer in time and was ended."""
+
+
+class RpcError(ChainError):
+    """The endpoint answered with a JSON-RPC error; ``data`` is the revert data where the call was reverted."""
+
+    def __init__(self, method: str, code: int, message: str, data: bytes | None) -> None:
+        super().__init__(f"{method}: the endpoint answered {code}: {message}")
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class EndpointsDisagreeError(ChainError):
+    """Two RPC endpoints show different chains: one of them lies or is on a fork. Nothing is done on such ground."""
+
+
+class TaskError(P2PFlockError):
+    """The installed task cannot do what it was asked (not installed, diverged, a bad manifest); names the remedy."""
+
+
+class NoDaemonError(ControlError):
+    """No daemon runs in the data directory."""
+
+
+class CommandRefusedError(ControlError):
+    """The daemon answered a command with an error; ``kind`` is the class name of the error it met."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind

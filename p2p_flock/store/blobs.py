@@ -1,0 +1,227 @@
+"""Content-addressed blobs: masked chunks, bundles, documents, manifests, kept to be served to peers.
+
+Called by the driver and by ``net`` (to serve). A blob's name is its sha-256, so a blob cannot be wrong, only missing:
+what was damaged on disk is dropped and reads as absent, and is pulled again. The folder has a size limit; least
+recently used blobs go first, pinned ones never.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from p2p_flock.errors import StoreError
+from p2p_flock.store.files import (
+    make_private_folder,
+    open_temporary,
+    sweep_temporary_files,
+    sync_folder,
+    translate_os_errors,
+    write_all,
+)
+from p2p_flock.types import DIGEST_BYTES
+
+# Blobs up to here are hashed on every read (0.5 ms a MiB); our protocol's chunks all are. Longer ones are the caller's.
+VERIFIED_BYTES_MAX = 1 << 20
+_COPY_BYTES = 1 << 20
+_PINS = "pins"
+_REASON = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+
+
+class BlobStore:
+    """A folder of blobs. Methods block and may be called from any thread."""
+
+    def __init__(self, folder: Path, bytes_max: int) -> None:
+        """Open or create ``folder`` (fan-out ``ab/cdef…``); ``bytes_max`` bounds the sum of the blobs' sizes.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        self._folder = folder
+        self._bytes_max = bytes_max
+        self._lock = threading.Lock()
+        self._sizes: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
+        self._pins: dict[bytes, set[str]] = {}
+        make_private_folder(folder / _PINS)
+        with translate_os_errors(f"read the blobs in {folder}"):
+            sweep_temporary_files(folder)
+            self._scan()
+        self._bytes_total = sum(self._sizes.values())
+
+    @property
+    def bytes_total(self) -> int:
+        """Sum of the sizes of all blobs."""
+        return self._bytes_total
+
+    def put(self, content: bytes | Path) -> bytes:
+        """Keep a blob, durably; a path is copied. Returns its sha-256, 32 bytes.
+
+        Raises:
+            StoreError: it does not fit beside what is pinned, or the disk refuses.
+        """
+        with translate_os_errors(f"store a blob in {self._folder}"), open_temporary(self._folder) as (file, temporary):
+            if isinstance(content, bytes):
+                digest, size = hashlib.sha256(content).digest(), len(content)
+                if self._touch(digest):
+                    return digest
+                write_all(file, content)
+            else:
+                digest, size = _copy_hashing(content, file)
+                if self._touch(digest):
+                    return digest
+            os.fsync(file)
+            with self._lock:
+                if digest in self._sizes:
+                    return digest
+                self._make_room(size)
+                path = self._path(digest)
+                if not path.parent.is_dir():
+                    path.parent.mkdir(mode=0o700, exist_ok=True)
+                    sync_folder(self._folder)
+                temporary.rename(path)
+                sync_folder(path.parent)
+                self._sizes[digest] = size
+                self._bytes_total += size
+        return digest
+
+    def get(self, digest: bytes) -> bytes | None:
+        """The blob's bytes, or ``None`` where it is not held (or was damaged, which drops it).
+
+        Blobs above VERIFIED_BYTES_MAX are not hashed again.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        if not self._touch(digest):
+            return None
+        with translate_os_errors(f"read the blob {digest.hex()}"):
+            try:
+                data = self._path(digest).read_bytes()
+            except FileNotFoundError:  # pruned since, or removed by hand
+                self._drop(digest)
+                return None
+        if len(data) <= VERIFIED_BYTES_MAX and hashlib.sha256(data).digest() != digest:
+            self._drop(digest)
+            return None
+        return data
+
+    def path(self, digest: bytes) -> Path | None:
+        """Where the blob lies, to be read in pieces; ``None`` where it is not held. Pin it while reading."""
+        return self._path(digest) if self._touch(digest) else None
+
+    def __contains__(self, digest: bytes) -> bool:
+        with self._lock:
+            return digest in self._sizes
+
+    def pin(self, digest: bytes, reason: str) -> None:
+        """Never prune ``digest`` until ``unpin(reason)``; survives restarts. May come before the blob itself.
+
+        ``reason`` is a file name: letters, digits, ``. _ -``; for example ``round-7``.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        _check_digest(digest)
+        folder = self._pin_folder(reason)
+        with self._lock, translate_os_errors(f"pin a blob in {folder}"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(folder.parent)
+            (folder / digest.hex()).touch(mode=0o600)
+            sync_folder(folder)
+            self._pins.setdefault(digest, set()).add(reason)
+
+    def unpin(self, reason: str) -> None:
+        """Let go of all that was pinned for ``reason``; what is pinned for another reason stays.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        folder = self._pin_folder(reason)
+        with self._lock, translate_os_errors(f"unpin blobs in {folder}"):
+            shutil.rmtree(folder, ignore_errors=not folder.exists())
+            for digest in [digest for digest, reasons in self._pins.items() if reason in reasons]:
+                self._pins[digest].discard(reason)
+                if not self._pins[digest]:
+                    del self._pins[digest]
+
+    def _path(self, digest: bytes) -> Path:
+        _check_digest(digest)
+        name = digest.hex()
+        return self._folder / name[:2] / name[2:]
+
+    def _pin_folder(self, reason: str) -> Path:
+        if _REASON.fullmatch(reason) is None:
+            raise StoreError(f"{reason!r} cannot name a pin: use letters, digits, dot, underscore and dash")
+        return self._folder / _PINS / reason
+
+    def _touch(self, digest: bytes) -> bool:
+        """Mark as used just now; says whether the blob is held."""
+        with self._lock:
+            if digest not in self._sizes:
+                return False
+            self._sizes.move_to_end(digest)
+        try:
+            os.utime(self._path(digest))  # the order of use survives a restart, roughly: it is not synced
+        except FileNotFoundError:
+            self._drop(digest)
+            return False
+        return True
+
+    def _drop(self, digest: bytes) -> None:
+        with self._lock:
+            self._bytes_total -= self._sizes.pop(digest, 0)
+            self._path(digest).unlink(missing_ok=True)
+
+    def _make_room(self, size: int) -> None:
+        """Prune until ``size`` fits. Call with the lock held."""
+        excess = self._bytes_total + size - self._bytes_max
+        victims: list[bytes] = []
+        for digest, held in self._sizes.items():
+            if excess <= 0:
+                break
+            if digest not in self._pins:
+                victims.append(digest)
+                excess -= held
+        if excess > 0:
+            raise StoreError(
+                f"a blob of {size} bytes does not fit: {self._bytes_max} are allowed and the rest is in use\n"
+                "raise store.blob_bytes_max in config.toml"
+            )
+        for digest in victims:
+            self._path(digest).unlink(missing_ok=True)
+            self._bytes_total -= self._sizes.pop(digest)
+
+    def _scan(self) -> None:
+        found: list[tuple[int, bytes, int]] = []
+        for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
+            try:
+                digest = bytes.fromhex(path.parent.name + path.name)
+            except ValueError:
+                continue  # not ours
+            if len(digest) == DIGEST_BYTES:
+                status = path.stat()
+                found.append((status.st_mtime_ns, digest, status.st_size))
+        self._sizes.update((digest, size) for _, digest, size in sorted(found))
+        for pin in (self._folder / _PINS).glob("*/*"):
+            if len(pin.name) == 2 * DIGEST_BYTES:
+                self._pins.setdefault(bytes.fromhex(pin.name), set()).add(pin.parent.name)
+
+
+def _check_digest(digest: bytes) -> None:
+    if len(digest) != DIGEST_BYTES:
+        raise StoreError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+
+
+def _copy_hashing(source: Path, file: int) -> tuple[bytes, int]:
+    hasher, size = hashlib.sha256(), 0
+    with source.open("rb") as reader:
+        while piece := reader.read(_COPY_BYTES):
+            hasher.update(piece)
+            write_all(file, piece)
+            size += len(piece)
+    return hasher.digest(), size

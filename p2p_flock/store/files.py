@@ -1,0 +1,120 @@
+"""Small disk helpers that every store shares: atomic durable writes, the sweep of what a crash left, file names.
+
+Called by ``store/`` and ``daemon/`` only. A reader sees the old file or the new one, never a mixture, whatever the
+moment of a ``kill -9`` or a power cut: the new bytes are synced before the rename, the folder after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from p2p_flock.errors import StoreError
+
+TEMPORARY_PREFIX = ".writing-"
+PRIVATE_FILE_MODE = 0o600
+PRIVATE_FOLDER_MODE = 0o700
+_NAME = re.compile(r"[A-Za-z0-9._:]{1,128}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and unlinks in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def translate_os_errors(action: str) -> Iterator[None]:
+    """Raise :class:`StoreError` with the remedy where the operating system refuses.
+
+    Raises:
+        StoreError: instead of any OSError (disk full, no permission, read-only file system).
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot {action}: {error.strerror or error}\n"
+            f"check free space and permissions of {error.filename or 'the data directory'}"
+        ) from error
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create ``folder`` and its parents, readable by this user only.
+
+    Raises:
+        StoreError: the operating system refuses.
+    """
+    with translate_os_errors(f"create the folder {folder}"):
+        folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def open_temporary(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A new private file in ``folder`` as (descriptor, path); it is gone afterwards unless it was renamed away."""
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)  # mode 0600
+    path = Path(name)
+    try:
+        yield descriptor, path
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte; ``os.write`` may take fewer."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``, durably, mode 0600.
+
+    Raises:
+        StoreError: the operating system refuses; the old file then still stands.
+    """
+    with translate_os_errors(f"write {path}"), open_temporary(path.parent) as (descriptor, temporary):
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        temporary.rename(path)
+        sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Create ``path`` with ``data``, durably, mode 0600; never replaces a file, not even in a race.
+
+    Raises:
+        StoreError: the file exists already or the operating system refuses.
+    """
+    with translate_os_errors(f"create {path}"), open_temporary(path.parent) as (descriptor, temporary):
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        os.link(temporary, path)  # fails where the name is taken, which a rename does not
+        sync_folder(path.parent)
+
+
+def sweep_temporary_files(folder: Path) -> int:
+    """Remove the files that writes cut off by a crash left in ``folder``; says how many."""
+    leftovers = sorted(folder.glob(TEMPORARY_PREFIX + "*"))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def file_name_of(alliance: str) -> str:
+    """File name for an alliance ID: one-to-one, without characters that file systems refuse.
+
+    Raises:
+        StoreError: the text is no alliance ID (a path separator, a dash, more than 128 characters).
+    """
+    if _NAME.fullmatch(alliance) is None or alliance.startswith("."):
+        raise StoreError(f"{alliance!r} cannot name a file\npass the alliance ID as `p2p-flock alliance list` shows it")
+    return alliance.replace(":", "-")
