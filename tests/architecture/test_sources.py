@@ -25,10 +25,12 @@ MEDIAN_FILE_LINES_MAX = 150
 
 CORE_MODULES = ("types", "params", "errors", "ports", "chain_events")
 CORE_PACKAGES = ("wire", "crypto", "secagg", "alliance")
-IMPURE_IMPORTS = frozenset(
-    "asyncio datetime logging multiprocessing os pathlib random secrets shutil socket sqlite3 subprocess sys tempfile "
-    "threading time trio httpx libp2p web3 eth_account torch".split()
-)
+IMPURE_IMPORTS = {
+    *("asyncio", "multiprocessing", "threading", "trio", "subprocess", "signal", "socket"),
+    *("datetime", "time", "random", "secrets"),
+    *("logging", "os", "pathlib", "shutil", "sqlite3", "sys", "tempfile"),
+    *("httpx", "libp2p", "web3", "eth_account", "torch"),
+}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "__import__"}
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "torch.save", "yaml.load", "os.system", "numpy.load"}
