@@ -1,0 +1,162 @@
+"""Frames between the daemon and its worker process: length-prefixed msgpack over pipes, strictly read.
+
+Used by ``worker.py`` and ``worker_client.py``, the two ends of one pair of pipes. A frame is a 4-byte little-endian
+length and one msgpack map with string keys; an array is an extension of type 1 (float32) or 2 (float64) whose data are
+its little-endian bytes, one-dimensional. No pickle: the worker runs a task's code, and a mistake there must not become
+code in the process that holds the keys.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Union, cast
+
+import msgpack
+import numpy as np
+
+from p2p_flock.errors import WireError
+from p2p_flock.learning.results import Float32, Float64
+
+HEADER_BYTES: Final = 4
+FRAME_BYTES_MAX: Final = 1 << 28  # 256 MiB: a 460,800-parameter adapter with 16 candidates in float64 is 63 MB
+ITEMS_MAX: Final = 1024  # entries of one map or list; the longest list is the candidates, at most 16 cohorts
+TEXT_BYTES_MAX: Final = 1 << 20
+
+FLOAT32_CODE: Final = 1
+FLOAT64_CODE: Final = 2
+
+Value = Union[None, bool, int, float, str, Float32, Float64, "list[Value]", "dict[str, Value]"]
+
+
+def encode_frame(body: dict[str, Value]) -> bytes:
+    """Header and body.
+
+    Raises:
+        WireError: longer than FRAME_BYTES_MAX, or a value no frame can hold: our own caller's mistake.
+    """
+    try:
+        data = cast(bytes, msgpack.packb(body, default=_pack_array, use_bin_type=True))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise WireError(f"not a frame: {error}") from error
+    if len(data) > FRAME_BYTES_MAX:
+        raise WireError(f"a frame of {len(data)} bytes exceeds the limit of {FRAME_BYTES_MAX}")
+    return len(data).to_bytes(HEADER_BYTES, "little") + data
+
+
+def decode_length(header: bytes) -> int:
+    """The body's length in bytes.
+
+    Raises:
+        WireError: not four bytes, or beyond FRAME_BYTES_MAX; checked before anything of the body is read.
+    """
+    if len(header) != HEADER_BYTES:
+        raise WireError(f"a frame header has {HEADER_BYTES} bytes, not {len(header)}")
+    length = int.from_bytes(header, "little")
+    if length > FRAME_BYTES_MAX:
+        raise WireError(f"a frame of {length} bytes exceeds the limit of {FRAME_BYTES_MAX}")
+    return length
+
+
+def decode_body(data: bytes) -> dict[str, Value]:
+    """The map of one frame; arrays are copies in the machine's byte order.
+
+    Raises:
+        WireError: not one msgpack map with string keys, or an array of unknown type or odd length.
+    """
+    try:
+        body = msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=True,
+            ext_hook=_unpack_array,
+            max_map_len=ITEMS_MAX,
+            max_array_len=ITEMS_MAX,
+            max_str_len=TEXT_BYTES_MAX,
+            max_bin_len=0,
+            max_ext_len=FRAME_BYTES_MAX,
+        )
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        raise WireError(f"a frame's body is not msgpack: {error}") from error
+    if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
+        raise WireError("a frame's body is not a map with string keys")
+    return cast("dict[str, Value]", body)
+
+
+def _pack_array(value: object) -> msgpack.ExtType:
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        if value.dtype == np.float32:
+            return msgpack.ExtType(FLOAT32_CODE, value.astype("<f4").tobytes())
+        if value.dtype == np.float64:
+            return msgpack.ExtType(FLOAT64_CODE, value.astype("<f8").tobytes())
+    raise TypeError(f"{type(value).__name__} cannot travel in a frame")
+
+
+def _unpack_array(code: int, data: bytes) -> Float32 | Float64:
+    # astype copies, which also makes the array writable and aligned; frombuffer refuses an odd length.
+    if code == FLOAT32_CODE:
+        return np.frombuffer(data, "<f4").astype(np.float32)
+    if code == FLOAT64_CODE:
+        return np.frombuffer(data, "<f8").astype(np.float64)
+    raise ValueError(f"extension type {code} is unknown")
+
+
+# Strict readers of one field. Each raises WireError when the field is missing or of another type.
+
+
+def get_text(body: dict[str, Value], name: str) -> str:
+    """A string field."""
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise WireError(f"field {name} is not text")
+    return value
+
+
+def get_int(body: dict[str, Value], name: str) -> int:
+    """An integer field; a bool is none."""
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise WireError(f"field {name} is not an integer")
+    return value
+
+
+def get_float(body: dict[str, Value], name: str) -> float:
+    """A finite float field."""
+    value = body.get(name)
+    if not isinstance(value, float) or not np.isfinite(value):
+        raise WireError(f"field {name} is not a finite float")
+    return value
+
+
+def get_bool(body: dict[str, Value], name: str) -> bool:
+    """A boolean field."""
+    value = body.get(name)
+    if not isinstance(value, bool):
+        raise WireError(f"field {name} is not a boolean")
+    return value
+
+
+def get_list(body: dict[str, Value], name: str) -> list[Value]:
+    """A list field; its items are still to be checked."""
+    value = body.get(name)
+    if not isinstance(value, list):
+        raise WireError(f"field {name} is not a list")
+    return value
+
+
+def get_float64(body: dict[str, Value], name: str) -> Float64:
+    """A float64 array field."""
+    return as_float64(body.get(name), name)
+
+
+def get_float32(body: dict[str, Value], name: str) -> Float32:
+    """A float32 array field."""
+    value = body.get(name)
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+        raise WireError(f"field {name} is not a float32 array")
+    return cast(Float32, value)
+
+
+def as_float64(value: Value, name: str) -> Float64:
+    """``value`` as a float64 array, or WireError."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+        raise WireError(f"{name} is not a float64 array")
+    return cast(Float64, value)

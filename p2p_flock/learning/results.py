@@ -1,0 +1,56 @@
+"""What the worker answers, as plain values and numpy arrays.
+
+Used by the daemon, the worker and the tasks. Never holds a torch object, a record, or anything else of the private
+data beyond the counts and losses that a node shows to its own operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+LOSS_MAX: Final = 1000.0
+"""Every loss is cut to [0, LOSS_MAX]; a loss that is not a number counts as LOSS_MAX.
+
+A poisoned candidate can push the loss to infinity or NaN. A validator must be able to quantise it and vote no.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """One trainer's work of one round."""
+
+    update: Float32  # shape (D,): parameters after minus before; neither clipped nor weighted
+    example_count: int  # records in the training split
+    loss_before: float  # mean loss on the training split with the parameters received
+    loss_after: float  # the same with the update added
+    seconds: float  # wall time inside the worker
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateResult:
+    """A validator's judgement of some candidates on its private test split."""
+
+    loss_before: float  # mean loss with the current parameters, in [0, LOSS_MAX]
+    losses_after: tuple[float, ...]  # mean loss with each candidate, in the order asked
+    score_before: float | None  # the task's score (heart: AUC); None where undefined, as with one class only
+    scores_after: tuple[float | None, ...]
+    example_count: int  # records in the test split
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What the task found in the member's data: counts, and sentences about what is odd."""
+
+    train_count: int
+    test_count: int
+    train_positive_ratio: float
+    test_positive_ratio: float
+    problems: tuple[str, ...]  # warnings only: data that cannot be used raises DataSchemaError instead

@@ -1,0 +1,155 @@
+"""The task manifest: everything that must be equal on all nodes for them to train the same model.
+
+Written by the alliance's creator from its installed task, published content-addressed, and compared by each member
+with the manifest of its own installed task before it joins. It is also the task's one configuration object: ``train``
+reads its hyperparameters from here. Never holds code, and never imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Final, cast
+
+from p2p_flock.errors import TaskError
+
+MANIFEST_BYTES_MAX: Final = 1 << 20  # heart's has about 4 kB; far above it somebody is filling our memory
+VECTOR_COUNT_MAX: Final = 1 << 28  # 1 GiB of float32: beyond the transport's and the ring's design
+COLUMNS_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the data schema: a number with unit and inclusive range, or one of ``values``."""
+
+    name: str
+    kind: str  # "number" or "category"
+    unit: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    values: tuple[str, ...] = ()
+    required: bool = False  # an empty cell is an error
+    zero_is_missing: bool = False  # the recorded 0 stands for "not measured"
+    center: float = 0.0  # public constants: statistics are summed over (value - center) / scale
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskManifest:
+    """The public description of a task; two nodes work on the same task iff the canonical bytes are equal."""
+
+    name: str
+    version: str
+    model: str
+    loss: str
+    optimiser: str
+    preprocessing: str
+    statistics_count: int  # S
+    parameter_count: int  # D
+    statistics_clip: float  # every |statistics()[k]| is at most this
+    clip_norm: float  # the protocol scales a longer update down to this L2 norm
+    local_epochs: int
+    batch_size: int
+    learning_rate: float
+    test_ratio: float  # part of the member's records that is never trained on
+    initial_parameters_sha256: str  # hex, over the float64 little-endian bytes of Task.initial_parameters()
+    columns: tuple[Column, ...]
+
+    def to_plain(self) -> dict[str, object]:
+        """Plain str, int, float, bool, list and dict values only; keys in declaration order."""
+        return asdict(self)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces, UTF-8, floats in Python's shortest round-trip form."""
+        return json.dumps(
+            self.to_plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
+
+
+def read_manifest(data: bytes) -> TaskManifest:
+    """Read canonical bytes back, strictly: re-encoding must give the same bytes.
+
+    Raises:
+        TaskError: too long, not JSON, an unknown or missing field, a wrong type, a value out of bounds.
+    """
+    if len(data) > MANIFEST_BYTES_MAX:
+        raise TaskError(f"the task manifest has {len(data)} bytes; at most {MANIFEST_BYTES_MAX} are read")
+    try:
+        plain = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"the task manifest is not JSON: {error}") from error
+    manifest = manifest_from_plain(plain)
+    if manifest.to_bytes() != data:
+        raise TaskError("the task manifest is not in canonical form")
+    return manifest
+
+
+def manifest_from_plain(plain: object) -> TaskManifest:
+    """Build a manifest from what :meth:`TaskManifest.to_plain` gave, checking types and bounds.
+
+    Raises:
+        TaskError: naming the first field that is wrong.
+    """
+    values = _typed_fields(TaskManifest, plain, "task manifest")
+    columns = values["columns"]
+    assert isinstance(columns, (list, tuple))
+    if len(columns) > COLUMNS_MAX:
+        raise TaskError(f"task manifest: {len(columns)} columns; at most {COLUMNS_MAX}")
+    values["columns"] = tuple(_column_from_plain(column) for column in columns)
+    manifest = TaskManifest(**values)  # type: ignore[arg-type]  # _typed_fields has checked each field's type
+    _validate(manifest)
+    return manifest
+
+
+def _column_from_plain(plain: object) -> Column:
+    values = _typed_fields(Column, plain, "column")
+    strings = cast("list[object]", values["values"])
+    if not all(isinstance(value, str) for value in strings):
+        raise TaskError(f"column {values['name']}: values must be strings")
+    values["values"] = tuple(strings)
+    return Column(**values)  # type: ignore[arg-type]  # likewise
+
+
+# The annotations are strings (``from __future__``); they are the whole schema.
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float,),
+    "bool": (bool,),
+    "tuple[str, ...]": (list, tuple),
+    "tuple[Column, ...]": (list, tuple),
+}
+
+
+def _typed_fields(kind: type[TaskManifest] | type[Column], plain: object, what: str) -> dict[str, object]:
+    if not isinstance(plain, dict):
+        raise TaskError(f"{what}: not a map")
+    expected = {field.name: _TYPES[str(field.type)] for field in fields(kind)}
+    if plain.keys() != expected.keys():
+        odd = sorted(str(key) for key in plain.keys() ^ expected.keys())
+        raise TaskError(f"{what}: unknown or missing field {odd[0]}")
+    for name, types in expected.items():
+        # bool is a subclass of int; the manifest must not take True for 1.
+        if type(plain[name]) not in types:
+            raise TaskError(f"{what}: field {name} has the wrong type")
+    return dict(plain)
+
+
+def _validate(manifest: TaskManifest) -> None:
+    m = manifest
+    rules = {
+        f"statistics_count lies in 0..{VECTOR_COUNT_MAX}": 0 <= m.statistics_count <= VECTOR_COUNT_MAX,
+        f"parameter_count lies in 1..{VECTOR_COUNT_MAX}": 1 <= m.parameter_count <= VECTOR_COUNT_MAX,
+        "statistics_clip is positive and finite": 0 < m.statistics_clip < math.inf,
+        "clip_norm is positive and finite": 0 < m.clip_norm < math.inf,
+        "local_epochs lies in 1..1000": 1 <= m.local_epochs <= 1000,
+        "batch_size lies in 1..65536": 1 <= m.batch_size <= 65536,
+        "learning_rate is positive and finite": 0 < m.learning_rate < math.inf,
+        "test_ratio lies strictly between 0 and 1": 0 < m.test_ratio < 1,
+        "initial_parameters_sha256 has 64 hex digits": len(m.initial_parameters_sha256) == 64
+        and set(m.initial_parameters_sha256) <= set("0123456789abcdef"),
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise TaskError(f"task manifest: {rule}")

@@ -1,0 +1,218 @@
+"""The worker process: holds the member's data and the model, trains and evaluates on request.
+
+Started by ``worker_client.py`` as ``python -m p2p_flock.learning.worker``, one per node, for the life of the daemon, in
+its own process group, with frames (``frames.py``) on stdin and stdout and its log on stderr. Training here costs the
+daemon neither its interpreter lock nor its memory, and a crash costs one request.
+
+It ends when stdin ends, which the kernel sees to even when the daemon is killed: a thread watches stdin also while a
+training runs. (prctl's PR_SET_PDEATHSIG is a trap here: it fires when the *thread* that forked us ends, and trio forks
+in a thread of its pool that it retires after ten idle seconds.)
+
+It never opens a socket, holds no key, and is given no secret in its environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Final, NoReturn
+
+# Imported before the first request is read, so that a request finds it warm: 2 s here.
+from p2p_flock.errors import DataSchemaError, LocalProtocolError, P2PFlockError, TaskError, UsageError, WireError
+from p2p_flock.learning.frames import (
+    HEADER_BYTES,
+    Value,
+    as_float64,
+    decode_body,
+    decode_length,
+    encode_frame,
+    get_float64,
+    get_int,
+    get_list,
+    get_text,
+)
+from p2p_flock.learning.task import Task, find_task, prepare_torch
+
+log = logging.getLogger("p2p_flock.learning.worker")
+
+EXIT_MALFORMED: Final = 2  # the daemon sent bytes that are no frame: the two are of different versions
+PENDING_REQUESTS_MAX: Final = 4  # the client sends one at a time, after "open"; beyond it it is not our client
+READ_BYTES_MAX: Final = 1 << 20
+
+# What may cross to the daemon as an answer. Anything else is a defect of the task: it ends this process with a
+# traceback in the log, and the client starts a new one.
+ERRORS: Final = (DataSchemaError, TaskError, UsageError, LocalProtocolError)
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    answers = _claim_stdout()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle; it closes our stdin
+    prepare_torch()
+    requests: queue.Queue[bytes] = queue.Queue(PENDING_REQUESTS_MAX)
+    threading.Thread(target=_read_requests, args=(requests,), name="stdin", daemon=True).start()
+    log.info("worker %d is ready", os.getpid())
+    task: Task | None = None
+    while True:
+        try:
+            body = decode_body(requests.get())
+            number = get_int(body, "request")
+            operation = get_text(body, "operation")
+        except WireError as error:
+            _exit_malformed(str(error))
+        started = time.perf_counter()
+        try:
+            if operation == "open":
+                task = _open_task(body)
+                answer: dict[str, Value] = {}
+            elif task is None:
+                raise LocalProtocolError(f"{operation} came before open")
+            elif operation in OPERATIONS:
+                answer = OPERATIONS[operation](task, body)
+            else:
+                raise LocalProtocolError(f"operation {operation!r} is unknown")
+        except (*ERRORS, WireError) as error:
+            log.warning("%s failed: %s", operation, error)
+            answer = {"error": _kind_of(error), "text": str(error)}
+        log.info("%s took %.3f s", operation, time.perf_counter() - started)
+        try:
+            answers.write(encode_frame({"request": number, **answer}))
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(0)  # likewise the end of the daemon, noticed here first
+
+
+def _claim_stdout() -> BinaryIO:
+    """Keep the answer pipe to ourselves; a stray print of a task or library goes to the log instead of a frame."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def _read_requests(requests: queue.Queue[bytes]) -> None:
+    """Run by the stdin thread: whole frames only, and the end of the process at the end of the pipe."""
+    while True:
+        try:
+            length = decode_length(_read_exactly(HEADER_BYTES))
+            requests.put_nowait(_read_exactly(length))
+        except WireError as error:
+            _exit_malformed(str(error))
+        except queue.Full:
+            _exit_malformed(f"more than {PENDING_REQUESTS_MAX} requests wait")
+
+
+def _read_exactly(length: int) -> bytes:
+    # os.read and not sys.stdin: a buffered reader's lock, held by this thread, would abort the interpreter's exit.
+    parts = []
+    while length:
+        part = os.read(0, min(length, READ_BYTES_MAX))
+        if not part:
+            os._exit(0)  # the daemon is gone; nobody wants the training that may be running
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def _exit_malformed(reason: str) -> NoReturn:
+    log.error("the daemon sent what is no frame: %s", reason)
+    os._exit(EXIT_MALFORMED)
+
+
+def _kind_of(error: P2PFlockError) -> str:
+    # A field of the wrong type in a whole frame is our own client's mistake, not a broken pipe.
+    kinds = (kind for kind in ERRORS if isinstance(error, kind))
+    return next(kinds, LocalProtocolError).__name__
+
+
+def _open_task(body: dict[str, Value]) -> Task:
+    memory_bytes_max = get_int(body, "memory_bytes_max")
+    if memory_bytes_max:
+        _limit_memory(memory_bytes_max)
+    return find_task(get_text(body, "task_name")).open(Path(get_text(body, "data_path")), get_int(body, "data_seed"))
+
+
+def _limit_memory(memory_bytes_max: int) -> None:
+    """Let the address space grow by at most ``memory_bytes_max`` from here; then allocation fails and we end.
+
+    Relative to now, because the libraries alone map 0.6 GB of which a third is resident.
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if sys.platform == "linux" else 0
+    limit = pages * resource.getpagesize() + memory_bytes_max
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _manifest(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
+    return {"manifest": task.manifest().to_bytes().decode()}
+
+
+def _initial_parameters(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
+    return {"parameters": task.initial_parameters()}
+
+
+def _check_data(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
+    report = task.check_data()
+    return {
+        "train_count": report.train_count,
+        "test_count": report.test_count,
+        "train_positive_ratio": report.train_positive_ratio,
+        "test_positive_ratio": report.test_positive_ratio,
+        "problems": list(report.problems),
+    }
+
+
+def _statistics(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
+    return {"statistics": task.statistics()}
+
+
+def _judge_statistics(task: Task, body: dict[str, Value]) -> dict[str, Value]:
+    plausible, reason = task.judge_statistics(get_float64(body, "candidate"))
+    return {"plausible": plausible, "reason": reason}
+
+
+def _train(task: Task, body: dict[str, Value]) -> dict[str, Value]:
+    result = task.train(get_float64(body, "statistics"), get_float64(body, "parameters"), get_int(body, "seed"))
+    return {
+        "update": result.update,
+        "example_count": result.example_count,
+        "loss_before": result.loss_before,
+        "loss_after": result.loss_after,
+        "seconds": result.seconds,
+    }
+
+
+def _evaluate(task: Task, body: dict[str, Value]) -> dict[str, Value]:
+    candidates = [as_float64(candidate, "candidate") for candidate in get_list(body, "candidates")]
+    result = task.evaluate(get_float64(body, "statistics"), get_float64(body, "before"), candidates)
+    return {
+        "loss_before": result.loss_before,
+        "losses_after": list(result.losses_after),
+        "score_before": result.score_before,
+        "scores_after": list(result.scores_after),
+        "example_count": result.example_count,
+        "seconds": result.seconds,
+    }
+
+
+OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]]] = {
+    "manifest": _manifest,
+    "initial_parameters": _initial_parameters,
+    "check_data": _check_data,
+    "statistics": _statistics,
+    "judge_statistics": _judge_statistics,
+    "train": _train,
+    "evaluate": _evaluate,
+}
+
+
+if __name__ == "__main__":
+    main()
