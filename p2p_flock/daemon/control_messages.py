@@ -1,0 +1,240 @@
+"""Arguments and results of every control command, as types; ``CONTROL.md`` says what they mean.
+
+Called by the commands (which send arguments and show results) and by the daemon's handlers. Money is wei as a decimal
+text, times are Unix seconds, digests, hashes and addresses are ``0x`` and lower-case hex.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints
+
+from p2p_flock.errors import UsageError
+from p2p_flock.params import AllianceParams
+
+MONEY_PARAMS = ("seat_stake", "reward_per_round")
+
+
+class NoArguments(TypedDict):
+    pass
+
+
+class AllianceArguments(TypedDict):
+    alliance: str
+
+
+class CreateArguments(TypedDict):
+    task: str
+    params: dict[str, Any]  # params_to_json without manifest_digest; params_from_json checks it
+    reward_pool: str
+
+
+class JoinArguments(TypedDict):
+    alliance: str
+    weight: int | None
+    params_hash: str
+    maximum_loss: str
+
+
+class LeaveArguments(TypedDict):
+    alliance: str
+    withdraw: bool
+
+
+class ClaimArguments(TypedDict):
+    alliance: str | None
+
+
+class StatusResult(TypedDict):
+    peer_id: str
+    address: str
+    uptime_s: int
+    listen_addresses: list[str]
+    connected_peers: int
+    chain_id: int
+    block: int | None
+    chain_time_s: int | None
+    alliance: str | None
+    task: str | None
+    seat: int | None
+    round: int | None
+    settled_rounds: int | None
+    round_count: int | None
+    role: str
+    phase: str
+    phase_ends_at_s: int | None
+    model_digest: str | None
+    score_before: float | None
+    score_after: float | None
+    warnings: list[str]
+
+
+class SeatResult(TypedDict):
+    index: int
+    owner: str
+    peer_id: str
+    weight: int
+    leaving: bool
+    binding_valid: bool
+    connected: bool
+
+
+class RoundResult(TypedDict):
+    round: int
+    outcome: str
+    cohort_outcomes: list[str]
+    trainers: int
+    survivors: int
+    votes_for: list[int]
+    votes_against: list[int]
+    model_digest: str | None
+    seconds: int | None
+
+
+class AllianceListEntry(TypedDict):
+    alliance: str
+    task: str
+    task_installed: bool
+    seats: int
+    seat_count_min: int
+    seat_count_max: int
+    settled_rounds: int
+    round_count: int
+    seat_stake: str
+    closed: bool
+    joined: bool
+
+
+class AllianceListResult(TypedDict):
+    alliances: list[AllianceListEntry]
+
+
+class AllianceShowResult(TypedDict):
+    alliance: str
+    contract: str
+    task: str
+    task_installed: bool
+    manifest_digest: str
+    params: dict[str, Any]
+    params_hash: str
+    seats: list[SeatResult]
+    round: int | None
+    settled_rounds: int
+    phase: str
+    phase_ends_at_s: int | None
+    closed: bool
+    model_digest: str | None
+    own_seat: int | None
+    own_state: str
+    weight_suggested: int | None
+    eth: str
+    flock: str
+    rounds: list[RoundResult]
+
+
+class CreateResult(TypedDict):
+    alliance: str
+    contract: str
+    manifest_digest: str
+    transactions: list[str]
+
+
+class JoinResult(TypedDict):
+    alliance: str
+    seat: int
+    weight: int
+    transactions: list[str]
+
+
+class LeaveResult(TypedDict):
+    alliance: str
+    state: str
+    withdrawable_at_s: int | None
+    transactions: list[str]
+
+
+class WalletResult(TypedDict):
+    address: str
+    peer_id: str
+    chain_id: int
+    eth: str
+    flock: str
+    staked: str
+    unclaimed: str
+    withdrawable: str
+
+
+class ClaimResult(TypedDict):
+    claimed: str
+    transactions: list[str]
+
+
+class StopResult(TypedDict):
+    stopping: bool
+
+
+# Every command there is: the server checks arguments by the first type before a handler sees them.
+COMMANDS: dict[str, tuple[type, type]] = {
+    "status": (NoArguments, StatusResult),
+    "alliance.create": (CreateArguments, CreateResult),
+    "alliance.list": (NoArguments, AllianceListResult),
+    "alliance.show": (AllianceArguments, AllianceShowResult),
+    "alliance.join": (JoinArguments, JoinResult),
+    "alliance.leave": (LeaveArguments, LeaveResult),
+    "wallet.show": (NoArguments, WalletResult),
+    "wallet.claim": (ClaimArguments, ClaimResult),
+    "stop": (NoArguments, StopResult),
+}
+
+
+def validate_arguments(command: str, arguments: Mapping[str, object]) -> None:
+    """Check names and types of a command's arguments.
+
+    Raises:
+        UsageError: no such command, an argument is missing, unknown, or of the wrong type.
+    """
+    if command not in COMMANDS:
+        raise UsageError(f"there is no command {command!r}\nknown: {', '.join(sorted(COMMANDS))}")
+    hints = get_type_hints(COMMANDS[command][0])
+    if set(arguments) != set(hints):
+        raise UsageError(f"{command} takes the arguments {sorted(hints)}, not {sorted(arguments)}\nsee CONTROL.md")
+    for name, hint in hints.items():
+        kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        if type(arguments[name]) not in [get_origin(kind) or kind for kind in kinds]:
+            raise UsageError(f"{command}: the argument {name} has the wrong type\nsee CONTROL.md")
+
+
+def params_to_json(params: AllianceParams) -> dict[str, Any]:
+    """Field names and values; money as decimal text, the manifest digest as ``0x`` hex."""
+    values = dataclasses.asdict(params)
+    values["manifest_digest"] = "0x" + params.manifest_digest.hex()
+    for name in MONEY_PARAMS:
+        values[name] = str(values[name])
+    return values
+
+
+def params_from_json(values: Mapping[str, object], manifest_digest: bytes) -> AllianceParams:
+    """The inverse, with the manifest digest given apart (32 bytes); an entry of that name is ignored.
+
+    Whole numbers may be numbers or decimal text. Does not check the rules: see ``params.validate_params``.
+
+    Raises:
+        UsageError: a field is missing, unknown, or no whole number.
+    """
+    fields = [field.name for field in dataclasses.fields(AllianceParams) if field.name != "manifest_digest"]
+    given = {name: value for name, value in values.items() if name != "manifest_digest"}
+    missing, unknown = sorted(set(fields) - set(given)), sorted(set(given) - set(fields))
+    if missing or unknown:
+        what = f"lack {', '.join(missing)}" if missing else f"do not know {', '.join(unknown)}"
+        raise UsageError(f"the alliance parameters {what}\nthe fields are: {', '.join(fields)}")
+    numbers: dict[str, int] = {}
+    for name, value in given.items():
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 40:
+            numbers[name] = int(value)
+        elif type(value) is int and value >= 0:
+            numbers[name] = value
+        else:
+            raise UsageError(f"the alliance parameter {name} must be a whole number, not {value!r}\ncorrect it")
+    return AllianceParams(manifest_digest=manifest_digest, **numbers)
