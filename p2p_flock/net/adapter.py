@@ -1,0 +1,258 @@
+"""The network as the daemon sees it: `open_net` gives a `Net`, and no type of libp2p leaves this package.
+
+Called by `daemon/node.py` and by the bootstrap node. It joins the host, gossip, messages, blobs and discovery, and owns
+their lifetime: everything ends when the block of `open_net` ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+from libp2p.peer.id import ID
+
+from p2p_flock.errors import ConfigError
+from p2p_flock.net.blobs import BlobClient, BlobServer, BlobSource
+from p2p_flock.net.discovery import Discovery, PeerDown, PeerUp, parse_peer_id
+from p2p_flock.net.framing import FrameError
+from p2p_flock.net.gossip import Gossip, GossipMessage, Validate, open_gossip
+from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.host import open_host, open_listening_sockets, reachable_addresses
+from p2p_flock.net.muxer import Liveness
+from p2p_flock.net.peer_book import Address, parse_address, parse_addresses
+from p2p_flock.net.session import Traffic
+from p2p_flock.net.streams import InboundMessage, Messenger
+
+MESSAGE_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """How to open the network.
+
+    Attributes:
+        private_key: 32-byte Ed25519 seed of the libp2p identity.
+        listen_host: IP address to listen on; 0.0.0.0 and :: mean every interface.
+        listen_port: TCP port; 0 takes a free one.
+        bootstrap: multiaddrs with ``/p2p/ID`` of nodes to meet first.
+        blob_source: SHA-256 digest to content, or None. Called in the event loop, so it must be quick; a Path is
+            streamed from disk. What it returns is given to any peer that asks.
+        peer_book: what `Net.peer_book_snapshot` said before the last restart.
+        announce: further multiaddrs under which others reach this node (a forwarded port), without peer ID.
+        message_bytes_max: longest point-to-point message.
+        liveness: when a silent peer counts as gone.
+        record_sent: test mode: gets every plaintext byte string that is handed to an encrypted session, in order per
+            connection: multiplexer frames with gossip, messages, blobs and negotiation inside, all that this node says
+            but the Noise handshake itself (its public keys and a signature).
+    """
+
+    private_key: bytes
+    listen_host: str
+    listen_port: int
+    bootstrap: tuple[str, ...]
+    blob_source: BlobSource
+    peer_book: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    announce: tuple[str, ...] = ()
+    message_bytes_max: int = MESSAGE_BYTES_MAX
+    liveness: Liveness = field(default_factory=Liveness)
+    record_sent: Callable[[bytes], None] | None = None
+
+
+class Net:
+    """An open network. Made by `open_net`.
+
+    Attributes:
+        peer_id: our own, base58.
+        addresses: multiaddrs with peer ID under which we listen.
+        messages: point-to-point messages; read them promptly, a peer whose messages wait is slowed down.
+        gossip: accepted gossip messages of others; beyond 1024 waiting ones new ones are dropped.
+        peer_events: peers that came and went.
+    """
+
+    def __init__(
+        self,
+        host: HardenedHost,
+        traffic: Traffic,
+        messenger: Messenger,
+        gossip: Gossip,
+        discovery: Discovery,
+        blobs: BlobClient,
+    ) -> None:
+        self.peer_id = host.get_id().to_base58()
+        self.addresses = tuple(map(str, host.get_addrs()))
+        self.messages: trio.MemoryReceiveChannel[InboundMessage] = messenger.messages
+        self.gossip: trio.MemoryReceiveChannel[GossipMessage] = gossip.messages
+        self.peer_events: trio.MemoryReceiveChannel[PeerUp | PeerDown] = discovery.events
+        self._traffic = traffic
+        self._messenger = messenger
+        self._gossip = gossip
+        self._discovery = discovery
+        self._blobs = blobs
+
+    @property
+    def bytes_sent(self) -> int:
+        """Plaintext bytes handed to encrypted sessions; on the wire each 64 KiB carry 18 more."""
+        return self._traffic.bytes_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Plaintext bytes that encrypted sessions gave."""
+        return self._traffic.bytes_received
+
+    @property
+    def dropped_counts(self) -> dict[str, int]:
+        """What was dropped at a bound since the start, by kind; all zero in a healthy node."""
+        return {
+            "messages": self._messenger.dropped_count,
+            "gossip": self._gossip.dropped_count,
+            "peer_events": self._discovery.events_dropped_count,
+        }
+
+    async def send(self, peer_id: str, data: bytes) -> bool:
+        """Queue one message to a peer, in order after those before; it is never promised to arrive.
+
+        False if the peer's queue (256 messages, 16 MiB) is full and the message was not taken. A queued message is
+        dropped after 60 s without a connection. Never waits for the peer. Raises NetError for a message beyond
+        ``message_bytes_max`` or a peer ID that is none.
+        """
+        await trio.lowlevel.checkpoint()
+        return self._messenger.send(_peer(peer_id), data)
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        """Gossip at most 64 KiB to the topic's subscribers. Raises NetError beyond."""
+        await self._gossip.publish(topic, data)
+
+    async def subscribe(self, topic: str, validate: Validate) -> None:
+        """Take part in a topic; ``validate(author's peer ID, data)`` judges each message before it is passed on."""
+        await self._gossip.subscribe(topic, validate)
+
+    async def fetch(
+        self, digests: Sequence[bytes], sources: Sequence[str], bytes_max_each: int, timeout_s: float
+    ) -> dict[bytes, bytes]:
+        """Contents by SHA-256 digest from whichever of ``sources`` have them, verified; the missing ones are absent.
+
+        Returns as soon as all are here or no reachable source can give more, at the latest after ``timeout_s``. Raises
+        NetError for a digest or peer ID that is none.
+        """
+        return await self._blobs.fetch(digests, [_peer(source) for source in sources], bytes_max_each, timeout_s)
+
+    async def fetch_to_path(
+        self, digest: bytes, path: Path, sources: Sequence[str], bytes_max: int, timeout_s: float
+    ) -> bool:
+        """One large content to ``path``; a broken pull leaves ``path`` + ".part" and the next one goes on there.
+
+        True if ``path`` holds it now. Raises NetError as `fetch` does, OSError if the disk fails.
+        """
+        return await self._blobs.fetch_to_path(
+            digest, path, [_peer(source) for source in sources], bytes_max, timeout_s
+        )
+
+    def connected(self) -> frozenset[str]:
+        """Peers with an open connection, now."""
+        return self._discovery.connected
+
+    def subscribers(self, topic: str) -> frozenset[str]:
+        """Connected peers that take part in a topic."""
+        return self._gossip.subscribers(topic)
+
+    def add_peer(self, peer_id: str, addresses: Sequence[str]) -> None:
+        """Stay connected with a peer from now on, at these multiaddrs and all that others tell, for ever.
+
+        Addresses that are no TCP multiaddrs are left out. Raises NetError for a peer ID that is none.
+        """
+        self._discovery.add(_peer(peer_id).to_base58(), parse_addresses(addresses), wanted=True)
+
+    def peer_book_snapshot(self) -> dict[str, tuple[str, ...]]:
+        """Known peers and their multiaddrs, for the next start's `NetConfig.peer_book`."""
+        return self._discovery.book.snapshot()
+
+
+@asynccontextmanager
+async def open_net(config: NetConfig) -> AsyncIterator[Net]:
+    """Run the network while the block runs.
+
+    Raises PortTakenError if another process listens on the port and ConfigError for a bad bootstrap or announce
+    address. An error from inside the block comes out as it is, not in a group.
+    """
+    bootstrap = [_parse_bootstrap(text) for text in config.bootstrap]
+    announce = [_parse_announce(text) for text in config.announce]
+    sockets = await open_listening_sockets(config.listen_host, config.listen_port)
+    traffic = Traffic(record_sent=config.record_sent)
+    changes = _Changes()
+    try:
+        async with (
+            _closing(sockets),
+            open_host(config.private_key, sockets, traffic, config.liveness, changes.note) as host,
+            open_gossip(host) as gossip,
+            trio.open_nursery() as nursery,
+        ):
+            messenger = Messenger(host, config.message_bytes_max)
+            own = [*announce, *reachable_addresses(sockets)]
+            discovery = Discovery(
+                host, own, config.peer_book, on_event=lambda event: messenger.note_change(event.peer_id)
+            )
+            BlobServer(host, config.blob_source)
+            changes.listener = discovery.note_change
+            nursery.start_soon(messenger.run)
+            nursery.start_soon(discovery.run)
+            for peer_id, address in bootstrap:
+                discovery.add(peer_id, [address], wanted=True, courteous=False)
+            try:
+                yield Net(host, traffic, messenger, gossip, discovery, BlobClient(host))
+            finally:
+                nursery.cancel_scope.cancel()
+                changes.listener = None
+                messenger.close()
+                discovery.close()
+    except BaseExceptionGroup as group:
+        raise _unwrap(group) from None
+
+
+@asynccontextmanager
+async def _closing(sockets: list[trio.SocketListener]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        for listener in sockets:
+            await listener.aclose()
+
+
+class _Changes:
+    """Passes on the swarm's changes once somebody listens; the swarm is built first."""
+
+    def __init__(self) -> None:
+        self.listener: Callable[[ID], None] | None = None
+
+    def note(self, peer: ID) -> None:
+        if self.listener is not None:
+            self.listener(peer)
+
+
+def _peer(text: str) -> ID:
+    return parse_peer_id(text)
+
+
+def _parse_bootstrap(text: str) -> tuple[str, Address]:
+    try:
+        address, peer_id = parse_address(text)
+        if peer_id is None:
+            raise ValueError("it lacks /p2p/ID, without which anyone could answer")
+        return parse_peer_id(peer_id).to_base58(), address
+    except (ValueError, FrameError) as error:
+        raise ConfigError(f"bootstrap address {text!r}: {error}") from error
+
+
+def _parse_announce(text: str) -> Address:
+    try:
+        return parse_address(text)[0]
+    except ValueError as error:
+        raise ConfigError(f"announce address {text!r}: {error}") from error
+
+
+def _unwrap(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
+        group = group.exceptions[0]
+    return group

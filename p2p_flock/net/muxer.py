@@ -1,0 +1,506 @@
+"""Yamux, wire-compatible with https://github.com/hashicorp/yamux/blob/master/spec.md, in place of py-libp2p's.
+
+Called by `net/hardening.py` for every connection; to the library it is one more `IMuxedConn`. Replacing the muxer is
+the remedy that patches could not be: in py-libp2p 0.8.1 (`stream_muxer/yamux/yamux.py`) a stream's owner writes to
+the wire itself, so that cancelling it poisons every stream of the connection; the reading task answers on the wire,
+so that two peers who send in bulk to each other can block each other for ever; a peer that ignores the receive window
+fills our memory; the number of streams a peer may open has no bound; a window update is sent after every small read;
+an empty window is polled and fails after 5 s; a peer that stopped (SIGSTOP, cut cable) is never noticed; and the death
+of a connection looks to a reader like a clean end.
+
+Here one task reads, one task writes and one watches that the peer is alive. Everybody else only touches queues, so any
+call may be cancelled at any time: it can leave its own stream half said, never the connection. It must never raise out
+of `start`, since that would end the library's swarm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import trio
+from libp2p.abc import IMuxedConn, IMuxedStream
+from libp2p.connection_types import ConnectionType
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import (
+    MuxedConnUnavailable,
+    MuxedStreamClosed,
+    MuxedStreamEOF,
+    MuxedStreamError,
+    MuxedStreamReset,
+)
+from multiaddr import Multiaddr
+
+from p2p_flock.net.session import PLAINTEXT_BYTES_MAX, BulkSession
+from p2p_flock.net.yamux_frames import (
+    FRAME_BYTES_MAX,
+    HEADER_BYTES,
+    INITIAL_WINDOW_BYTES,
+    Flag,
+    FrameKind,
+    Header,
+    MuxerProtocolError,
+)
+
+log = logging.getLogger(__name__)
+
+# Data frame and header together fill one Noise message exactly.
+DATA_BYTES_MAX = PLAINTEXT_BYTES_MAX - HEADER_BYTES
+# Frames joined into one encrypted write; larger gains nothing and delays small messages.
+BATCH_BYTES_MAX = 256 * 1024
+# Data waiting for the writing task, over all streams of a connection. At the bound writers of data wait.
+OUTBOX_BYTES_MAX = 512 * 1024
+# Control frames (12 bytes each) waiting likewise. A peer that makes us answer this often without reading is cut off.
+OUTBOX_CONTROL_FRAMES_MAX = 4096
+# Streams the peer may have open to us; one more is reset at once. go-libp2p's default is 512 per peer.
+INBOUND_STREAMS_MAX = 128
+# Streams we may have open to the peer; `open_stream` raises beyond it instead of waiting for ever.
+OUTBOUND_STREAMS_MAX = 256
+# A stream that we closed and the peer did not is reset after this, else it would hold its slot for ever.
+HALF_CLOSED_SECONDS_MAX = 60.0
+# One encrypted write (256 KiB) that takes longer means that the peer does not read.
+WRITE_SECONDS_MAX = 30.0
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """When a silent peer counts as dead.
+
+    After ``interval_s`` without a byte it is pinged, after ``timeout_s`` the connection is closed. Silence is counted
+    in ticks of our own loop, not by the clock, so that a process that was itself stopped does not blame its peers.
+    """
+
+    interval_s: float = 3.0
+    timeout_s: float = 9.0
+
+
+class Stream(IMuxedStream):
+    """One stream. At most one task reads it and one writes it; both may be cancelled at any time."""
+
+    def __init__(self, conn: Muxer, stream_id: int, is_ours: bool) -> None:
+        self.muxed_conn = conn
+        self.stream_id = stream_id
+        self.is_ours = is_ours
+        self.closed_at: float | None = None  # trio time at which we closed it, while the peer has not
+        self._conn = conn
+        self._buffer = bytearray()
+        self._window = INITIAL_WINDOW_BYTES  # what we let the peer have on the way
+        self._window_left = INITIAL_WINDOW_BYTES
+        self._consumed = 0
+        self._send_window = INITIAL_WINDOW_BYTES
+        self._receive_ended = False
+        self._send_ended = False
+        self._reset = False
+        self._readable = trio.lowlevel.ParkingLot()
+        self._writable = trio.lowlevel.ParkingLot()
+        self._write_lock = trio.StrictFIFOLock()
+
+    @property
+    def is_over(self) -> bool:
+        """Neither side will say more."""
+        return self._reset or (self._receive_ended and self._send_ended)
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Between 1 and ``n`` bytes (all at hand if None).
+
+        Raises MuxedStreamEOF once the peer has closed the stream and all is read, MuxedStreamReset if it or the
+        connection broke, even if that looked orderly to TCP.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._buffer:
+            if self._reset:
+                raise MuxedStreamReset("the stream was reset")
+            if self._receive_ended:
+                raise MuxedStreamEOF("the peer closed the stream")
+            await self._readable.park()
+        size = len(self._buffer) if n is None or n < 0 else min(n, len(self._buffer))
+        with memoryview(self._buffer) as view:
+            taken = bytes(view[:size])
+        del self._buffer[:size]
+        self._consumed += size
+        if self._consumed >= self._window // 2 and not (self._receive_ended or self._reset):
+            self._grant(self._consumed)
+            self._consumed = 0
+        return taken
+
+    def widen(self, window_bytes: int) -> None:
+        """Let the peer have ``window_bytes`` under way: for bulk streams, whose rate is window / round trip."""
+        if window_bytes > self._window and not (self._receive_ended or self._reset):
+            more, self._window = window_bytes - self._window, window_bytes
+            self._grant(more)
+
+    def _grant(self, more: int) -> None:
+        self._window_left += more
+        self._conn.queue_control(FrameKind.WINDOW_UPDATE, Flag(0), self.stream_id, more)
+
+    async def write(self, data: bytes) -> None:
+        """Queue all of ``data``; it waits while the peer's window or the connection's outbox is full.
+
+        Raises MuxedStreamReset if the stream broke and MuxedStreamClosed if we closed it.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with self._write_lock:
+            with memoryview(data) as view:
+                position = 0
+                while position < len(view):
+                    self._check_writable()
+                    if self._send_window == 0:
+                        await self._writable.park()
+                        continue
+                    if not self._conn.has_room():
+                        await self._conn.wait_for_room()
+                        continue
+                    size = min(self._send_window, DATA_BYTES_MAX, len(view) - position)
+                    self._send_window -= size
+                    self._conn.queue_data(self.stream_id, view[position : position + size])
+                    position += size
+
+    def _check_writable(self) -> None:
+        if self._reset:
+            raise MuxedStreamReset("the stream was reset")
+        if self._send_ended:
+            raise MuxedStreamClosed("we closed the stream")
+
+    async def close(self) -> None:
+        """Say that we shall send no more; the peer may still send. Never waits."""
+        if not (self._send_ended or self._reset):
+            self._send_ended = True
+            self.closed_at = trio.current_time()
+            self._conn.queue_control(FrameKind.WINDOW_UPDATE, Flag.FIN, self.stream_id, 0)
+            self._writable.unpark_all()
+            self._conn.forget_if_over(self)
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def reset(self) -> None:
+        """Break the stream in both directions. Never waits."""
+        if not self.is_over:
+            self._conn.queue_control(FrameKind.WINDOW_UPDATE, Flag.RST, self.stream_id, 0)
+        self.break_off()
+        self._conn.forget_if_over(self)
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    def break_off(self) -> None:
+        """Mark the stream as reset and wake who waits for it. What was received stays readable."""
+        self._reset = True
+        self._readable.unpark_all()
+        self._writable.unpark_all()
+
+    def take_data(self, data: memoryview) -> None:
+        """Bytes of a data frame, given by the reading task. Raises MuxerProtocolError beyond the window."""
+        if len(data) > self._window_left:
+            raise MuxerProtocolError("the peer sent more than its receive window")
+        self._window_left -= len(data)
+        if not self._reset:
+            self._buffer += data
+            self._readable.unpark_all()
+
+    def take_credit(self, more: int) -> None:
+        """The peer lets us send ``more`` bytes."""
+        self._send_window += more
+        self._writable.unpark_all()
+
+    def take_end(self) -> None:
+        """The peer closed its direction."""
+        self._receive_ended = True
+        self._readable.unpark_all()
+
+    def set_deadline(self, ttl: int) -> None:
+        """Not supported: callers use trio's cancel scopes, which are safe here."""
+        raise NotImplementedError
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """The peer's IP address and port."""
+        return self._conn.get_remote_address()
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Muxer(IMuxedConn):
+    """One connection. `start` runs it until it ends; the rest of the library calls the other methods."""
+
+    def __init__(self, conn: BulkSession, peer_id: ID, liveness: Liveness | None = None) -> None:
+        self.secured_conn = conn
+        self.peer_id = peer_id
+        self.event_started = trio.Event()
+        self.event_closed = trio.Event()
+        self.on_close: Callable[[], Awaitable[None]] | None = None  # set by the library's SwarmConn
+        self.negotiated_muxer_protocol = "/yamux/1.0.0"
+        self.negotiated_security_protocol = conn.negotiated_security_protocol
+        self._session = conn
+        self._liveness = liveness or Liveness()
+        self._streams: dict[int, Stream] = {}
+        self._next_stream_id = 1 if conn.is_initiator else 2
+        self._accepted: deque[Stream] = deque()
+        self._acceptable = trio.lowlevel.ParkingLot()
+        self._outbox: deque[bytes] = deque()
+        self._outbox_bytes = 0
+        self._outbox_control_frames = 0
+        self._outbox_filled = trio.lowlevel.ParkingLot()
+        self._outbox_emptied = trio.lowlevel.ParkingLot()
+        self._is_ending = False
+        self._scope: trio.CancelScope | None = None
+        self._header = bytearray()
+        self._body_left = 0
+        self._body_of: Stream | None = None
+        self._body_ends: Flag = Flag(0)
+        self._heard = True
+        self._writing_since: float | None = None
+        self._ping_count = 0
+
+    # What the library asks.
+
+    @property
+    def is_initiator(self) -> bool:
+        """Whether we dialed."""
+        return self._session.is_initiator
+
+    @property
+    def is_established(self) -> bool:
+        """Whether streams can be opened."""
+        return self.event_started.is_set() and not self._is_ending
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all is over."""
+        return self.event_closed.is_set()
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        """The peer's address as TCP sees it."""
+        return self._session.get_transport_addresses()
+
+    def get_connection_type(self) -> ConnectionType:
+        """Direct or relayed."""
+        return self._session.get_connection_type()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """The peer's IP address and port."""
+        return self._session.get_remote_address()
+
+    def rtt(self) -> float:
+        """Not measured."""
+        return 0.0
+
+    async def open_stream(self) -> Stream:
+        """A new stream to the peer. Raises MuxedStreamError at OUTBOUND_STREAMS_MAX and on a dead connection."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._is_ending:
+            raise MuxedStreamError("the connection is closed")
+        if sum(stream.is_ours for stream in self._streams.values()) >= OUTBOUND_STREAMS_MAX:
+            raise MuxedStreamError(f"{OUTBOUND_STREAMS_MAX} streams to this peer are open")
+        stream = Stream(self, self._next_stream_id, is_ours=True)
+        self._next_stream_id += 2
+        self._streams[stream.stream_id] = stream
+        self.queue_control(FrameKind.WINDOW_UPDATE, Flag.SYN, stream.stream_id, 0)
+        return stream
+
+    async def accept_stream(self) -> Stream:
+        """The next stream the peer opened. Raises MuxedConnUnavailable when the connection is closed."""
+        while not self._accepted:
+            if self._is_ending:
+                raise MuxedConnUnavailable("the connection is closed")
+            await self._acceptable.park()
+        return self._accepted.popleft()
+
+    async def start(self) -> None:
+        """Run the connection until it ends, for whatever reason; raises nothing but Cancelled."""
+        try:
+            if self._is_ending:
+                return
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                for task in (self._read_frames, self._write_frames, self._watch):
+                    nursery.start_soon(self._run_task, task)
+                self.event_started.set()
+        finally:
+            self.event_started.set()
+            self._end()
+            with trio.CancelScope(shield=True):
+                await self._session.close()
+            self.event_closed.set()
+            if self.on_close is not None:
+                await self.on_close()
+
+    async def _run_task(self, task: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await task()
+        except Exception as error:  # noqa: BLE001 - whatever socket, cipher or a forged frame raises ends this connection only
+            log.debug("connection with %s ended: %s: %s", self.peer_id, type(error).__name__, error)
+        finally:
+            if self._scope is not None:
+                self._scope.cancel()
+
+    async def close(self) -> None:
+        """Say goodbye if the peer still reads, then end the connection and all its streams."""
+        if not self._is_ending:
+            self.queue_control(FrameKind.GO_AWAY, Flag(0), 0, 0)
+            self._end()
+        if self._scope is None:  # never started
+            with trio.CancelScope(shield=True):
+                await self._session.close()
+            self.event_closed.set()
+            return
+        with trio.move_on_after(0.2):
+            while self._outbox and not self.event_closed.is_set():
+                await self._outbox_emptied.park()
+        self._scope.cancel()
+        await self.event_closed.wait()
+
+    def _end(self) -> None:
+        self._is_ending = True
+        for stream in self._streams.values():
+            stream.break_off()
+        self._streams.clear()
+        for lot in (self._acceptable, self._outbox_filled, self._outbox_emptied):
+            lot.unpark_all()
+
+    # The outbox, filled by streams.
+
+    def has_room(self) -> bool:
+        """Whether the outbox takes more data now."""
+        return self._outbox_bytes < OUTBOX_BYTES_MAX or self._is_ending
+
+    async def wait_for_room(self) -> None:
+        """Wait until the outbox has shrunk."""
+        await self._outbox_emptied.park()
+
+    def queue_data(self, stream_id: int, data: memoryview) -> None:
+        """Queue one data frame of at most DATA_BYTES_MAX bytes."""
+        self._put(Header(FrameKind.DATA, Flag(0), stream_id, len(data)).encode() + data)
+
+    def queue_control(self, kind: FrameKind, flags: Flag, stream_id: int, value: int) -> None:
+        """Queue one frame without data. Beyond OUTBOX_CONTROL_FRAMES_MAX the connection is cut."""
+        self._outbox_control_frames += 1
+        self._put(Header(kind, flags, stream_id, value).encode())
+        if self._outbox_control_frames > OUTBOX_CONTROL_FRAMES_MAX and self._scope is not None:
+            self._scope.cancel()
+
+    def _put(self, frame: bytes) -> None:
+        if self._is_ending:
+            return
+        self._outbox.append(frame)
+        self._outbox_bytes += len(frame)
+        self._outbox_filled.unpark_all()
+
+    def forget_if_over(self, stream: Stream) -> None:
+        """Free the slot of a stream that has ended; what it received stays with the stream."""
+        if stream.is_over:
+            self._streams.pop(stream.stream_id, None)
+
+    # The three tasks.
+
+    async def _write_frames(self) -> None:
+        while True:
+            while not self._outbox:
+                await self._outbox_filled.park()
+            batch, size = [], 0
+            while self._outbox and (size == 0 or size + len(self._outbox[0]) <= BATCH_BYTES_MAX):
+                frame = self._outbox.popleft()
+                batch.append(frame)
+                size += len(frame)
+                self._outbox_control_frames -= len(frame) == HEADER_BYTES
+            self._outbox_bytes -= size
+            self._writing_since = trio.current_time()
+            await self._session.write(b"".join(batch))
+            self._writing_since = None
+            self._outbox_emptied.unpark_all()
+
+    async def _read_frames(self) -> None:
+        while True:
+            data = await self._session.read_some()
+            self._heard = True
+            with memoryview(data) as view:
+                self._take(view)
+
+    async def _watch(self) -> None:
+        tick_s = self._liveness.interval_s / 3
+        silent_ticks = 0
+        while True:
+            await trio.sleep(tick_s)
+            silent_ticks = 0 if self._heard else silent_ticks + 1
+            self._heard = False
+            if silent_ticks * tick_s >= self._liveness.timeout_s:
+                raise MuxedStreamError(f"the peer has been silent for {self._liveness.timeout_s} s")
+            if silent_ticks >= 3:
+                self._ping_count += 1
+                self.queue_control(FrameKind.PING, Flag.SYN, 0, self._ping_count & 0xFFFFFFFF)
+            now = trio.current_time()
+            if self._writing_since is not None and now - self._writing_since > WRITE_SECONDS_MAX:
+                raise MuxedStreamError("the peer does not read")
+            for stream in list(self._streams.values()):
+                if stream.closed_at is not None and now - stream.closed_at > HALF_CLOSED_SECONDS_MAX:
+                    await stream.reset()
+
+    # Incoming frames.
+
+    def _take(self, data: memoryview) -> None:
+        position = 0
+        while position < len(data):
+            if self._body_left:
+                size = min(self._body_left, len(data) - position)
+                if self._body_of is not None:
+                    self._body_of.take_data(data[position : position + size])
+                self._body_left -= size
+                position += size
+                if not self._body_left:
+                    self._finish_frame()
+            else:
+                size = min(HEADER_BYTES - len(self._header), len(data) - position)
+                self._header += data[position : position + size]
+                position += size
+                if len(self._header) == HEADER_BYTES:
+                    header = Header.decode(bytes(self._header))
+                    self._header.clear()
+                    self._take_header(header)
+
+    def _take_header(self, header: Header) -> None:
+        match header.kind:
+            case FrameKind.PING:
+                if Flag.SYN in header.flags:
+                    self.queue_control(FrameKind.PING, Flag.ACK, 0, header.length)
+            case FrameKind.GO_AWAY:
+                raise MuxedConnUnavailable("the peer said goodbye")
+            case FrameKind.DATA | FrameKind.WINDOW_UPDATE:
+                if Flag.SYN in header.flags:
+                    self._take_syn(header.stream_id)
+                self._body_of = self._streams.get(header.stream_id)  # None: a stream we reset; its bytes are skipped
+                self._body_ends = header.flags
+                if header.kind is FrameKind.DATA:
+                    if header.length > FRAME_BYTES_MAX:
+                        raise MuxerProtocolError("a data frame is larger than any window")
+                    self._body_left = header.length
+                elif self._body_of is not None:
+                    self._body_of.take_credit(header.length)
+                if not self._body_left:
+                    self._finish_frame()
+
+    def _take_syn(self, stream_id: int) -> None:
+        ours = stream_id % 2 == (1 if self.is_initiator else 0)
+        if ours or stream_id == 0 or stream_id in self._streams:
+            raise MuxerProtocolError("the peer opened a stream under a number it may not use")
+        if sum(not stream.is_ours for stream in self._streams.values()) >= INBOUND_STREAMS_MAX:
+            self.queue_control(FrameKind.WINDOW_UPDATE, Flag.RST, stream_id, 0)
+            return
+        stream = Stream(self, stream_id, is_ours=False)
+        self._streams[stream_id] = stream
+        self.queue_control(FrameKind.WINDOW_UPDATE, Flag.ACK, stream_id, 0)
+        self._accepted.append(stream)
+        self._acceptable.unpark_all()
+
+    def _finish_frame(self) -> None:
+        stream, self._body_of = self._body_of, None
+        if stream is None:
+            return
+        if Flag.RST in self._body_ends:
+            stream.break_off()
+        elif Flag.FIN in self._body_ends:
+            stream.take_end()
+        self.forget_if_over(stream)
