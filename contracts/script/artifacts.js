@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+// Writes, or compares, the committed ABI and bytecode of the contracts that nodes deploy and call.
+//   node script/artifacts.js --write | --check     (after `forge build`; called by scripts/contracts)
+'use strict';
+const crypto = require('crypto');
+const fs = require('fs');
+const path = require('path');
+
+const here = path.join(__dirname, '..');
+const target = path.join(here, '..', 'p2p_flock', 'chain', 'artifacts');
+// Contract whose bytecode is deployed -> where its ABI is read from.
+const contracts = {
+  FlockToken: 'FlockToken',
+  Beacon: 'Beacon',
+  AllianceFactory: 'AllianceFactory',
+  Alliance: 'Alliance',
+};
+
+const sha256 = (data) => crypto.createHash('sha256').update(data).digest('hex');
+
+function sourceFiles(folder) {
+  return fs.readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const name = path.join(folder, entry.name);
+    return entry.isDirectory() ? sourceFiles(name) : name.endsWith('.sol') ? [name] : [];
+  }).sort();
+}
+
+function sourcesHash() {
+  // What decides the bytecode: our sources, the build settings and the locked versions of compiler and libraries.
+  const files = [...sourceFiles(path.join(here, 'src')), path.join(here, 'foundry.toml'), path.join(here, 'package-lock.json')];
+  return sha256(files.map((file) => path.relative(here, file) + '\0' + sha256(fs.readFileSync(file)) + '\n').join(''));
+}
+
+function artifact(name, sources) {
+  const read = (contract) => JSON.parse(fs.readFileSync(path.join(here, 'out', contract + '.sol', contract + '.json'), 'utf8'));
+  const built = read(name);
+  const settings = built.metadata.settings;
+  return {
+    contractName: name,
+    abi: read(contracts[name]).abi,
+    bytecode: built.bytecode.object,
+    deployedBytecodeBytes: (built.deployedBytecode.object.length - 2) / 2,
+    deployedBytecodeSha256: sha256(Buffer.from(built.deployedBytecode.object.slice(2), 'hex')),
+    sourcesSha256: sources,
+    compiler: {
+      name: 'solc',
+      version: built.metadata.compiler.version,
+      evmVersion: settings.evmVersion,
+      optimizerRuns: settings.optimizer.runs,
+    },
+  };
+}
+
+const mode = process.argv[2];
+if (mode !== '--write' && mode !== '--check') {
+  console.error('usage: artifacts.js --write | --check');
+  process.exit(2);
+}
+const sources = sourcesHash();
+const stale = [];
+fs.mkdirSync(target, { recursive: true });
+for (const name of Object.keys(contracts)) {
+  const file = path.join(target, name + '.json');
+  const text = JSON.stringify(artifact(name, sources), null, 1) + '\n';
+  if (mode === '--write') fs.writeFileSync(file, text);
+  else if (!fs.existsSync(file) || fs.readFileSync(file, 'utf8') !== text) stale.push(name);
+}
+if (stale.length) {
+  console.error(`stale artifacts: ${stale.join(', ')}. The sources changed: run scripts/contracts --write and commit the result.`);
+  process.exit(1);
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// What an alliance is created with, for ever. `paramsHash = keccak256(abi.encode(params))`: members sign up to it.
+/// Bounds are checked by ParamsRules at creation, and named there.
+struct AllianceParams {
+    bytes32 manifestDigest; // of the task manifest, a content-addressed document
+    uint128 seatStake; // FLOCK wei that every seat locks
+    uint128 rewardPerRound; // FLOCK wei that one settled round may distribute
+    uint32 roundCount; // settled rounds (adopted, rejected or undecided alike) until the alliance closes
+    uint16 seatCountMin; // seats at which a round opens
+    uint16 seatCountMax; // seats at which joining ends
+    uint8 validatorCount; // V
+    uint8 cohortCount; // K
+    uint8 threshold; // t, shares that recover a mask
+    uint8 collusionBound; // c, owners of one cohort that may collude
+    uint8 laneBits; // width of the ring the masked vectors live in, 16 or 32
+    uint32 levels; // q, clip levels of the fixed-point encoding
+    uint32 weightMax; // largest public weight a seat may declare
+    uint32 lossToleranceMicro; // loss increase, in millionths, that validators still accept
+    uint32 trainSeconds;
+    uint32 sealSeconds; // for each validator's turn as leader
+    uint32 unmaskSeconds;
+    uint32 evaluateSeconds;
+    uint32 commitSeconds; // for each validator's turn as leader
+    uint32 settleSeconds;
+    uint32 openingSlotSeconds; // rounds are scheduled on multiples of this
+    uint8 beaconMargin; // beacon rounds between schedule and opening, at least 1
+    uint16 redrawRounds; // rounds after which cohorts are drawn anew
+    uint32 penaltyWindowSeconds;
+    uint32 unbondingSeconds;
+    uint16 provableSlashBps;
+    uint16 voidCountMax; // voids in a row that close the alliance
+}
+
+/// One seat as nodes see it. The key to use in round `r` is `maskKey` if `keyRound` < r or is "before round 0"
+/// (the largest uint32), else `previousKey`.
+struct SeatView {
+    address owner;
+    bytes peerId; // raw bytes of the libp2p peer ID
+    bytes32 maskKey; // X25519
+    uint32 keyRound; // round in which `maskKey` was registered
+    bytes32 previousKey; // zero if there was none
+    uint32 previousKeyRound;
+    uint32 keyGeneration; // grows with every key of this owner, over all its seats
+    uint32 weight;
+    uint32 joinedRound; // first round whose seats may include this one
+    bool leaving;
+    bytes peerSignature; // Ed25519, checked by nodes and not by the contract
+}
+
+/// A validator's opened vote of one round.
+struct Ballot {
+    uint16 position; // the validator's place in leader order, below V
+    bytes32 baseModelDigest; // the global model the validator started the round from
+    bytes verdicts; // one byte for each cohort: 0 unavailable, 1 yes, 2 no
+    bytes32[] aggregateDigests; // one for each cohort; not zero where the verdict is yes
+    bytes32 salt;
+    bytes signature; // 65 bytes r, s, v over the EIP-712 Ballot
+}
+
+/// Everything a node polls for, in one call. Fields of a phase that was not reached are zero.
+struct RoundState {
+    uint32 round; // the current round, or the last one; the largest uint32 before round 0
+    uint8 phase; // 0 waiting for seats, 1 open, 2 sealed, 3 revealing, 4 closed
+    uint16 seatCount; // N, frozen when the round opened
+    uint64 beaconRound;
+    uint64 opensAt;
+    uint64 trainDeadline;
+    uint64 sealDeadline;
+    uint64 sealedAt;
+    uint64 commitDeadline; // the time of the last commitment once all are in
+    uint64 revealDeadline;
+    bytes32 seed;
+    bytes32 seal; // EIP-712 hashStruct of the Seal
+    bytes32 manifestDigest; // of the sealed contributions
+    uint256[] survivors; // bitmap over trainer indexes
+    uint64 committedPositions;
+    uint64 revealedPositions;
+    uint16 commitCount;
+    uint32 settledRoundCount;
+    uint16 voidCount; // in a row
+    uint64 timestamp; // of the block that answered
+}

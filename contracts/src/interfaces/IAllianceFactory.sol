@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {AllianceParams} from "../Types.sol";
+
+/// @title Makes alliances. Anyone may; nobody can change or stop one afterwards.
+interface IAllianceFactory {
+    /// The task name must have 1 to 64 bytes.
+    error WrongTaskName();
+
+    event AllianceCreated(
+        uint256 indexed number,
+        address indexed alliance,
+        address indexed creator,
+        bytes32 manifestDigest,
+        string taskName
+    );
+
+    /// @notice Creates an alliance and escrows `rewardPool` FLOCK, which the sender has approved to the factory.
+    /// Reverts with ParameterOutOfBounds(rule), see ParamsRules.
+    /// @return number counts from 1; with chain and factory it is the alliance's ID for ever
+    function create(AllianceParams calldata params, uint256 rewardPool, string calldata taskName)
+        external
+        returns (uint256 number, address alliance);
+
+    /// @notice The alliance of a number, or zero.
+    function alliances(uint256 number) external view returns (address);
+
+    /// @notice Alliances made so far; the last one's number.
+    function allianceCount() external view returns (uint256);
+}
