@@ -1,0 +1,355 @@
+"""One alliance on chain: its parameters, state, seats, logs, and the transactions a member sends to it.
+
+Made by ``adapter.Chain.alliance``; called by the daemon and the CLI. Reads that privacy hangs on (seats, keys, logs)
+are agreed on by all configured endpoints. Never decides anything: who may send what, when, is the machines' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import base58
+import trio
+
+from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes
+from p2p_flock.chain.contracts import ALLIANCE, TOKEN, address_bytes, address_text, compute_params_hash, load_contract
+from p2p_flock.chain.events import Follower, LogReader, decode_round_state
+from p2p_flock.chain.records import (
+    AllianceAccounts,
+    AllianceTerms,
+    ChainUpdate,
+    RoundState,
+    SeatRecord,
+    StakeRecord,
+    TransactionReceipt,
+)
+from p2p_flock.chain.transactions import Sender
+from p2p_flock.chain_events import ChainEvent
+from p2p_flock.errors import ChainError, EndpointsDisagreeError, UsageError
+from p2p_flock.params import AllianceParams
+from p2p_flock.types import Domain
+from p2p_flock.wire.messages import Ballot
+
+SEATS_PER_CALL = 256  # about 0.5 kB each in the answer
+OUTAGE_S_MAX = 60.0  # how long a follower puts up with a failing endpoint before its consumer hears of it
+# settleRound only records while others' ballots are missing and settles at the deadline: an estimate made just before
+# it may lack the gas for tallying 64 ballots over 16 cohorts and opening the next round. Unused gas costs nothing.
+SETTLE_GAS_HEADROOM = 2_000_000
+ROUND_GAS_HEADROOM = 300_000
+
+
+async def read_contract(client: RpcClient, contract: str, address: bytes, function: str, *arguments: object) -> Any:
+    """One view call on which all endpoints agree; the bare value where the function returns one.
+
+    Raises:
+        ChainError: the endpoints failed or disagree, or no such contract stands there.
+    """
+    view = load_contract(contract).functions[function]
+    (answer,) = await client.agreed((eth_call(address, view.encode(*arguments)),))
+    values = view.decode(as_bytes(answer))
+    return values[0] if len(values) == 1 else values
+
+
+def eth_call(address: bytes, data: bytes, block: str = "latest") -> Call:
+    """The request for a view call."""
+    request: dict[str, Json] = {"to": address_text(address), "data": "0x" + data.hex()}
+    return Call("eth_call", (request, block))
+
+
+class AllianceHandle:
+    """Bound to one alliance contract and, for transactions, one account."""
+
+    def __init__(
+        self,
+        client: RpcClient,
+        sender: Sender,
+        domain: Domain,
+        params: AllianceParams,
+        terms: AllianceTerms,
+        token: bytes,
+        poll_interval_s: float,
+        confirmations: int,
+    ) -> None:
+        self._client, self._sender = client, sender
+        self._token = token
+        self._poll_interval_s, self._confirmations = poll_interval_s, confirmations
+        self.domain, self.params, self.terms = domain, params, terms
+        self.contract = domain.contract
+
+    # --- reads ---------------------------------------------------------------------------------------------------
+
+    async def round_state(self) -> RoundState:
+        """The contract's state, by one call to the first endpoint.
+
+        Raises:
+            ChainError: the endpoint failed.
+        """
+        view = load_contract(ALLIANCE).functions["roundState"]
+        (answer,) = await self._client.batch((eth_call(self.contract, view.selector),))
+        if isinstance(answer, ChainError):
+            raise answer
+        return decode_round_state(as_bytes(answer))
+
+    async def seats(self) -> tuple[SeatRecord, ...]:
+        """The whole seat table, members that joined after the current round opened included.
+
+        Raises:
+            ChainError: the endpoints failed or disagree.
+        """
+        records: list[SeatRecord] = []
+        while True:
+            page = await self._read("getSeats", len(records), SEATS_PER_CALL)
+            records.extend(_seat_record(len(records) + i, values) for i, values in enumerate(page))
+            if len(page) < SEATS_PER_CALL:
+                return tuple(records)
+
+    async def stake(self, owner: bytes | None = None) -> StakeRecord:
+        """An owner's stake; the own account's by default.
+
+        Raises:
+            ChainError: the endpoints failed or disagree.
+        """
+        return StakeRecord(*await self._read("getStake", owner or self._sender.address))
+
+    async def credit_wei(self, owner: bytes | None = None) -> int:
+        """FLOCK wei that :meth:`claim` would pay without naming rounds.
+
+        Raises:
+            ChainError: the endpoints failed or disagree.
+        """
+        return int(await self._read("getCredit", owner or self._sender.address))
+
+    async def rewards_wei(self, rounds: Sequence[int], owner: bytes | None = None) -> tuple[int, ...]:
+        """FLOCK wei that claiming each of these rounds would add; one batch.
+
+        Raises:
+            ChainError: the endpoints failed or disagree.
+        """
+        view = load_contract(ALLIANCE).functions["getReward"]
+        calls = [eth_call(self.contract, view.encode(owner or self._sender.address, number)) for number in rounds]
+        answers = await self._client.agreed(calls) if calls else []
+        return tuple(int(view.decode(as_bytes(answer))[0]) for answer in answers)
+
+    async def accounts(self) -> AllianceAccounts:
+        """The sums that make up the contract's balance, FLOCK wei.
+
+        Raises:
+            ChainError: the endpoints failed or disagree.
+        """
+        return AllianceAccounts(*await self._read("getAccounts"))
+
+    async def confirmed_model(self) -> tuple[int, bytes]:
+        """Round and digest of the last global model that an accept quorum named; a zero digest before there is one.
+
+        Raises:
+            ChainError: the endpoints failed or disagree.
+        """
+        number, digest = await self._read("getConfirmedModel")
+        return int(number), bytes(digest)
+
+    async def events(self, from_block: int, to_block: int) -> tuple[ChainEvent, ...]:
+        """Typed logs of the inclusive block range, in chain order.
+
+        Raises:
+            ChainError: the endpoints failed or disagree.
+        """
+        return await LogReader(self._client, self.contract).read(from_block, to_block)
+
+    async def _read(self, function: str, *arguments: object) -> Any:
+        return await read_contract(self._client, ALLIANCE, self.contract, function, *arguments)
+
+    async def follow(self, from_block: int) -> AsyncIterator[ChainUpdate]:
+        """Everything from ``from_block`` on, one :class:`ChainUpdate` whenever the chain has a new head; never ends.
+
+        Polls while it is iterated and holds no task or connection of its own: a slow consumer makes updates fewer
+        and larger, never lost. Failures of the endpoint are borne for :data:`OUTAGE_S_MAX`.
+
+        Raises:
+            EndpointsDisagreeError: at once; nothing may be done on such ground.
+            ChainError: the endpoint failed for longer than that.
+        """
+        follower = Follower(self._client, self.contract, from_block, self._confirmations)
+        answered = trio.current_time()
+        while True:
+            next_poll = trio.current_time() + self._poll_interval_s
+            try:
+                update = await follower.poll()
+            except ChainError as error:
+                if isinstance(error, EndpointsDisagreeError) or trio.current_time() > answered + OUTAGE_S_MAX:
+                    raise
+            else:
+                answered = trio.current_time()
+                if update is not None:
+                    yield update
+            await trio.sleep_until(next_poll)
+
+    # --- membership ----------------------------------------------------------------------------------------------
+
+    async def join(
+        self,
+        *,
+        peer_id: str,
+        mask_key: bytes,
+        weight: int,
+        params_hash: bytes,
+        maximum_loss: int,
+        peer_signature: bytes,
+    ) -> TransactionReceipt:
+        """Stake and take a seat; approves exactly the stake first where the allowance does not cover it.
+
+        Args:
+            peer_id: libp2p peer ID, base58 text.
+            mask_key: X25519 public key, 32 bytes.
+            params_hash: of the parameters the member was shown (``compute_params_hash``).
+            maximum_loss: largest stake the member accepts to lose, FLOCK wei.
+            peer_signature: Ed25519, 64 bytes, by the peer ID over the join binding.
+
+        Raises:
+            TransactionFailedError: refused; ``reason`` is e.g. AlreadySeated, NoSeatFree, WrongParameters.
+            ChainError: the endpoint failed.
+        """
+        if maximum_loss < self.params.seat_stake:
+            raise UsageError(
+                f"A seat stakes {self.params.seat_stake} FLOCK wei, more than the maximum loss of {maximum_loss} that "
+                "you accept. Raise it or stay out."
+            )
+        if params_hash != compute_params_hash(self.params):
+            raise UsageError(
+                "The parameters you agreed to are not this alliance's; look at them again before you join."
+            )
+        await approve_token(self._client, self._sender, self._token, self.contract, self.params.seat_stake)
+        return await self._send(
+            "join", base58.b58decode(peer_id), mask_key, weight, params_hash, maximum_loss, peer_signature
+        )
+
+    async def leave(self) -> TransactionReceipt:
+        """Ask to leave; the seat is freed when the next round opens."""
+        return await self._send("leave")
+
+    async def withdraw(self) -> TransactionReceipt:
+        """Take the stake back once unbonding is over (``reason`` Unbonding before)."""
+        return await self._send("withdraw")
+
+    async def claim(self, rounds: Sequence[int] = ()) -> TransactionReceipt:
+        """Take all credit, after booking the rewards of ``rounds``."""
+        if rounds:
+            return await self._send("claimRounds", list(rounds))
+        return await self._send("claim")
+
+    async def register_key(self, mask_key: bytes) -> TransactionReceipt:
+        """Install a fresh mask key from the next round to open."""
+        return await self._send("registerKey", mask_key)
+
+    async def close(self) -> TransactionReceipt:
+        """Close an alliance that has waited for seats for 30 days."""
+        return await self._send("close")
+
+    # --- the round's transactions --------------------------------------------------------------------------------
+
+    async def seal_round(
+        self,
+        *,
+        round: int,
+        view: int,
+        beacon_signature: bytes,
+        manifest_digest: bytes,
+        survivors: Sequence[int],
+        positions: Sequence[int],
+        signatures: Sequence[bytes],
+    ) -> TransactionReceipt:
+        """Post the seal.
+
+        Args:
+            beacon_signature: uncompressed, 96 bytes (``BeaconValue.signature``).
+            survivors: words of the bitmap over trainer indexes, ``ceil(T / 256)`` of them.
+            positions, signatures: of the signing validators, strictly increasing; 65 bytes r ‖ s ‖ v each.
+
+        Raises:
+            TransactionFailedError: ``reason`` AlreadySealed where somebody else was first, DeadlinePassed, …
+            ChainError: the endpoint failed.
+        """
+        return await self._send(
+            "sealRound",
+            round,
+            view,
+            beacon_signature,
+            manifest_digest,
+            list(survivors),
+            list(positions),
+            list(signatures),
+            gas_headroom=ROUND_GAS_HEADROOM,
+        )
+
+    async def commit_round(
+        self, *, round: int, positions: Sequence[int], commitments: Sequence[bytes], signatures: Sequence[bytes]
+    ) -> TransactionReceipt:
+        """Post ballot commitments.
+
+        Raises:
+            TransactionFailedError: ``reason`` NothingNew where all were known already, DeadlinePassed, …
+            ChainError: the endpoint failed.
+        """
+        return await self._send(
+            "commitRound",
+            round,
+            list(positions),
+            list(commitments),
+            list(signatures),
+            gas_headroom=ROUND_GAS_HEADROOM,
+        )
+
+    async def settle_round(
+        self, *, round: int, positions: Sequence[int], ballots: Sequence[Ballot]
+    ) -> TransactionReceipt:
+        """Post ballots (``positions[i]`` is the validator of ``ballots[i]``) and settle where that is due.
+
+        Raises:
+            TransactionFailedError: ``reason`` WrongRound where the round is settled already, NothingNew, …
+            ChainError: the endpoint failed.
+        """
+        structs = [
+            (
+                position,
+                ballot.base_model_digest,
+                ballot.verdicts,
+                list(ballot.aggregate_digests),
+                ballot.salt,
+                ballot.signature,
+            )
+            for position, ballot in zip(positions, ballots, strict=True)
+        ]
+        return await self._send("settleRound", round, structs, gas_headroom=SETTLE_GAS_HEADROOM)
+
+    async def void_round(self, round: int) -> TransactionReceipt:
+        """End a round that was not sealed, or not committed to, in time.
+
+        Raises:
+            TransactionFailedError: ``reason`` DeadlineNotPassed, WrongRound, RoundHasCommitments, …
+            ChainError: the endpoint failed.
+        """
+        return await self._send("voidRound", round, gas_headroom=ROUND_GAS_HEADROOM)
+
+    async def _send(
+        self, function: str, *arguments: object, gas_headroom: int = ROUND_GAS_HEADROOM
+    ) -> TransactionReceipt:
+        data = load_contract(ALLIANCE).functions[function].encode(*arguments)
+        action = f"{function} of alliance {self.domain.alliance}"
+        return await self._sender.send(action, self.contract, data, gas_headroom=gas_headroom)
+
+
+async def approve_token(client: RpcClient, sender: Sender, token: bytes, spender: bytes, amount: int) -> None:
+    """Let ``spender`` take ``amount`` FLOCK wei, unless it may already; exactly that, never "infinite".
+
+    Raises:
+        ChainError: the endpoint failed or the transaction did.
+    """
+    if amount == 0 or await read_contract(client, TOKEN, token, "allowance", sender.address, spender) >= amount:
+        return
+    data = load_contract(TOKEN).functions["approve"].encode(spender, amount)
+    await sender.send(f"approving {amount} FLOCK wei", token, data)
+
+
+def _seat_record(index: int, values: tuple[Any, ...]) -> SeatRecord:
+    owner, peer_id, *others = values
+    return SeatRecord(index, address_bytes(owner), base58.b58encode(peer_id).decode(), *others)

@@ -1,0 +1,327 @@
+"""A local chain with Base's rules in one supervised process: anvil, the contracts, a beacon.
+
+``python -m p2p_flock.chain.devnet --directory DIR --port P --beacon-port B`` starts it and keeps it until SIGTERM,
+SIGINT or the end of its lifetime; ``... devnet fund --directory DIR ADDRESS...`` funds accounts. The process leads its
+own session where it can, so that its launcher may die; anvil dies with it, even if it is killed. Must never listen on
+anything but 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import fcntl
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from p2p_flock.chain.beacon import BeaconNetwork
+from p2p_flock.chain.client import as_object, as_quantity
+from p2p_flock.chain.devnet_beacon import PUBLIC_KEY, DevnetBeacon, devnet_chain_hash
+from p2p_flock.chain.devnet_deployment import READY_FILE, Devnet, ensure_deployed, fund, read_devnet, write_document
+from p2p_flock.chain.http import HttpEndpoint
+from p2p_flock.errors import ChainError, DataDirectoryLockedError, P2PFlockError, PortTakenError, UsageError
+
+CHAIN_ID = 84530  # no public network's; near Base's 8453
+BASE_FEE_WEI = 5_000_000  # Base's minimum
+STATE_INTERVAL_S = 2  # what a SIGKILL of anvil can lose
+START_S_MAX = 30.0  # anvil answers after 0.05 s on an idle machine, after 1 s under a load of eight
+STOP_S_MAX = 15.0  # anvil writes its state when it ends
+ANVIL_VARIABLE = "P2P_FLOCK_ANVIL"
+ANVIL_IN_CHECKOUT = "contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True, slots=True)
+class DevnetOptions:
+    """How to run; ``None`` for a port takes a free one."""
+
+    directory: Path
+    port: int | None = None
+    beacon_port: int | None = None
+    block_time_s: float = 0.2
+    beacon_period_s: int = 1
+    lifetime_s: float = 7200.0
+
+
+def find_anvil() -> Path:
+    """The anvil binary: named by the environment, else of this checkout, else on the PATH.
+
+    Raises:
+        UsageError: there is none.
+    """
+    named = os.environ.get(ANVIL_VARIABLE)
+    on_path = shutil.which("anvil")
+    candidates = [
+        Path(named) if named else None,
+        Path(__file__).resolve().parents[2] / ANVIL_IN_CHECKOUT,
+        Path(on_path) if on_path else None,
+    ]
+    for candidate in candidates:
+        if candidate is not None and os.access(candidate, os.X_OK):
+            return candidate
+    raise UsageError(
+        "anvil, the local chain, is not installed. Run `npm ci --ignore-scripts` in contracts/, "
+        f"or set {ANVIL_VARIABLE} to the path of an anvil binary."
+    )
+
+
+def take_port(wanted: int | None, purpose: str) -> int:
+    """The port itself if it is free on 127.0.0.1, or any free one for ``None``.
+
+    Raises:
+        PortTakenError: somebody listens there.
+    """
+    with closing(socket.socket()) as listener:
+        # As servers set it: a port whose last connections linger in TIME_WAIT is free, one that is listened on is not.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", wanted or 0))
+        except OSError as error:
+            raise PortTakenError(
+                f"Port {wanted} for {purpose} is taken by another process. Stop that, or choose another port."
+            ) from error
+        return int(listener.getsockname()[1])
+
+
+def supervise(options: DevnetOptions, announce: Callable[[Devnet], None]) -> None:
+    """Run a development chain until a signal or the end of its lifetime; nothing is left running afterwards.
+
+    Args:
+        announce: called once everything answers and ``devnet.json`` is written.
+
+    Raises:
+        UsageError: anvil is missing, a port is taken, or the directory is in use.
+        ChainError: anvil failed.
+    """
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, lambda *_: ending.set())
+    ends_at = time.monotonic() + options.lifetime_s
+    with ExitStack() as stack:
+        options.directory.mkdir(parents=True, exist_ok=True)
+        _lock(options.directory, stack)
+        ready = options.directory / READY_FILE
+        ready.unlink(missing_ok=True)
+        port, beacon_port = take_port(options.port, "the chain"), take_port(options.beacon_port, "the beacon")
+        anvil = _start_anvil(options, port, stack)
+        endpoint = HttpEndpoint(f"http://127.0.0.1:{port}", timeout_s=5.0, body_bytes_max=1 << 20)
+        stack.callback(endpoint.close)
+        _wait_until_ready(anvil, endpoint, options.directory / "anvil.log", ending)
+        deployment = trio.run(
+            ensure_deployed, options.directory, f"http://127.0.0.1:{port}", CHAIN_ID, options.beacon_period_s
+        )
+        network = BeaconNetwork(PUBLIC_KEY, deployment.beacon_genesis_s, deployment.beacon_period_s)
+        # Wall clock and chain clock are one, unless somebody turned the chain's forward.
+        server = DevnetBeacon(beacon_port, network, lambda: max(time.time(), _chain_time_s(endpoint)))
+        stack.callback(server.server_close)
+        server.start()
+        stack.callback(server.shutdown)
+        devnet = Devnet(
+            rpc_url=f"http://127.0.0.1:{port}",
+            chain_id=CHAIN_ID,
+            factory=deployment.factory,
+            token=deployment.token,
+            beacon=deployment.beacon,
+            beacon_urls=(f"http://127.0.0.1:{beacon_port}",),
+            beacon_chain_hash=devnet_chain_hash(network),
+            beacon_public_key=PUBLIC_KEY.hex(),
+            beacon_genesis_s=network.genesis_s,
+            beacon_period_s=network.period_s,
+            pid=os.getpid(),
+        )
+        stack.callback(ready.unlink, missing_ok=True)
+        write_document(ready, devnet)
+        announce(devnet)
+        ending.wait(max(0.0, ends_at - time.monotonic()))
+        if anvil.poll() is not None:
+            raise ChainError(f"anvil ended by itself; its log is {options.directory / 'anvil.log'}")
+
+
+def _lock(directory: Path, stack: ExitStack) -> None:
+    """Lock the directory itself: the lock leaves no file and ends with the process, however that ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DataDirectoryLockedError(
+            f"A development chain runs in {directory} already. Stop it, or choose another directory."
+        ) from error
+
+
+def _start_anvil(options: DevnetOptions, port: int, stack: ExitStack) -> subprocess.Popen[bytes]:
+    """anvil as facts demand: Base's rules, interval mining (automine stalls under load), state saved as it goes."""
+    command = [
+        str(find_anvil()),
+        *("--host", "127.0.0.1", "--port", str(port), "--silent"),
+        *("--hardfork", "osaka", "--enable-tx-gas-limit", "--chain-id", str(CHAIN_ID)),
+        *("--block-time", str(options.block_time_s), "--base-fee", str(BASE_FEE_WEI), "--prune-history"),
+        *("--accounts", "1", "--balance", "1000000"),
+        *("--state", str(options.directory / "anvil-state.json"), "--state-interval", str(STATE_INTERVAL_S)),
+    ]
+    log = stack.enter_context((options.directory / "anvil.log").open("ab"))
+    parent = os.getpid()
+    libc = ctypes.CDLL(None)
+
+    def die_with_parent() -> None:
+        if hasattr(libc, "prctl"):
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    anvil = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+    )
+    stack.callback(_stop, anvil)
+    return anvil
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_S_MAX)
+
+
+def _wait_until_ready(
+    anvil: subprocess.Popen[bytes], endpoint: HttpEndpoint, log: Path, ending: threading.Event
+) -> None:
+    deadline = time.monotonic() + START_S_MAX
+    while time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            anvil.wait(0.02)  # the pause between two attempts, cut short if anvil gives up
+            tail = log.read_bytes()[-500:].decode(errors="replace")
+            raise ChainError(f"anvil ended at once: {tail.strip() or 'no message'}")
+        if ending.is_set():
+            raise ChainError("The development chain was told to stop before it was ready.")
+        with suppress(ChainError):
+            _rpc(endpoint, "eth_chainId", [])
+            return
+    raise ChainError(f"anvil did not answer within {START_S_MAX:.0f} s; its log is {log}")
+
+
+def _rpc(endpoint: HttpEndpoint, method: str, params: list[object]) -> dict[str, object]:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    _, answer = endpoint.request("POST", "", body, {"Content-Type": "application/json"})
+    return dict(json.loads(answer))
+
+
+def _chain_time_s(endpoint: HttpEndpoint) -> int:
+    answer = as_object(_rpc(endpoint, "eth_getBlockByNumber", ["latest", False]).get("result"))  # type: ignore[arg-type]
+    return as_quantity(answer.get("timestamp"))
+
+
+@contextmanager
+def run_devnet(options: DevnetOptions) -> Iterator[Devnet]:
+    """A development chain in a process of its own for as long as the context lasts (tests; a testnet's launcher).
+
+    Raises:
+        ChainError: it did not start; the text is its own.
+    """
+    process = start_devnet(options)
+    try:
+        yield read_devnet(options.directory)
+    finally:
+        _stop(process)
+
+
+def start_devnet(options: DevnetOptions) -> subprocess.Popen[bytes]:
+    """Start the supervising process and return once everything answers; SIGTERM ends it.
+
+    Raises:
+        ChainError: it did not start; the text is its own.
+    """
+    options.directory.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "p2p_flock.chain.devnet", "--directory", str(options.directory)),
+        *("--port", str(options.port or 0), "--beacon-port", str(options.beacon_port or 0)),
+        *("--block-time", str(options.block_time_s), "--beacon-period", str(options.beacon_period_s)),
+        *("--lifetime-seconds", str(options.lifetime_s)),
+    ]
+    with (options.directory / "devnet.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        )
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector, process.stdout:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        # Readable means the line that says "ready", or the end of the process.
+        if selector.select(2 * START_S_MAX) and process.stdout.readline():
+            return process
+    _stop(process)
+    reason = (options.directory / "devnet.log").read_text(errors="replace").strip()
+    raise ChainError(f"The development chain did not start: {reason or 'it gave no reason'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m p2p_flock.chain.devnet", description=__doc__)
+    parser.add_argument("--directory", type=Path, required=True, help="state, log and devnet.json live here")
+    parser.add_argument("--port", type=int, default=0, help="of the chain's JSON-RPC; 0 takes a free one")
+    parser.add_argument("--beacon-port", type=int, default=0, help="of the beacon; 0 takes a free one")
+    parser.add_argument("--block-time", type=float, default=0.2, help="seconds")
+    parser.add_argument("--beacon-period", type=int, default=1, help="seconds")
+    parser.add_argument("--lifetime-seconds", type=float, default=7200.0, help="ends by itself after this")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; the exit code."""
+    try:
+        if arguments[:1] == ["fund"]:
+            parser = argparse.ArgumentParser(prog="python -m p2p_flock.chain.devnet fund")
+            parser.add_argument("--directory", type=Path, required=True)
+            parser.add_argument("addresses", nargs="+", metavar="ADDRESS")
+            given = parser.parse_args(arguments[1:])
+            trio.run(fund, read_devnet(given.directory), [_address(text) for text in given.addresses])
+            return 0
+        given = _parser().parse_args(arguments)
+        with suppress(PermissionError):  # started from a shell we lead a group already, and Ctrl-C must reach us
+            os.setsid()
+        options = DevnetOptions(
+            given.directory,
+            given.port or None,
+            given.beacon_port or None,
+            given.block_time,
+            given.beacon_period,
+            given.lifetime_seconds,
+        )
+        supervise(options, _announce)
+    except P2PFlockError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _announce(devnet: Devnet) -> None:
+    sys.stdout.write(f"ready {devnet.rpc_url} factory {devnet.factory}\n")
+    sys.stdout.flush()
+
+
+def _address(text: str) -> bytes:
+    try:
+        address = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        address = b""
+    if len(address) != 20:
+        raise UsageError(f"{text!r} is not an address; it has the form 0x and 40 hex digits.")
+    return address
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
