@@ -1,8 +1,8 @@
 """Every message of the protocol, with bounds. One dataclass each; WIRE.md says who sends it when.
 
 Integers carry their range, bytes their length, tuples their count: the codec reads nothing beyond them. A privacy rule
-is a type where it can be one: an :class:`Unmasking` holds a tuple of a three-way union, so an item that opens a trainer's
-own mask cannot be written down.
+is a type where it can be one: an :class:`Unmasking` holds a tuple of a union of shares, so a whole secret cannot be
+written down.
 """
 
 from __future__ import annotations
@@ -124,23 +124,18 @@ class SelfMaskShare:
 
 
 @dataclass(frozen=True, slots=True)
-class PairSeed:
-    """The answering survivor's pair seed with a neighbor that was not sealed."""
-
-    dropout: SeatIndex
-    pair_seed: Secret
-
-
-@dataclass(frozen=True, slots=True)
 class PairSeedShare:
-    """The answering survivor's share of k_(owner, dropout), for a sealed owner and its unsealed neighbor."""
+    """The answering survivor's share of k_(owner, dropout): a sealed owner, itself included, and an unsealed neighbor.
+
+    There is no item for a whole pair seed: three seals together would open a trainer with them (secagg/SPEC.md §7).
+    """
 
     owner: SeatIndex
     dropout: SeatIndex
     share: Secret
 
 
-UnmaskingItem = SelfMaskShare | PairSeed | PairSeedShare
+UnmaskingItem = SelfMaskShare | PairSeedShare
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""Merkle root over a list of payloads, with proofs.
+
+Called by ``secagg/`` for the root of a contribution. Every leaf is hashed with the tree's domain, the number of leaves
+and its own index, and leaves and nodes have different domains: no node can pass for a leaf (RFC 6962 §2.1), no leaf for
+another, no tree for a shorter or longer one. An odd last node moves up unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from p2p_flock.crypto import suite
+from p2p_flock.errors import CryptoError
+
+LEAVES_MAX = 1 << 20
+
+
+def _leaf(domain: bytes, count: int, index: int, payload: bytes) -> bytes:
+    return suite.hash32("p2p_flock merkle leaf v1", domain, count.to_bytes(4, "big"), index.to_bytes(4, "big"), payload)
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return suite.hash32("p2p_flock merkle node v1", left, right)
+
+
+def _levels(domain: bytes, payloads: Sequence[bytes]) -> list[list[bytes]]:
+    if not 1 <= len(payloads) <= LEAVES_MAX:
+        raise CryptoError(f"a Merkle tree has 1 to {LEAVES_MAX} leaves")
+    level = [_leaf(domain, len(payloads), index, payload) for index, payload in enumerate(payloads)]
+    levels = [level]
+    while len(level) > 1:
+        level = [_node(*level[at : at + 2]) if at + 1 < len(level) else level[at] for at in range(0, len(level), 2)]
+        levels.append(level)
+    return levels
+
+
+def compute_root(domain: bytes, payloads: Sequence[bytes]) -> bytes:
+    """The 32-byte root over ``payloads`` in order.
+
+    Raises:
+        CryptoError: no payload, or more than ``LEAVES_MAX``.
+    """
+    return _levels(domain, payloads)[-1][0]
+
+
+def compute_proof(domain: bytes, payloads: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """The siblings of leaf ``index`` from the bottom up.
+
+    Raises:
+        CryptoError: as :func:`compute_root`, or no such leaf.
+    """
+    if not 0 <= index < len(payloads):
+        raise CryptoError(f"there is no leaf {index} of {len(payloads)}")
+    proof = []
+    for level in _levels(domain, payloads)[:-1]:
+        sibling = index ^ 1
+        if sibling < len(level):
+            proof.append(level[sibling])
+        index //= 2
+    return tuple(proof)
+
+
+def verify_proof(root: bytes, domain: bytes, count: int, index: int, payload: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether ``payload`` is leaf ``index`` of the ``count`` leaves under ``root``; false for anything malformed."""
+    if not 1 <= count <= LEAVES_MAX or not 0 <= index < count:
+        return False
+    digest = _leaf(domain, count, index, payload)
+    siblings = list(proof)
+    while count > 1:
+        if index ^ 1 < count:
+            if not siblings:
+                return False
+            sibling = siblings.pop(0)
+            digest = _node(digest, sibling) if index % 2 == 0 else _node(sibling, digest)
+        index, count = index // 2, (count + 1) // 2
+    return not siblings and digest == root

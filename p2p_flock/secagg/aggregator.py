@@ -1,0 +1,331 @@
+"""The validator's side of one cohort: check contributions, say which are held, collect answers, open the sum.
+
+Driven by ``alliance/``, one machine per cohort. Whatever order messages come in, and however often, the state depends
+only on their set: documents and answers are kept when they come and examined when they can be. No deadline, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, RemoteProtocolError
+from p2p_flock.secagg import keys
+from p2p_flock.secagg.answer import get_sealed_entries, sort_key
+from p2p_flock.secagg.collection import Collection, Faults, NeededBlob, ReceivedDocument
+from p2p_flock.secagg.context import CohortContext
+from p2p_flock.secagg.document import get_share_commitment
+from p2p_flock.secagg.opening import (
+    Opened,
+    Opening,
+    Unopened,
+    compute_needed_secrets,
+    open_sum,
+    prepare_opening,
+)
+from p2p_flock.wire.messages import ContributionDocument, Manifest, ManifestEntry, SelfMaskShare, Unmasking
+
+# --- events ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReceived:
+    """A decoded document, with root and digest as its trainer announced them under its signature, or as sealed."""
+
+    seat: int
+    root: bytes
+    document_digest: bytes
+    document: ContributionDocument
+
+
+@dataclass(frozen=True, slots=True)
+class BlobVerified:
+    """A chunk or bundle with this sha-256 and this size is in the own store."""
+
+    digest: bytes
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealConfirmed:
+    """The chain holds this seal; it commits to ``manifest``. Comes again, with another seal, after a reorg."""
+
+    seal: bytes
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class UnmaskingReceived:
+    """An answer whose envelope is signed by the owner of ``seat``."""
+
+    seat: int
+    unmasking: Unmasking
+
+
+Event = DocumentReceived | BlobVerified | SealConfirmed | UnmaskingReceived
+
+# --- phases ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """No seal yet: contributions come in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """Sealed: answers come in.
+
+    Attributes:
+        entries: the sealed members of this cohort, ascending seat.
+        answers: checked answers by seat.
+        refused: seats whose answer was refused.
+    """
+
+    seal: bytes
+    entries: Mapping[int, ManifestEntry]
+    answers: Mapping[int, Unmasking]
+    refused: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Sealed with fewer than max(3, t, c + 3) members of this cohort: there will be no sum."""
+
+    seal: bytes
+
+
+Phase = Collecting | Gathering | Void
+
+# (phase, event) → phases that may follow. Every event is welcome in every phase, because the chain and the peers are
+# not in step; what it does differs.
+TRANSITIONS: dict[tuple[type[Phase], type[Event]], tuple[type[Phase], ...]] = {
+    (Collecting, DocumentReceived): (Collecting,),
+    (Collecting, BlobVerified): (Collecting,),
+    (Collecting, SealConfirmed): (Gathering, Void),
+    (Collecting, UnmaskingReceived): (Collecting,),  # kept: the sender saw the seal first
+    (Gathering, DocumentReceived): (Gathering,),  # a sealed one that was missing here
+    (Gathering, BlobVerified): (Gathering,),
+    (Gathering, SealConfirmed): (Gathering, Void),  # the same again, or another one after a reorg
+    (Gathering, UnmaskingReceived): (Gathering,),
+    (Void, DocumentReceived): (Void,),
+    (Void, BlobVerified): (Void,),
+    (Void, SealConfirmed): (Gathering, Void),
+    (Void, UnmaskingReceived): (Void,),
+}
+
+
+class Aggregator:
+    """One cohort at one validator."""
+
+    def __init__(self, context: CohortContext) -> None:
+        self.context = context
+        self.phase: Phase = Collecting()
+        self._collection = Collection(context)
+        self._unmaskings: dict[int, Unmasking] = {}  # the first of each seat, under whatever seal
+
+    # --- events ------------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> Faults:
+        """Take one event; return what was wrong with it, or with what it let us examine. Never raises on a peer's doing."""
+        allowed = TRANSITIONS[type(self.phase), type(event)]
+        match event:
+            case DocumentReceived():
+                faults = self._take_document(event)
+            case BlobVerified():
+                faults = self._collection.take_blob(event.digest, event.size_bytes)
+            case SealConfirmed():
+                faults = self._take_seal(event)
+            case UnmaskingReceived():
+                faults = self._take_unmasking(event)
+        faults += self._examine_answers()
+        assert type(self.phase) in allowed
+        return faults
+
+    def _take_document(self, event: DocumentReceived) -> Faults:
+        sealed = self.phase.entries.get(event.seat) if isinstance(self.phase, Gathering) else None
+        # [REJECT] Another contribution of this trainer than the sealed one.
+        if sealed is not None and (event.root, event.document_digest) != (sealed.root, sealed.document_digest):
+            return (RemoteProtocolError(event.seat, DropReason.EQUIVOCATION, "not the sealed contribution"),)
+        received = ReceivedDocument(event.root, event.document_digest, event.document)
+        return self._collection.take_document(event.seat, received)
+
+    def _take_seal(self, event: SealConfirmed) -> Faults:
+        if isinstance(self.phase, Gathering | Void) and self.phase.seal == event.seal:
+            return ()
+        entries = get_sealed_entries(self.context, event.manifest)
+        if len(entries) < self.context.survivors_min:
+            self.phase = Void(event.seal)
+            return ()
+        for seat, entry in entries.items():
+            known = self._collection.documents.get(seat)
+            if known is not None and (known.root, known.document_digest) != (entry.root, entry.document_digest):
+                # The trainer made two contributions, and the other one was sealed: fetch that.
+                self._collection.forget(seat)
+        self.phase = Gathering(event.seal, entries, {}, frozenset())
+        return ()
+
+    def _take_unmasking(self, event: UnmaskingReceived) -> Faults:
+        # [REJECT] The sender is no member of this cohort.
+        if event.seat not in self.context.seats:
+            return (RemoteProtocolError(event.seat, DropReason.UNKNOWN_SENDER),)
+        known = self._unmaskings.get(event.seat)
+        # [IGNORE] The same answer came before.
+        if known == event.unmasking:
+            return (RemoteProtocolError(event.seat, DropReason.DUPLICATE),)
+        # [REJECT] Another answer came before: one per round number, under whatever seal.
+        if known is not None:
+            return (RemoteProtocolError(event.seat, DropReason.EQUIVOCATION, "two answers in one round"),)
+        self._unmaskings[event.seat] = event.unmasking
+        return ()
+
+    def _examine_answers(self) -> Faults:
+        """Check the answers that were not checked yet, as soon as every sealed document is here."""
+        phase = self.phase
+        if not isinstance(phase, Gathering) or self.get_missing_documents():
+            return ()
+        faults: Faults = ()
+        answers, refused = dict(phase.answers), set(phase.refused)
+        for seat in sorted(self._unmaskings.keys() - answers.keys() - refused):
+            try:
+                self._check_unmasking(phase, seat, self._unmaskings[seat])
+            except RemoteProtocolError as fault:
+                refused.add(seat)
+                faults += (fault,)
+            else:
+                answers[seat] = self._unmaskings[seat]
+        self.phase = Gathering(phase.seal, phase.entries, answers, frozenset(refused))
+        return faults
+
+    def _check_unmasking(self, phase: Gathering, seat: int, unmasking: Unmasking) -> None:
+        # [REJECT] Only survivors answer.
+        if seat not in phase.entries:
+            raise RemoteProtocolError(seat, DropReason.UNKNOWN_SENDER, "it is no survivor")
+        # [IGNORE] An answer to another seal, after a reorg or by a node whose RPC lies.
+        if unmasking.seal != phase.seal:
+            raise RemoteProtocolError(seat, DropReason.WRONG_SEAL)
+        places = [sort_key(item) for item in unmasking.items]
+        # [REJECT] Items are in order and each stands once.
+        if any(first >= second for first, second in pairwise(places)):
+            raise RemoteProtocolError(seat, DropReason.MALFORMED, "items out of order")
+        for item in unmasking.items:
+            secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
+            # [REJECT] Exactly this may be said under this seal: b of the sealed, pair seeds of sealed with unsealed.
+            allowed = item.owner in phase.entries and (item.owner, secret_of) in compute_needed_secrets(
+                self.context, tuple(phase.entries), item.owner
+            )
+            if not allowed or seat not in self.context.holders(item.owner):
+                raise RemoteProtocolError(seat, DropReason.FORBIDDEN_ITEM, f"{type(item).__name__} of {item.owner}")
+            # [REJECT] The share is the committed one. Honest holders check that before they speak: the holder lies.
+            commitment = keys.commit_share(self.context, item.owner, secret_of, seat, item.share)
+            document = self._collection.documents[item.owner].document
+            if commitment != get_share_commitment(self.context, document, secret_of, seat):
+                raise RemoteProtocolError(seat, DropReason.BAD_SHARE, f"of seat {item.owner}'s secret for {secret_of}")
+
+    # --- what is held ------------------------------------------------------------------------------------------
+
+    def get_needed_blobs(self, seat: int) -> tuple[NeededBlob, ...]:
+        """Chunks and bundles of ``seat`` that are not held yet, in document order; empty without its document."""
+        return self._collection.get_needed_blobs(seat)
+
+    def get_mismatches(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of wholly received contributions whose commitments to their pair seed differ, ascending."""
+        return self._collection.get_mismatches()
+
+    def held(self) -> frozenset[int]:
+        """Seats whose contribution this validator holds and has verified: what its ``Have`` says.
+
+        Document, all chunks and all bundles are there, and no two of these seats committed to different pair seeds.
+        Where two did, the one with more such quarrels goes first, both where they have equally many (SPEC §5).
+        """
+        return self._collection.compute_held()
+
+    def get_document(self, seat: int) -> ContributionDocument | None:
+        """The validated document of ``seat``, or ``None``."""
+        received = self._collection.documents.get(seat)
+        return None if received is None else received.document
+
+    # --- after the seal ----------------------------------------------------------------------------------------
+
+    def get_missing_documents(self) -> tuple[ManifestEntry, ...]:
+        """Sealed contributions whose document is not here: fetch it by ``document_digest``."""
+        if not isinstance(self.phase, Gathering):
+            return ()
+        return tuple(entry for seat, entry in self.phase.entries.items() if seat not in self._collection.documents)
+
+    def get_unrecoverable(self) -> tuple[int, ...]:
+        """Sealed seats of which fewer than threshold holders have answered; empty exactly when it can be opened."""
+        phase = self._gathering()
+        if self.get_missing_documents():
+            return tuple(phase.entries)
+        shares = self._collect_shares(phase)
+        return tuple(
+            seat
+            for seat in phase.entries
+            if any(
+                len(shares.get(secret, {})) < self.context.threshold
+                for secret in compute_needed_secrets(self.context, tuple(phase.entries), seat)
+            )
+        )
+
+    def is_recoverable(self) -> bool:
+        """Whether at least threshold holders of every sealed seat have answered. False before a seal and when void."""
+        return isinstance(self.phase, Gathering) and not self.get_unrecoverable()
+
+    def prepare_opening(self, sum_bound: int) -> Opening | Unopened:
+        """Rebuild and check all secrets; give the result to ``opening.open_sum``, in a thread if need be.
+
+        Args:
+            sum_bound: levels · Σ weights of the sealed members (``fixed_point.compute_sum_bound``).
+        """
+        if isinstance(self.phase, Void):
+            return Unopened(AbortReason.TOO_FEW_SURVIVORS)
+        phase = self._gathering()
+        if self.get_unrecoverable():
+            return Unopened(AbortReason.TOO_FEW_ANSWERS)
+        documents = {seat: self._collection.documents[seat].document for seat in phase.entries}
+        return prepare_opening(self.context, documents, self._collect_shares(phase), sum_bound)
+
+    def open(self, vectors: Mapping[int, Sequence[bytes]], sum_bound: int) -> Opened | Unopened:
+        """Both steps at once. ``vectors``: per sealed seat its chunks in order."""
+        opening = self.prepare_opening(sum_bound)
+        if isinstance(opening, Unopened):
+            return opening
+        blobs: dict[bytes, bytes] = {}
+        for seat, digests in opening.chunk_digests:
+            if seat not in vectors or len(vectors[seat]) != len(digests):
+                return Unopened(AbortReason.CONTRADICTION, (RemoteProtocolError(seat, DropReason.BAD_CHUNK),))
+            blobs.update(zip(digests, vectors[seat], strict=True))
+        return open_sum(opening, blobs.__getitem__)
+
+    def _gathering(self) -> Gathering:
+        if not isinstance(self.phase, Gathering):
+            raise LocalProtocolError("nothing is sealed in this cohort")
+        return self.phase
+
+    def _collect_shares(self, phase: Gathering) -> dict[tuple[int, int], dict[int, bytes]]:
+        shares: dict[tuple[int, int], dict[int, bytes]] = {}
+        for seat, unmasking in phase.answers.items():
+            for item in unmasking.items:
+                secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
+                shares.setdefault((item.owner, secret_of), {})[seat] = item.share
+        return shares
+
+
+def survivors_closure(context: CohortContext, held: frozenset[int]) -> frozenset[int]:
+    """The largest set of held seats of which each has at least threshold holders in the set (itself counts).
+
+    Seats below go, which may take others below, and so on; in a complete graph it is all or nothing. The result may
+    still be too small to be opened: compare with ``context.survivors_min``.
+    """
+    remaining = held & frozenset(context.seats)
+    while True:
+        kept = frozenset(
+            seat
+            for seat in remaining
+            if sum(holder in remaining for holder in context.holders(seat)) >= context.threshold
+        )
+        if kept == remaining:
+            return kept
+        remaining = kept

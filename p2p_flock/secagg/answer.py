@@ -1,0 +1,223 @@
+"""What a survivor says after the seal, and what it must never say.
+
+Run by the contributor. The privacy of everybody in the cohort rests on this file: whatever it lets out is public for
+ever. Every reason to keep silent is a value of :class:`Refusal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from p2p_flock.crypto import suite
+from p2p_flock.errors import CryptoError, DropReason, RemoteProtocolError
+from p2p_flock.secagg import keys
+from p2p_flock.secagg.bundle import open_bundle
+from p2p_flock.secagg.context import CohortContext
+from p2p_flock.secagg.dealing import compute_dealing
+from p2p_flock.secagg.document import get_pair_commitment, get_share_commitment, validate_root
+from p2p_flock.secagg.secrets import RoundSecrets
+from p2p_flock.wire.messages import (
+    ContributionDocument,
+    Manifest,
+    ManifestEntry,
+    PairSeedShare,
+    SelfMaskShare,
+    Unmasking,
+    UnmaskingItem,
+)
+
+Faults = tuple[RemoteProtocolError, ...]
+Documents = Mapping[int, ContributionDocument]
+
+
+class Refusal(Enum):
+    """Why a seal is not answered."""
+
+    WRONG_ROUND = "the manifest is of another round or names a trainer twice"
+    NOT_SEALED = "this trainer is not among the survivors"
+    FOREIGN_ROOT = "the seal holds another contribution of this trainer than the one it made"
+    TOO_FEW_SURVIVORS = "fewer than max(3, t, c + 3) members of the cohort are sealed"
+    PAIR_SEED_MISMATCH = "two sealed neighbors committed to different pair seeds; their masks cannot cancel"
+    ALREADY_ANSWERED = "another seal of this round number was answered before"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The one message of this round number; persist it before it is sent. ``faults``: dealers left out, and why."""
+
+    unmasking: Unmasking
+    faults: Faults
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was said."""
+
+    reason: Refusal
+    faults: Faults
+
+
+def get_sealed_entries(context: CohortContext, manifest: Manifest) -> dict[int, ManifestEntry]:
+    """The manifest's entries of this cohort's members, by ascending seat."""
+    entries = {entry.seat: entry for entry in manifest.entries if entry.seat in context.seats}
+    return dict(sorted(entries.items()))
+
+
+def respond(
+    context: CohortContext,
+    secrets: RoundSecrets,
+    seal: bytes,
+    manifest: Manifest,
+    documents: Documents,
+    bundles: Mapping[int, bytes],
+) -> Answered | Refused:
+    """Run by the survivor, on the seal that it knows from the chain and whose signatures it has checked.
+
+    Pre-conditions:
+        ``seal`` is the seal's digest and commits to ``manifest``; ``secrets.context_digest == context.digest``.
+
+    Args:
+        documents: what was found of the sealed members' documents, by seat. One's own is not needed.
+        bundles: what was found of the sealed bundles dealt to this seat, by dealer.
+
+    A dealer whose document or bundle is missing or bad is left out and named; the others are served all the same.
+    """
+    entries = get_sealed_entries(context, manifest)
+    named = [entry.seat for entry in manifest.entries]
+    own = entries.get(secrets.seat)
+    if manifest.round != context.round or len(set(named)) != len(named):
+        return Refused(Refusal.WRONG_ROUND, ())
+    if own is None:
+        return Refused(Refusal.NOT_SEALED, ())
+    if (own.root, own.document_digest, own.next_mask_key) != (
+        secrets.root,
+        secrets.document_digest,
+        secrets.next_mask_key,
+    ):
+        return Refused(Refusal.FOREIGN_ROOT, ())
+    if len(entries) < context.survivors_min:
+        return Refused(Refusal.TOO_FEW_SURVIVORS, ())
+    sealed_documents, faults = _check_documents(context, secrets.seat, entries, documents)
+    mismatches = _find_mismatches(context, secrets, sealed_documents)
+    if mismatches:
+        return Refused(Refusal.PAIR_SEED_MISMATCH, faults + mismatches)
+    unsealed = tuple(seat for seat in context.seats if seat not in entries)
+    items: list[UnmaskingItem] = []
+    for dealer in entries:
+        if dealer == secrets.seat:
+            items += _items_of(context, dealer, unsealed, _own_shares(context, secrets))
+            continue
+        if dealer not in sealed_documents:
+            continue
+        try:
+            shares = _open_shares(context, secrets, sealed_documents[dealer], bundles.get(dealer))
+        except RemoteProtocolError as fault:
+            faults += (fault,)
+        else:
+            items += _items_of(context, dealer, unsealed, shares)
+    return Answered(Unmasking(seal, tuple(sorted(items, key=sort_key))), faults)
+
+
+def sort_key(item: UnmaskingItem) -> tuple[int, int, int]:
+    """The order of items in a message: by owner, its self mask first, then its pair seeds by dropout."""
+    if isinstance(item, SelfMaskShare):
+        return (item.owner, 0, 0)
+    return (item.owner, 1, item.dropout)
+
+
+def _items_of(
+    context: CohortContext, dealer: int, unsealed: tuple[int, ...], shares: Mapping[int, bytes]
+) -> list[UnmaskingItem]:
+    """What may be said of a *sealed* dealer: b_dealer, and k_(dealer, i) only for neighbors i that are not sealed."""
+    items: list[UnmaskingItem] = [SelfMaskShare(dealer, shares[dealer])]
+    neighbors = context.neighbors(dealer)
+    items += [PairSeedShare(dealer, dropout, shares[dropout]) for dropout in unsealed if dropout in neighbors]
+    return items
+
+
+def _own_shares(context: CohortContext, secrets: RoundSecrets) -> dict[int, bytes]:
+    """One's own single share of each of one's own secrets; never the secrets themselves."""
+    pair_seeds = {entry.neighbor: entry.pair_seed for entry in secrets.neighbors}
+    dealing = compute_dealing(context, secrets.seat, secrets.self_mask, pair_seeds)
+    position = context.holders(secrets.seat).index(secrets.seat)
+    return {secret_of: shares[position] for secret_of, shares in dealing.items()}
+
+
+def _check_documents(
+    context: CohortContext, seat: int, entries: Mapping[int, ManifestEntry], documents: Documents
+) -> tuple[dict[int, ContributionDocument], Faults]:
+    """The documents that are the sealed ones, and who is left out."""
+    right: dict[int, ContributionDocument] = {}
+    faults: Faults = ()
+    for dealer, entry in entries.items():
+        if dealer == seat:
+            continue
+        try:
+            if dealer not in documents:
+                raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its document was not found")
+            validate_root(context, dealer, documents[dealer], entry.root, entry.document_digest)
+        except RemoteProtocolError as fault:
+            faults += (fault,)
+        else:
+            right[dealer] = documents[dealer]
+    return right, faults
+
+
+def _find_mismatches(context: CohortContext, secrets: RoundSecrets, documents: Documents) -> Faults:
+    """Pairs of sealed neighbors whose commitments to their pair seed differ; both ends are named.
+
+    Honest validators seal no such pair. Checking it again here means that keys substituted to a trainer (by a false
+    RPC, say) open nothing even if the validators look away: no honest neighbor answers.
+    """
+    own = {
+        entry.neighbor: keys.commit_pair_seed(context, secrets.seat, entry.neighbor, entry.pair_seed)
+        for entry in secrets.neighbors
+    }
+    faults: Faults = ()
+    for seat, document in documents.items():
+        for pair in document.pair_commitments:
+            if pair.neighbor == secrets.seat:
+                differs = own[seat] != pair.commitment
+            elif pair.neighbor in documents and seat < pair.neighbor:
+                differs = get_pair_commitment(documents[pair.neighbor], seat) != pair.commitment
+            else:
+                continue
+            if differs:
+                detail = f"seats {seat} and {pair.neighbor}"
+                faults += tuple(
+                    RemoteProtocolError(culprit, DropReason.PAIR_SEED_MISMATCH, detail)
+                    for culprit in (seat, pair.neighbor)
+                    if culprit != secrets.seat
+                )
+    return faults
+
+
+def _open_shares(
+    context: CohortContext, secrets: RoundSecrets, document: ContributionDocument, sealed_bundle: bytes | None
+) -> dict[int, bytes]:
+    """This seat's shares of all secrets of one dealer, each checked against the sealed document.
+
+    Raises:
+        RemoteProtocolError: BAD_BUNDLE or BAD_SHARE, the dealer is the culprit; NO_CONTRIBUTION without a bundle.
+    """
+    dealer, holder = document.seat, secrets.seat
+    if sealed_bundle is None:
+        raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its bundle was not found")
+    digest = next(entry.digest for entry in document.bundle_digests if entry.neighbor == holder)
+    if suite.sha256(sealed_bundle) != digest:
+        # Not the dealer's doing: whoever served these bytes lied. Harmless to the dealer.
+        raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its bundle was not found, only other bytes")
+    key = next(entry.bundle_key for entry in secrets.neighbors if entry.neighbor == dealer)
+    try:
+        bundle = open_bundle(context, key, dealer, holder, sealed_bundle)
+    except CryptoError as error:
+        raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, str(error)) from error
+    if tuple(entry.secret_of for entry in bundle.shares) != context.holders(dealer):
+        raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, "it holds shares of other secrets")
+    for entry in bundle.shares:
+        commitment = keys.commit_share(context, dealer, entry.secret_of, holder, entry.share)
+        if commitment != get_share_commitment(context, document, entry.secret_of, holder):
+            raise RemoteProtocolError(dealer, DropReason.BAD_SHARE, f"of the secret for seat {entry.secret_of}")
+    return {entry.secret_of: entry.share for entry in bundle.shares}

@@ -1,0 +1,130 @@
+"""Contributions as they come in: which documents are right, which chunks and bundles are still missing, which are held.
+
+A part of the aggregator, which feeds it. The result depends only on what has come, not on the order it came in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2p_flock.errors import DropReason, RemoteProtocolError
+from p2p_flock.secagg.bundle import NONCE_BYTES, SEALED_BUNDLE_BYTES_MAX, TAG_BYTES
+from p2p_flock.secagg.context import CohortContext
+from p2p_flock.secagg.document import get_pair_commitment, validate_root
+from p2p_flock.wire.messages import ContributionDocument
+
+Faults = tuple[RemoteProtocolError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedDocument:
+    """A validated document under its announced root and digest."""
+
+    root: bytes
+    document_digest: bytes
+    document: ContributionDocument
+
+
+@dataclass(frozen=True, slots=True)
+class NeededBlob:
+    """A chunk or bundle to fetch, and how many bytes to read of it at most."""
+
+    digest: bytes
+    bytes_max: int
+
+
+class Collection:
+    """The contributions to one cohort at one validator."""
+
+    def __init__(self, context: CohortContext) -> None:
+        self.context = context
+        self.documents: dict[int, ReceivedDocument] = {}
+        self._needed: dict[int, dict[bytes, tuple[int, int]]] = {}  # seat → blob not held yet → least and most bytes
+        self._held_blobs: dict[bytes, int] = {}  # bounded: only blobs that some document names are taken
+
+    def take_document(self, seat: int, received: ReceivedDocument) -> Faults:
+        """Take a document; the first of a seat stays."""
+        known = self.documents.get(seat)
+        # [IGNORE] The same document came before.
+        if known is not None and known.document_digest == received.document_digest:
+            return (RemoteProtocolError(seat, DropReason.DUPLICATE),)
+        # [REJECT] A second contribution in one round.
+        if known is not None:
+            return (RemoteProtocolError(seat, DropReason.EQUIVOCATION, "two contributions in one round"),)
+        try:
+            validate_root(self.context, seat, received.document, received.root, received.document_digest)
+        except RemoteProtocolError as fault:
+            return (fault,)
+        self.documents[seat] = received
+        self._needed[seat] = _compute_needed(self.context, received.document)
+        faults: Faults = ()
+        for digest in list(self._needed[seat]):
+            if digest in self._held_blobs:
+                faults += self._settle_blob(seat, digest, self._held_blobs[digest])
+        return faults
+
+    def forget(self, seat: int) -> None:
+        """Drop a document because another one of this seat was sealed."""
+        del self.documents[seat], self._needed[seat]
+
+    def take_blob(self, digest: bytes, size_bytes: int) -> Faults:
+        """Note that a blob is in the own store. One that no document names is not noted: fetch after the document."""
+        faults: Faults = ()
+        for seat, needed in self._needed.items():
+            if digest in needed:
+                self._held_blobs[digest] = size_bytes
+                faults += self._settle_blob(seat, digest, size_bytes)
+        return faults
+
+    def _settle_blob(self, seat: int, digest: bytes, size_bytes: int) -> Faults:
+        low, high = self._needed[seat][digest]
+        # [REJECT] The trainer committed to bytes of an impossible size: its contribution will never be held.
+        if not low <= size_bytes <= high:
+            return (RemoteProtocolError(seat, DropReason.BAD_CHUNK, f"{size_bytes} bytes, not {low} to {high}"),)
+        del self._needed[seat][digest]
+        return ()
+
+    def get_needed_blobs(self, seat: int) -> tuple[NeededBlob, ...]:
+        """Chunks and bundles of ``seat`` that are not held yet, in document order; empty without its document."""
+        return tuple(NeededBlob(digest, high) for digest, (_, high) in self._needed.get(seat, {}).items())
+
+    def get_mismatches(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of wholly received contributions whose commitments to their pair seed differ, ascending."""
+        complete = self._complete()
+        return tuple(
+            (low, high)
+            for low in complete
+            for high in complete
+            if low < high
+            and get_pair_commitment(self.documents[low].document, high)
+            != get_pair_commitment(self.documents[high].document, low)
+        )
+
+    def compute_held(self) -> frozenset[int]:
+        """See :meth:`aggregator.Aggregator.held`."""
+        remaining = set(self._complete())
+        quarrels = set(self.get_mismatches())
+        while quarrels:
+            counts = {seat: sum(seat in pair for pair in quarrels) for seat in remaining}
+            most = max(counts.values())
+            remaining -= {seat for seat, count in counts.items() if count == most}
+            quarrels = {pair for pair in quarrels if pair[0] in remaining and pair[1] in remaining}
+        return frozenset(remaining)
+
+    def _complete(self) -> tuple[int, ...]:
+        return tuple(sorted(seat for seat, needed in self._needed.items() if not needed))
+
+
+def _compute_needed(context: CohortContext, document: ContributionDocument) -> dict[bytes, tuple[int, int]]:
+    """Digest → least and most bytes. A digest that stands for two sizes can never be met."""
+    limits = [
+        (digest, context.chunk_bytes(index), context.chunk_bytes(index))
+        for index, digest in enumerate(document.chunk_digests)
+    ]
+    bundle_bytes_min = NONCE_BYTES + TAG_BYTES + 1
+    limits += [(bundle.digest, bundle_bytes_min, SEALED_BUNDLE_BYTES_MAX) for bundle in document.bundle_digests]
+    needed: dict[bytes, tuple[int, int]] = {}
+    for digest, low, high in limits:
+        known_low, known_high = needed.get(digest, (low, high))
+        needed[digest] = (max(low, known_low), min(high, known_high))
+    return needed

@@ -1,0 +1,215 @@
+"""What a cohort is bound to: chain, contract, alliance, round, seed, members and their keys, and the sharing's numbers.
+
+Built by ``alliance/`` from the chain alone, alike on every node. Every key, commitment, share and root of the cohort is
+derived under a digest made here, so none of them means anything in another cohort, round, alliance or chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from p2p_flock.crypto import suite
+from p2p_flock.crypto.key_agreement import is_usable_mask_key
+from p2p_flock.errors import ParameterError
+from p2p_flock.params import COHORTS_MAX, SEATS_MAX
+from p2p_flock.secagg import graph
+from p2p_flock.types import ADDRESS_BYTES, Domain, Seat
+from p2p_flock.wire.messages import CHUNK_BYTES, VECTOR_BYTES_MAX
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CohortMember:
+    """A trainer that can take part: seat index, owner (20 bytes), X25519 mask key (32 bytes, not of low order)."""
+
+    seat: int
+    owner: bytes
+    mask_key: bytes
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ParameterError(f"cohort breaks a rule: {rule}")
+
+
+@dataclass(frozen=True)
+class CohortContext:
+    """One cohort of one round. Equal contexts have equal digests.
+
+    Attributes:
+        round: round number; seed: 32 bytes; cohort: index of the cohort in the round.
+        members: trainers that have a usable mask key, ascending seat. The others are dropouts from the start.
+        threshold: t, shares needed to recover a secret.
+        collusion_bound: c, colluding owners that privacy survives.
+        lane_bits: 16 or 32; lane_count: lanes of the vector.
+
+    Raises:
+        ParameterError: a rule of SPEC §2 is broken; 2t > n + c among them.
+    """
+
+    domain: Domain
+    round: int
+    seed: bytes
+    cohort: int
+    members: tuple[CohortMember, ...]
+    threshold: int
+    collusion_bound: int
+    lane_bits: int
+    lane_count: int
+
+    def __post_init__(self) -> None:
+        seats = self.seats
+        _require(len(self.domain.contract) == ADDRESS_BYTES and len(self.seed) == 32, "20-byte contract, 32-byte seed")
+        _require(0 <= self.round < 2**32 and 0 <= self.cohort < COHORTS_MAX, "round and cohort in range")
+        _require(all(0 <= seat < SEATS_MAX for seat in seats), "seats in range")
+        _require(list(seats) == sorted(set(seats)), "members in ascending order of seat, each once")
+        _require(len({member.owner for member in self.members}) == len(seats), "one seat per owner")
+        _require(all(len(member.owner) == ADDRESS_BYTES for member in self.members), "20-byte owners")
+        _require(all(is_usable_mask_key(member.mask_key) for member in self.members), "usable mask keys")
+        _require(self.lane_bits in (16, 32), "16 or 32 bit lanes")
+        _require(self.lane_count >= 1 and self.vector_bytes <= VECTOR_BYTES_MAX, "1 lane to 4 GiB of lanes")
+        _require(self.threshold in range(3, 256) and self.collusion_bound in range(256), "3 ≤ t ≤ 255 and 0 ≤ c ≤ 255")
+        _require(2 * self.threshold > len(seats) + self.collusion_bound, "2t > n + c")
+        if seats:
+            graph.compute_holders(seats, seats[0])
+
+    @cached_property
+    def seats(self) -> tuple[int, ...]:
+        """All members' seats, ascending."""
+        return tuple(member.seat for member in self.members)
+
+    @property
+    def survivors_min(self) -> int:
+        """Fewest sealed members with which the cohort may be opened: max(3, t, c + 3)."""
+        return max(3, self.threshold, self.collusion_bound + 3)
+
+    @property
+    def is_viable(self) -> bool:
+        """Whether enough members have a mask key. If not, the cohort is void before it starts; nobody contributes."""
+        return len(self.members) >= self.survivors_min
+
+    @property
+    def vector_bytes(self) -> int:
+        """Size of one masked update."""
+        return self.lane_count * self.lane_bits // 8
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks of 1 MiB, the last one shorter, that a masked update is cut into."""
+        return -(-self.vector_bytes // CHUNK_BYTES)
+
+    def chunk_bytes(self, index: int) -> int:
+        """Size of chunk ``index``."""
+        return min(CHUNK_BYTES, self.vector_bytes - index * CHUNK_BYTES)
+
+    def member(self, seat: int) -> CohortMember:
+        """The member at ``seat``.
+
+        Raises:
+            ParameterError: no such member.
+        """
+        for member in self.members:
+            if member.seat == seat:
+                return member
+        raise ParameterError(f"seat {seat} is no member of cohort {self.cohort}")
+
+    def neighbors(self, seat: int) -> tuple[int, ...]:
+        """N(seat), ascending."""
+        return graph.compute_neighbors(self.seats, seat)
+
+    def holders(self, seat: int) -> tuple[int, ...]:
+        """N[seat], ascending; a holder's index here is its index in the secret sharing."""
+        return graph.compute_holders(self.seats, seat)
+
+    @cached_property
+    def cohort_root(self) -> bytes:
+        """Digest of the member list."""
+        rows = [_u16(member.seat) + member.owner + member.mask_key for member in self.members]
+        return suite.hash32("p2p_flock cohort root v1", *rows)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Digest of everything in the context; 32 bytes."""
+        return suite.hash32(
+            "p2p_flock cohort context v1",
+            PROTOCOL_VERSION.to_bytes(2, "big"),
+            self.domain.chain_id.to_bytes(32, "big"),
+            self.domain.contract,
+            self.domain.alliance.to_bytes(32, "big"),
+            self.round.to_bytes(4, "big"),
+            self.seed,
+            bytes([self.cohort]),
+            self.cohort_root,
+            bytes([self.threshold, self.collusion_bound, self.lane_bits]),
+            self.lane_count.to_bytes(4, "big"),
+        )
+
+    def pair_context(self, seat: int, neighbor: int) -> bytes:
+        """Digest that the pair's keys are bound to, the same from both ends; 32 bytes.
+
+        Both public keys are in it: a key substituted at one end gives another pair seed, and so another commitment.
+        """
+        low, high = self.member(min(seat, neighbor)), self.member(max(seat, neighbor))
+        return suite.hash32(
+            "p2p_flock pair context v1", self.digest, _u16(low.seat), _u16(high.seat), low.mask_key, high.mask_key
+        )
+
+    def sharing_context(self, dealer: int, secret_of: int) -> bytes:
+        """Digest that one secret's dealing is bound to; ``secret_of`` is the dealer itself for its self mask.
+
+        The dealer is in it, so the two dealings of one pair seed lie on different polynomials and their shares, which
+        different seals may set free, never add up (SPEC §7).
+        """
+        return suite.hash32("p2p_flock sharing context v1", self.digest, _u16(dealer), _u16(secret_of))
+
+
+def _u16(value: int) -> bytes:
+    return value.to_bytes(2, "big")
+
+
+def build_context(
+    domain: Domain,
+    round_number: int,
+    seed: bytes,
+    cohort: int,
+    trainers: Iterable[Seat],
+    threshold: int,
+    collusion_bound: int,
+    lane_bits: int,
+    lane_count: int,
+) -> CohortContext:
+    """The context of a cohort from its trainers' seats, in any order. Seats without a usable mask key are left out.
+
+    Raises:
+        ParameterError: as :class:`CohortContext`.
+    """
+    members = [
+        CohortMember(seat.index, seat.owner, seat.mask_key)
+        for seat in sorted(trainers, key=lambda seat: seat.index)
+        if seat.mask_key is not None and is_usable_mask_key(seat.mask_key)
+    ]
+    return CohortContext(
+        domain, round_number, seed, cohort, tuple(members), threshold, collusion_bound, lane_bits, lane_count
+    )
+
+
+def compute_aggregate_digest(context: CohortContext, ring_sum: bytes) -> bytes:
+    """The digest that ballots name: sha-256 over context, lane width, length and the sum's little-endian lanes.
+
+    Args:
+        ring_sum: ``lane_count`` lanes as bytes (``array.tobytes()`` of a little-endian array).
+
+    Raises:
+        ParameterError: another length than the context's.
+    """
+    _require(len(ring_sum) == context.vector_bytes, "the sum has lane_count lanes")
+    return suite.hash32(
+        "p2p_flock aggregate v1",
+        context.digest,
+        bytes([context.lane_bits]),
+        context.lane_count.to_bytes(4, "big"),
+        ring_sum,
+    )

@@ -1,0 +1,109 @@
+"""The contribution document: its Merkle root, its digest, and whether it is what a member of this cohort must publish.
+
+Called by contributor (to make one), by survivors and by validators (to check others'). Pure.
+"""
+
+from __future__ import annotations
+
+from p2p_flock.crypto import merkle, suite
+from p2p_flock.crypto.key_agreement import is_usable_mask_key
+from p2p_flock.errors import DropReason, RemoteProtocolError
+from p2p_flock.secagg.context import CohortContext
+from p2p_flock.wire.codec import encode
+from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
+
+# First byte of a leaf's payload.
+_HEADER, _CHUNK, _SELF_MASK, _PAIR, _SHARE, _BUNDLE, _NEXT_KEY = range(7)
+
+
+def _u16(value: int) -> bytes:
+    return value.to_bytes(2, "big")
+
+
+def _u32(value: int) -> bytes:
+    return value.to_bytes(4, "big")
+
+
+def compute_leaves(document: ContributionDocument) -> list[bytes]:
+    """Payloads of the Merkle leaves in order: header, chunks, self mask, pairs, shares, bundles, next mask key."""
+    d = document
+    header = [_u32(d.round), bytes([d.cohort]), _u16(d.seat), bytes([d.lane_bits]), _u32(d.lane_count)]
+    counts = [len(d.chunk_digests), len(d.pair_commitments), len(d.share_commitments), len(d.bundle_digests)]
+    leaves = [bytes([_HEADER]) + b"".join(header) + _u32(CHUNK_BYTES) + b"".join(_u16(count) for count in counts)]
+    leaves += [bytes([_CHUNK]) + _u32(index) + digest for index, digest in enumerate(d.chunk_digests)]
+    leaves.append(bytes([_SELF_MASK]) + d.self_mask_commitment)
+    leaves += [bytes([_PAIR]) + _u16(pair.neighbor) + pair.commitment for pair in d.pair_commitments]
+    for row in d.share_commitments:
+        leaves += [
+            bytes([_SHARE]) + _u16(row.secret_of) + _u16(index) + commitment
+            for index, commitment in enumerate(row.commitments)
+        ]
+    leaves += [bytes([_BUNDLE]) + _u16(bundle.neighbor) + bundle.digest for bundle in d.bundle_digests]
+    leaves.append(bytes([_NEXT_KEY]) + d.next_mask_key)
+    return leaves
+
+
+def compute_document_root(context: CohortContext, document: ContributionDocument) -> bytes:
+    """The contribution's 32-byte root: what the trainer signs and what is sealed."""
+    return merkle.compute_root(context.digest, compute_leaves(document))
+
+
+def compute_document_digest(document: ContributionDocument) -> bytes:
+    """sha-256 of the canonical bytes: the address under which the document is served."""
+    return suite.sha256(encode(document))
+
+
+def validate_document(context: CohortContext, seat: int, document: ContributionDocument) -> None:
+    """Check a decoded document's form against the cohort. Says nothing about chunks, bundles or neighbors' documents.
+
+    Raises:
+        RemoteProtocolError: UNKNOWN_SENDER, WRONG_ROUND or BAD_DOCUMENT, with ``seat`` as culprit.
+    """
+    if seat not in context.seats:
+        raise RemoteProtocolError(seat, DropReason.UNKNOWN_SENDER, f"no member of cohort {context.cohort}")
+    d = document
+    if d.round != context.round:
+        raise RemoteProtocolError(seat, DropReason.WRONG_ROUND, f"document of round {d.round}")
+    neighbors, holders = context.neighbors(seat), context.holders(seat)
+    checks = {
+        "names another cohort or seat": (d.cohort, d.seat) == (context.cohort, seat),
+        "has other lanes": (d.lane_bits, d.lane_count) == (context.lane_bits, context.lane_count),
+        "has a wrong number of chunks": len(d.chunk_digests) == context.chunk_count,
+        "commits to pair seeds of other neighbors": tuple(p.neighbor for p in d.pair_commitments) == neighbors,
+        "shares other secrets": tuple(row.secret_of for row in d.share_commitments) == holders,
+        "shares with other holders": all(len(row.commitments) == len(holders) for row in d.share_commitments),
+        "bundles for other neighbors": tuple(bundle.neighbor for bundle in d.bundle_digests) == neighbors,
+        # The spent key again would let one later disclosure open two rounds.
+        "names no fresh next mask key": is_usable_mask_key(d.next_mask_key)
+        and d.next_mask_key != context.member(seat).mask_key,
+    }
+    for fault, passed in checks.items():
+        if not passed:
+            raise RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, f"the document {fault}")
+
+
+def validate_root(
+    context: CohortContext, seat: int, document: ContributionDocument, root: bytes, document_digest: bytes
+) -> None:
+    """Check that a document is the one announced, and well formed.
+
+    Raises:
+        RemoteProtocolError: as :func:`validate_document`; BAD_ROOT where digest or root do not belong to it.
+    """
+    validate_document(context, seat, document)
+    if compute_document_digest(document) != document_digest:
+        raise RemoteProtocolError(seat, DropReason.BAD_ROOT, "the document has another digest than announced")
+    if compute_document_root(context, document) != root:
+        raise RemoteProtocolError(seat, DropReason.BAD_ROOT)
+
+
+def get_share_commitment(context: CohortContext, document: ContributionDocument, secret_of: int, holder: int) -> bytes:
+    """The commitment to ``holder``'s share of the secret ``secret_of`` in a validated document."""
+    holders = context.holders(document.seat)
+    row = document.share_commitments[holders.index(secret_of)]
+    return row.commitments[holders.index(holder)]
+
+
+def get_pair_commitment(document: ContributionDocument, neighbor: int) -> bytes:
+    """The commitment to the pair seed with ``neighbor`` in a validated document."""
+    return next(pair.commitment for pair in document.pair_commitments if pair.neighbor == neighbor)

@@ -1,0 +1,61 @@
+"""Every key and commitment of the protocol, one function each, so that no derivation is written down twice.
+
+Called by contributor, aggregator and reference. All secrets have 32 bytes.
+"""
+
+from __future__ import annotations
+
+from p2p_flock.crypto import suite
+from p2p_flock.secagg.context import CohortContext
+
+
+def _u16(value: int) -> bytes:
+    return value.to_bytes(2, "big")
+
+
+def derive_self_mask(context: CohortContext, seat: int, entropy: bytes) -> bytes:
+    """b_i from the 32 secret random bytes of this contribution."""
+    return suite.derive_key(entropy, "p2p_flock self mask v1", context.digest, _u16(seat))
+
+
+def derive_next_mask_secret(context: CohortContext, seat: int, entropy: bytes) -> bytes:
+    """The secret of the X25519 key that a seal of this contribution installs."""
+    return suite.derive_key(entropy, "p2p_flock next mask key v1", context.digest, _u16(seat))
+
+
+def derive_pair_seed(context: CohortContext, agreed: bytes, seat: int, neighbor: int) -> bytes:
+    """k_ij from the X25519 result; the same from both ends."""
+    return suite.derive_key(agreed, "p2p_flock pair seed v1", context.pair_context(seat, neighbor))
+
+
+def derive_bundle_key(context: CohortContext, agreed: bytes, dealer: int, holder: int) -> bytes:
+    """Key of the bundle dealer → holder. From the X25519 result, never from k_ij: opening k_ij must open no bundle."""
+    pair_context = context.pair_context(dealer, holder)
+    return suite.derive_key(agreed, "p2p_flock bundle key v1", pair_context, _u16(dealer), _u16(holder))
+
+
+def derive_stream_key(secret: bytes) -> bytes:
+    """The AES key whose keystream is the mask of a self mask or pair seed."""
+    return suite.derive_key(secret, "p2p_flock mask stream v1")
+
+
+def compute_pair_sign(seat: int, neighbor: int) -> int:
+    """The sign with which ``seat`` adds its pair mask: the lower seat adds, the higher subtracts."""
+    return 1 if seat < neighbor else -1
+
+
+def commit_self_mask(context: CohortContext, seat: int, self_mask: bytes) -> bytes:
+    """H(ctx ‖ b_i)."""
+    return suite.hash32("p2p_flock self mask commitment v1", context.sharing_context(seat, seat), self_mask)
+
+
+def commit_pair_seed(context: CohortContext, seat: int, neighbor: int, pair_seed: bytes) -> bytes:
+    """H(ctx ‖ k_ij); both ends must commit to the same value."""
+    return suite.hash32("p2p_flock pair seed commitment v1", context.pair_context(seat, neighbor), pair_seed)
+
+
+def commit_share(context: CohortContext, dealer: int, secret_of: int, holder: int, share: bytes) -> bytes:
+    """Hash of one share; hides it, because a share is as hard to guess as the secret."""
+    return suite.hash32(
+        "p2p_flock share commitment v1", context.sharing_context(dealer, secret_of), _u16(holder), share
+    )

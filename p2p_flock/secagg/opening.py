@@ -1,0 +1,155 @@
+"""From shares to the sum: rebuild the secrets, check every dealing, take the masks off.
+
+Called by the aggregator; :func:`open_sum` may run in a thread, and anybody may re-run any chunk. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from p2p_flock.crypto import suite
+from p2p_flock.crypto.fixed_point import is_in_range, lift
+from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
+from p2p_flock.crypto.secret_sharing import combine_shares
+from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
+from p2p_flock.secagg import keys
+from p2p_flock.secagg.context import CohortContext, compute_aggregate_digest
+from p2p_flock.secagg.dealing import commit_shares, split_for_holders
+from p2p_flock.secagg.document import get_pair_commitment
+from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
+
+# (dealer, secret_of) → holder's seat → checked share
+Shares = Mapping[tuple[int, int], Mapping[int, bytes]]
+ReadBlob = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """All that turns the sealed masked updates into their sum. Holds opened secrets, which are public by now.
+
+    Attributes:
+        chunk_digests: per sealed member, ascending seat, the digests of its chunks.
+        signed_keys: (stream key, sign) of every mask that is left in the sum.
+        sum_bound: levels · Σ weights of the sealed members.
+    """
+
+    context: CohortContext
+    chunk_digests: tuple[tuple[int, tuple[bytes, ...]], ...]
+    signed_keys: tuple[tuple[bytes, int], ...]
+    sum_bound: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The cohort's ring sum, ``lane_count`` little-endian lanes, and the digest that ballots name."""
+
+    ring_sum: Lanes
+    aggregate_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Why there is no sum, and whose doing it was where that shows."""
+
+    reason: AbortReason
+    faults: tuple[RemoteProtocolError, ...] = ()
+
+
+def compute_needed_secrets(context: CohortContext, sealed: Sequence[int], dealer: int) -> tuple[tuple[int, int], ...]:
+    """(dealer, secret_of) that opening needs of one sealed dealer: its self mask, its pair seeds with the unsealed."""
+    dropouts = tuple((dealer, other) for other in context.neighbors(dealer) if other not in sealed)
+    return ((dealer, dealer), *dropouts)
+
+
+def prepare_opening(
+    context: CohortContext, documents: Mapping[int, ContributionDocument], shares: Shares, sum_bound: int
+) -> Opening | Unopened:
+    """Rebuild every needed secret and check that it was dealt as committed.
+
+    Args:
+        documents: the validated documents of exactly the sealed members.
+        shares: shares that match their commitments, at least threshold of each needed secret.
+
+    A dealer whose committed shares are not the one right dealing of the committed secret is named and the cohort is not
+    opened, whichever shares arrived here: any threshold of right shares gives the same verdict on every node.
+    """
+    signed_keys: list[tuple[bytes, int]] = []
+    faults: list[RemoteProtocolError] = []
+    for dealer in sorted(documents):
+        for _, secret_of in compute_needed_secrets(context, tuple(documents), dealer):
+            try:
+                secret = rebuild_secret(context, documents[dealer], secret_of, shares[dealer, secret_of])
+            except RemoteProtocolError as fault:
+                faults.append(fault)
+                continue
+            sign = 1 if secret_of == dealer else keys.compute_pair_sign(dealer, secret_of)
+            signed_keys.append((keys.derive_stream_key(secret), -sign))
+    if faults:
+        return Unopened(AbortReason.CONTRADICTION, tuple(faults))
+    digests = tuple((seat, documents[seat].chunk_digests) for seat in sorted(documents))
+    return Opening(context, digests, tuple(signed_keys), sum_bound)
+
+
+def rebuild_secret(
+    context: CohortContext, document: ContributionDocument, secret_of: int, shares: Mapping[int, bytes]
+) -> bytes:
+    """One secret from its shares (holder's seat → share that matches its commitment).
+
+    Raises:
+        RemoteProtocolError: BAD_DEALING, the dealer is the culprit: every share is the one it committed to, yet they are
+            not the dealing of the secret it committed to.
+    """
+    dealer = document.seat
+    holders = context.holders(dealer)
+    secret = combine_shares({holders.index(seat): share for seat, share in shares.items()}, context.threshold)
+    if secret_of == dealer:
+        matches = keys.commit_self_mask(context, dealer, secret) == document.self_mask_commitment
+    else:
+        commitment = keys.commit_pair_seed(context, dealer, secret_of, secret)
+        matches = commitment == get_pair_commitment(document, secret_of)
+    if not matches:
+        raise RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"the secret for seat {secret_of}")
+    right = commit_shares(context, dealer, secret_of, split_for_holders(context, dealer, secret_of, secret))
+    if right != document.share_commitments[holders.index(secret_of)]:
+        raise RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"shares of the secret for seat {secret_of}")
+    return secret
+
+
+def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Lanes:
+    """The opened lanes of chunk ``index``. ``read_blob`` gives a chunk by its sha-256.
+
+    Raises:
+        RemoteProtocolError: BAD_CHUNK, a chunk is not what its trainer committed to.
+    """
+    context = opening.context
+    dtype = lane_dtype(context.lane_bits)
+    total = np.zeros(context.chunk_bytes(index) // dtype.itemsize, dtype=dtype)
+    for seat, digests in opening.chunk_digests:
+        chunk = read_blob(digests[index])
+        if len(chunk) != total.nbytes or suite.sha256(chunk) != digests[index]:
+            raise RemoteProtocolError(seat, DropReason.BAD_CHUNK, f"chunk {index}")
+        np.add(total, np.frombuffer(chunk, dtype=dtype), out=total)
+    masks_into(total, opening.signed_keys, index * (CHUNK_BYTES // dtype.itemsize))
+    return total
+
+
+def open_sum(opening: Opening, read_blob: ReadBlob) -> Opened | Unopened:
+    """Run by the validator, off its event loop: sum the sealed masked updates and take every mask off.
+
+    Memory: the result and one chunk at a time. Errors of ``read_blob`` pass through.
+    """
+    context = opening.context
+    total = np.empty(context.lane_count, dtype=lane_dtype(context.lane_bits))
+    lanes_per_chunk = CHUNK_BYTES // total.itemsize
+    for index in range(context.chunk_count):
+        try:
+            chunk = open_chunk(opening, index, read_blob)
+        except RemoteProtocolError as fault:
+            return Unopened(AbortReason.CONTRADICTION, (fault,))
+        if not is_in_range(lift(chunk), opening.sum_bound):
+            return Unopened(AbortReason.OUT_OF_RANGE)
+        total[index * lanes_per_chunk : index * lanes_per_chunk + chunk.size] = chunk
+    return Opened(total, compute_aggregate_digest(context, total.tobytes()))
