@@ -1,0 +1,146 @@
+"""The JSON report of a testnet run.
+
+Called by ``launcher.py`` at the end. ``overhead`` and its like are defined at :class:`summary.RoundSeconds`; every
+round that opened is in it, round 0 (which sums the data's statistics) included. Scores are those of ``scores.py``:
+models as they lie in a node's store, measured on the test parts of all members together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from p2p_flock import __version__
+from p2p_flock.testnet.summary import CohortSummary, RoundSummary
+from p2p_flock.testnet.watch import RoundCall
+from p2p_flock.types import CohortOutcome
+
+GAS_NAMES = {RoundCall.SEAL: "seal", RoundCall.COMMIT: "commit", RoundCall.SETTLE: "settle", RoundCall.VOID: "void"}
+SECONDS_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What the same data gives otherwise, and per round what plain federated averaging had; ``None``: unknown."""
+
+    local_only_score: float | None = None
+    pooled_score: float | None = None
+    plain_fedavg_score: float | None = None
+    plain_fedavg_scores: Mapping[int, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """Seconds: of the installation before the launcher, from its start to the first settlement, of everything."""
+
+    set_up_seconds: float
+    first_round_seconds: float | None
+    wall_seconds: float
+
+
+def build_report(
+    *,
+    alliance: str,
+    task: str,
+    seed: int,
+    rounds: Sequence[RoundSummary],
+    names: Mapping[int, str],
+    scores: Mapping[str, float | None],
+    references: References,
+    times: RunTimes,
+) -> dict[str, Any]:
+    """The report as one JSON object.
+
+    Args:
+        rounds: in order, all that opened.
+        names: node name of each seat.
+        scores: by model digest, as far as measured.
+    """
+    last = rounds[-1].model_digest if rounds else None
+    return {
+        "version": __version__,
+        "alliance": alliance,
+        "task": task,
+        "seed": seed,
+        "nodes": len(names),
+        "set_up_seconds": round(times.set_up_seconds, SECONDS_DIGITS),
+        "first_round_seconds": _rounded(times.first_round_seconds),
+        "wall_seconds": round(times.wall_seconds, SECONDS_DIGITS),
+        "local_only_score": references.local_only_score,
+        "pooled_score": references.pooled_score,
+        "plain_fedavg_score": references.plain_fedavg_score,
+        "final_score": scores.get(last) if last is not None else None,
+        "rounds": [_round(summary, names, scores, references) for summary in rounds],
+    }
+
+
+def _round(
+    summary: RoundSummary, names: Mapping[int, str], scores: Mapping[str, float | None], references: References
+) -> dict[str, Any]:
+    fedavg = references.plain_fedavg_scores or {}
+    return {
+        "round": summary.round,
+        "stage": summary.stage,
+        "outcome": "settled" if summary.settled else "voided" if summary.voided else "open",
+        "seed": _hex(summary.seed),
+        "trainers": [names[seat] for cohort in summary.cohorts for seat in cohort.trainers],
+        "validators": [names[seat] for seat in summary.validators],
+        "cohorts": [_cohort(cohort, names) for cohort in summary.cohorts],
+        "model_digest": summary.model_digest,
+        "model_digest_by_node": summary.model_digest_by_node,
+        "score_before": scores.get(summary.base_model_digest or ""),
+        "score_after": scores.get(summary.model_digest or ""),
+        "plain_fedavg_score": fedavg.get(summary.round),
+        "gas": {GAS_NAMES[call]: gas for call, gas in summary.gas.items()},
+        "transactions": [
+            {
+                "hash": _hex(transaction.hash),
+                "call": GAS_NAMES[transaction.call],
+                "from": _hex(transaction.sender),
+                "gas": transaction.gas_used,
+                "block": transaction.block,
+                "succeeded": transaction.succeeded,
+            }
+            for transaction in summary.transactions
+        ],
+        "seconds": {name: _rounded(value) for name, value in asdict(summary.seconds).items()},
+        "bytes_sent_by_node": summary.bytes_sent_by_node,
+    }
+
+
+def _cohort(cohort: CohortSummary, names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "trainers": [names[seat] for seat in cohort.trainers],
+        "survivors": [names[seat] for seat in cohort.survivors],
+        "aggregate_digest": _hex(cohort.aggregate_digest),
+        "accepted": cohort.outcome is CohortOutcome.ADOPTED,
+        "votes_for": cohort.votes_for,
+        "votes_against": cohort.votes_against,
+    }
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write the report whole or not at all.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        json.dump(report, file, indent=2)
+        file.write("\n")
+    os.chmod(file.name, 0o644)  # a report holds nothing secret; temporary files are private by default
+    os.replace(file.name, path)
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else "0x" + value.hex()
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, SECONDS_DIGITS)

@@ -1,0 +1,158 @@
+"""What the operator of a testnet sees: a live table on a terminal, one line per event elsewhere.
+
+Called by ``launcher.py``. ``render`` is pure; ``Display`` owns the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from p2p_flock.testnet.summary import RoundSummary
+from p2p_flock.testnet.watch import RoundCall
+from p2p_flock.types import CohortOutcome
+
+ROUNDS_SHOWN_MAX = 12
+REFRESHES_PER_SECOND = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLine:
+    """A node's row: role in the running round, its latest phase, ``""`` or how its process ended."""
+
+    name: str
+    role: str
+    phase: str
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that one frame shows. ``scores`` by model digest; ``names`` by seat."""
+
+    title: str
+    phase: str
+    nodes: Sequence[NodeLine]
+    rounds: Sequence[RoundSummary]
+    names: Mapping[int, str]
+    scores: Mapping[str, float | None]
+    seconds: float
+
+
+def render(snapshot: Snapshot) -> RenderableType:
+    """The frame: rounds above, nodes below, newest round last."""
+    rounds = Table(title=snapshot.title, title_justify="left", expand=False)
+    headings = (
+        "round",
+        "collects",
+        "trainers",
+        "survivors",
+        "validators",
+        "votes",
+        "score",
+        "gas k",
+        "seconds",
+        "overhead",
+    )
+    for heading in headings:
+        rounds.add_column(heading, justify="right" if heading in ("round", "gas k", "seconds", "overhead") else "left")
+    for summary in snapshot.rounds[-ROUNDS_SHOWN_MAX:]:
+        rounds.add_row(*round_cells(summary, snapshot))
+    nodes = Table(show_header=True, expand=False)
+    for line in snapshot.nodes:
+        nodes.add_column(line.name, justify="center")
+    nodes.add_row(*(Text(line.role) for line in snapshot.nodes))
+    nodes.add_row(*(Text(line.trouble or line.phase, "red" if line.trouble else "") for line in snapshot.nodes))
+    return Group(rounds, nodes, Text(f"{snapshot.phase}   {snapshot.seconds:.0f} s"))
+
+
+def round_cells(summary: RoundSummary, snapshot: Snapshot) -> tuple[str, ...]:
+    """One round's cells in the order of the headings; ``…`` for what is not known yet."""
+    names = {seat: name.removeprefix("node") for seat, name in snapshot.names.items()}
+    trainers = [seat for cohort in summary.cohorts for seat in cohort.trainers]
+    survivors = [seat for cohort in summary.cohorts for seat in cohort.survivors]
+    return (
+        str(summary.round),
+        summary.stage or "…",
+        " ".join(names[seat] for seat in trainers) or "…",
+        f"{len(survivors)}/{len(trainers)}" if trainers else "…",
+        " ".join(names[seat] for seat in summary.validators) or "…",
+        " ".join(vote_text(c.votes_for, c.votes_against, c.outcome) for c in summary.cohorts) or "…",
+        score_text(summary, snapshot.scores),
+        "/".join(f"{summary.gas[call] / 1000:.0f}" for call in (RoundCall.SEAL, RoundCall.COMMIT, RoundCall.SETTLE)),
+        "…" if summary.seconds.total is None else f"{summary.seconds.total:.1f}",
+        "…" if summary.seconds.overhead is None else f"{summary.seconds.overhead:.1f}",
+    )
+
+
+def vote_text(votes_for: int, votes_against: int, outcome: CohortOutcome | None) -> str:
+    """``3:0 adopted``."""
+    return "…" if outcome is None else f"{votes_for}:{votes_against} {outcome.name.lower()}"
+
+
+def score_text(summary: RoundSummary, scores: Mapping[str, float | None]) -> str:
+    """``.812 → .845``; a dash where a score is undefined, as before the statistics are known."""
+
+    def one(digest: str | None) -> str:
+        score = scores.get(digest) if digest is not None else None
+        return "–" if score is None else f"{score:.3f}".removeprefix("0")
+
+    if summary.model_digest is None:
+        return "voided" if summary.voided else "…"
+    return f"{one(summary.base_model_digest)} → {one(summary.model_digest)}"
+
+
+def round_line(summary: RoundSummary, snapshot: Snapshot) -> str:
+    """An ended round on one line, for logs and pipes."""
+    _, stage, trainers, survivors, validators, votes, score, gas, seconds, overhead = round_cells(summary, snapshot)
+    return (
+        f"round {summary.round} ({stage}): trainers {trainers}, survivors {survivors}, validators {validators}, "
+        f"votes {votes}, score {score}, gas k {gas}, {seconds} s of which {overhead} s overhead"
+    )
+
+
+@dataclass(slots=True)
+class Display:
+    """Shows steps while the network starts, then frames; leaving it gives the terminal back."""
+
+    console: Console = field(default_factory=lambda: Console(file=sys.stdout, highlight=False))
+    _live: Live | None = None
+    _lines_shown: set[int] = field(default_factory=set)
+    _started: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(f"{time.monotonic() - self._started:6.1f} s  {text}", markup=False, soft_wrap=True)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """The newest state; on a terminal in place, elsewhere one line per round that ended."""
+        if self.console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self.console, refresh_per_second=REFRESHES_PER_SECOND, transient=False)
+                self._live.start()
+            self._live.update(render(snapshot))
+            return
+        for summary in snapshot.rounds:
+            is_told = summary.model_digest in snapshot.scores or summary.voided
+            if (summary.settled or summary.voided) and is_told and summary.round not in self._lines_shown:
+                self._lines_shown.add(summary.round)
+                self.say(round_line(summary, snapshot))
