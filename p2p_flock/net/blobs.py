@@ -31,7 +31,7 @@ from libp2p.peer.id import ID
 from p2p_flock.errors import NetError
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame
 from p2p_flock.net.hardening import HardenedHost
-from p2p_flock.net.muxer import Stream
+from p2p_flock.net.yamux_stream import Stream
 
 log = logging.getLogger(__name__)
 

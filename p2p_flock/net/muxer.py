@@ -19,36 +19,20 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 import trio
-from libp2p.abc import IMuxedConn, IMuxedStream
+from libp2p.abc import IMuxedConn
 from libp2p.connection_types import ConnectionType
 from libp2p.peer.id import ID
-from libp2p.stream_muxer.exceptions import (
-    MuxedConnUnavailable,
-    MuxedStreamClosed,
-    MuxedStreamEOF,
-    MuxedStreamError,
-    MuxedStreamReset,
-)
+from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
 from multiaddr import Multiaddr
 
-from p2p_flock.net.session import PLAINTEXT_BYTES_MAX, BulkSession
-from p2p_flock.net.yamux_frames import (
-    FRAME_BYTES_MAX,
-    HEADER_BYTES,
-    INITIAL_WINDOW_BYTES,
-    Flag,
-    FrameKind,
-    Header,
-    MuxerProtocolError,
-)
+from p2p_flock.net.session import BulkSession
+from p2p_flock.net.yamux_frames import FRAME_BYTES_MAX, HEADER_BYTES, Flag, FrameKind, Header, MuxerProtocolError
+from p2p_flock.net.yamux_stream import Stream
 
 log = logging.getLogger(__name__)
 
-# Data frame and header together fill one Noise message exactly.
-DATA_BYTES_MAX = PLAINTEXT_BYTES_MAX - HEADER_BYTES
 # Frames joined into one encrypted write; larger gains nothing and delays small messages.
 BATCH_BYTES_MAX = 256 * 1024
 # Data waiting for the writing task, over all streams of a connection. At the bound writers of data wait.
@@ -75,153 +59,6 @@ class Liveness:
 
     interval_s: float = 3.0
     timeout_s: float = 9.0
-
-
-class Stream(IMuxedStream):
-    """One stream. At most one task reads it and one writes it; both may be cancelled at any time."""
-
-    def __init__(self, conn: Muxer, stream_id: int, is_ours: bool) -> None:
-        self.muxed_conn = conn
-        self.stream_id = stream_id
-        self.is_ours = is_ours
-        self.closed_at: float | None = None  # trio time at which we closed it, while the peer has not
-        self._conn = conn
-        self._buffer = bytearray()
-        self._window = INITIAL_WINDOW_BYTES  # what we let the peer have on the way
-        self._window_left = INITIAL_WINDOW_BYTES
-        self._consumed = 0
-        self._send_window = INITIAL_WINDOW_BYTES
-        self._receive_ended = False
-        self._send_ended = False
-        self._reset = False
-        self._readable = trio.lowlevel.ParkingLot()
-        self._writable = trio.lowlevel.ParkingLot()
-        self._write_lock = trio.StrictFIFOLock()
-
-    @property
-    def is_over(self) -> bool:
-        """Neither side will say more."""
-        return self._reset or (self._receive_ended and self._send_ended)
-
-    async def read(self, n: int | None = None) -> bytes:
-        """Between 1 and ``n`` bytes (all at hand if None).
-
-        Raises MuxedStreamEOF once the peer has closed the stream and all is read, MuxedStreamReset if it or the
-        connection broke, even if that looked orderly to TCP.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._buffer:
-            if self._reset:
-                raise MuxedStreamReset("the stream was reset")
-            if self._receive_ended:
-                raise MuxedStreamEOF("the peer closed the stream")
-            await self._readable.park()
-        size = len(self._buffer) if n is None or n < 0 else min(n, len(self._buffer))
-        with memoryview(self._buffer) as view:
-            taken = bytes(view[:size])
-        del self._buffer[:size]
-        self._consumed += size
-        if self._consumed >= self._window // 2 and not (self._receive_ended or self._reset):
-            self._grant(self._consumed)
-            self._consumed = 0
-        return taken
-
-    def widen(self, window_bytes: int) -> None:
-        """Let the peer have ``window_bytes`` under way: for bulk streams, whose rate is window / round trip."""
-        if window_bytes > self._window and not (self._receive_ended or self._reset):
-            more, self._window = window_bytes - self._window, window_bytes
-            self._grant(more)
-
-    def _grant(self, more: int) -> None:
-        self._window_left += more
-        self._conn.queue_control(FrameKind.WINDOW_UPDATE, Flag(0), self.stream_id, more)
-
-    async def write(self, data: bytes) -> None:
-        """Queue all of ``data``; it waits while the peer's window or the connection's outbox is full.
-
-        Raises MuxedStreamReset if the stream broke and MuxedStreamClosed if we closed it.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._write_lock:
-            with memoryview(data) as view:
-                position = 0
-                while position < len(view):
-                    self._check_writable()
-                    if self._send_window == 0:
-                        await self._writable.park()
-                        continue
-                    if not self._conn.has_room():
-                        await self._conn.wait_for_room()
-                        continue
-                    size = min(self._send_window, DATA_BYTES_MAX, len(view) - position)
-                    self._send_window -= size
-                    self._conn.queue_data(self.stream_id, view[position : position + size])
-                    position += size
-
-    def _check_writable(self) -> None:
-        if self._reset:
-            raise MuxedStreamReset("the stream was reset")
-        if self._send_ended:
-            raise MuxedStreamClosed("we closed the stream")
-
-    async def close(self) -> None:
-        """Say that we shall send no more; the peer may still send. Never waits."""
-        if not (self._send_ended or self._reset):
-            self._send_ended = True
-            self.closed_at = trio.current_time()
-            self._conn.queue_control(FrameKind.WINDOW_UPDATE, Flag.FIN, self.stream_id, 0)
-            self._writable.unpark_all()
-            self._conn.forget_if_over(self)
-        await trio.lowlevel.checkpoint_if_cancelled()
-
-    async def reset(self) -> None:
-        """Break the stream in both directions. Never waits."""
-        if not self.is_over:
-            self._conn.queue_control(FrameKind.WINDOW_UPDATE, Flag.RST, self.stream_id, 0)
-        self.break_off()
-        self._conn.forget_if_over(self)
-        await trio.lowlevel.checkpoint_if_cancelled()
-
-    def break_off(self) -> None:
-        """Mark the stream as reset and wake who waits for it. What was received stays readable."""
-        self._reset = True
-        self._readable.unpark_all()
-        self._writable.unpark_all()
-
-    def take_data(self, data: memoryview) -> None:
-        """Bytes of a data frame, given by the reading task. Raises MuxerProtocolError beyond the window."""
-        if len(data) > self._window_left:
-            raise MuxerProtocolError("the peer sent more than its receive window")
-        self._window_left -= len(data)
-        if not self._reset:
-            self._buffer += data
-            self._readable.unpark_all()
-
-    def take_credit(self, more: int) -> None:
-        """The peer lets us send ``more`` bytes."""
-        self._send_window += more
-        self._writable.unpark_all()
-
-    def take_end(self) -> None:
-        """The peer closed its direction."""
-        self._receive_ended = True
-        self._readable.unpark_all()
-
-    def set_deadline(self, ttl: int) -> None:
-        """Not supported: callers use trio's cancel scopes, which are safe here."""
-        raise NotImplementedError
-
-    def get_remote_address(self) -> tuple[str, int] | None:
-        """The peer's IP address and port."""
-        return self._conn.get_remote_address()
-
-    async def __aenter__(self) -> Stream:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class Muxer(IMuxedConn):
@@ -296,7 +133,7 @@ class Muxer(IMuxedConn):
             raise MuxedStreamError("the connection is closed")
         if sum(stream.is_ours for stream in self._streams.values()) >= OUTBOUND_STREAMS_MAX:
             raise MuxedStreamError(f"{OUTBOUND_STREAMS_MAX} streams to this peer are open")
-        stream = Stream(self, self._next_stream_id, is_ours=True)
+        stream = Stream(self, self, self._next_stream_id, is_ours=True)
         self._next_stream_id += 2
         self._streams[stream.stream_id] = stream
         self.queue_control(FrameKind.WINDOW_UPDATE, Flag.SYN, stream.stream_id, 0)
@@ -489,7 +326,7 @@ class Muxer(IMuxedConn):
         if sum(not stream.is_ours for stream in self._streams.values()) >= INBOUND_STREAMS_MAX:
             self.queue_control(FrameKind.WINDOW_UPDATE, Flag.RST, stream_id, 0)
             return
-        stream = Stream(self, stream_id, is_ours=False)
+        stream = Stream(self, self, stream_id, is_ours=False)
         self._streams[stream_id] = stream
         self.queue_control(FrameKind.WINDOW_UPDATE, Flag.ACK, stream_id, 0)
         self._accepted.append(stream)

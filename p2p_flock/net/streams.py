@@ -1,8 +1,8 @@
 """Point-to-point messages over one lasting stream per direction and peer: `/p2p-flock/message/1`.
 
 Called by `net/adapter.py`. Messages to one peer arrive in the order in which they were sent, or not at all: a message
-is lost when its queue is full, when the peer stays away longer than MESSAGE_SECONDS_MAX, or when the connection ends under
-it, and it may then arrive twice. Senders that need certainty send again until they see the effect.
+is lost when its queue is full, when the peer stays away longer than MESSAGE_SECONDS_MAX, or when the connection ends
+under it, and it may then arrive twice. Senders that need certainty send again until they see the effect.
 
 Wire format, from the opener only: frames after a 4-byte big-endian length.
 """
