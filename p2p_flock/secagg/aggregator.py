@@ -79,12 +79,14 @@ class Gathering:
 
     Attributes:
         entries: the sealed members of this cohort, ascending seat.
+        needed: (dealer, secret_of) of every secret that opening needs, and that alone may be opened.
         answers: checked answers by seat.
         refused: seats whose answer was refused.
     """
 
     seal: bytes
     entries: Mapping[int, ManifestEntry]
+    needed: frozenset[tuple[int, int]]
     answers: Mapping[int, Unmasking]
     refused: frozenset[int]
 
@@ -128,7 +130,7 @@ class Aggregator:
     # --- events ------------------------------------------------------------------------------------------------
 
     def handle(self, event: Event) -> Faults:
-        """Take one event; return what was wrong with it, or with what it let us examine. Never raises on a peer's doing."""
+        """Take one event; return what was wrong with it, or with what it let us examine. Raises on no peer's doing."""
         allowed = TRANSITIONS[type(self.phase), type(event)]
         match event:
             case DocumentReceived():
@@ -163,7 +165,10 @@ class Aggregator:
             if known is not None and (known.root, known.document_digest) != (entry.root, entry.document_digest):
                 # The trainer made two contributions, and the other one was sealed: fetch that.
                 self._collection.forget(seat)
-        self.phase = Gathering(event.seal, entries, {}, frozenset())
+        needed = frozenset(
+            secret for dealer in entries for secret in compute_needed_secrets(self.context, tuple(entries), dealer)
+        )
+        self.phase = Gathering(event.seal, entries, needed, {}, frozenset())
         return ()
 
     def _take_unmasking(self, event: UnmaskingReceived) -> Faults:
@@ -195,7 +200,7 @@ class Aggregator:
                 faults += (fault,)
             else:
                 answers[seat] = self._unmaskings[seat]
-        self.phase = Gathering(phase.seal, phase.entries, answers, frozenset(refused))
+        self.phase = Gathering(phase.seal, phase.entries, phase.needed, answers, frozenset(refused))
         return faults
 
     def _check_unmasking(self, phase: Gathering, seat: int, unmasking: Unmasking) -> None:
@@ -212,10 +217,7 @@ class Aggregator:
         for item in unmasking.items:
             secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
             # [REJECT] Exactly this may be said under this seal: b of the sealed, pair seeds of sealed with unsealed.
-            allowed = item.owner in phase.entries and (item.owner, secret_of) in compute_needed_secrets(
-                self.context, tuple(phase.entries), item.owner
-            )
-            if not allowed or seat not in self.context.holders(item.owner):
+            if (item.owner, secret_of) not in phase.needed or seat not in self.context.holders(item.owner):
                 raise RemoteProtocolError(seat, DropReason.FORBIDDEN_ITEM, f"{type(item).__name__} of {item.owner}")
             # [REJECT] The share is the committed one. Honest holders check that before they speak: the holder lies.
             commitment = keys.commit_share(self.context, item.owner, secret_of, seat, item.share)
@@ -260,14 +262,9 @@ class Aggregator:
         if self.get_missing_documents():
             return tuple(phase.entries)
         shares = self._collect_shares(phase)
-        return tuple(
-            seat
-            for seat in phase.entries
-            if any(
-                len(shares.get(secret, {})) < self.context.threshold
-                for secret in compute_needed_secrets(self.context, tuple(phase.entries), seat)
-            )
-        )
+        threshold = self.context.threshold
+        short = {dealer for dealer, secret_of in phase.needed if len(shares.get((dealer, secret_of), {})) < threshold}
+        return tuple(sorted(short))
 
     def is_recoverable(self) -> bool:
         """Whether at least threshold holders of every sealed seat have answered. False before a seal and when void."""
@@ -311,21 +308,3 @@ class Aggregator:
                 secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
                 shares.setdefault((item.owner, secret_of), {})[seat] = item.share
         return shares
-
-
-def survivors_closure(context: CohortContext, held: frozenset[int]) -> frozenset[int]:
-    """The largest set of held seats of which each has at least threshold holders in the set (itself counts).
-
-    Seats below go, which may take others below, and so on; in a complete graph it is all or nothing. The result may
-    still be too small to be opened: compare with ``context.survivors_min``.
-    """
-    remaining = held & frozenset(context.seats)
-    while True:
-        kept = frozenset(
-            seat
-            for seat in remaining
-            if sum(holder in remaining for holder in context.holders(seat)) >= context.threshold
-        )
-        if kept == remaining:
-            return kept
-        remaining = kept

@@ -65,7 +65,7 @@ def get_sealed_entries(context: CohortContext, manifest: Manifest) -> dict[int, 
     return dict(sorted(entries.items()))
 
 
-def respond(
+def compute_answer(
     context: CohortContext,
     secrets: RoundSecrets,
     seal: bytes,

@@ -5,6 +5,7 @@ A part of the aggregator, which feeds it. The result depends only on what has co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2p_flock.errors import DropReason, RemoteProtocolError
@@ -102,17 +103,26 @@ class Collection:
 
     def compute_held(self) -> frozenset[int]:
         """See :meth:`aggregator.Aggregator.held`."""
-        remaining = set(self._complete())
-        quarrels = set(self.get_mismatches())
-        while quarrels:
-            counts = {seat: sum(seat in pair for pair in quarrels) for seat in remaining}
-            most = max(counts.values())
-            remaining -= {seat for seat, count in counts.items() if count == most}
-            quarrels = {pair for pair in quarrels if pair[0] in remaining and pair[1] in remaining}
-        return frozenset(remaining)
+        return drop_quarrels(frozenset(self._complete()), self.get_mismatches())
 
     def _complete(self) -> tuple[int, ...]:
         return tuple(sorted(seat for seat, needed in self._needed.items() if not needed))
+
+
+def drop_quarrels(seats: frozenset[int], quarrels: Iterable[tuple[int, int]]) -> frozenset[int]:
+    """The seats without those that cannot be summed together (SPEC §5).
+
+    While two of ``seats`` committed to different pair seeds, the one with most such quarrels goes, all that have
+    equally many at once: one liar against two honest neighbors goes alone.
+    """
+    remaining = set(seats)
+    left = {pair for pair in quarrels if pair[0] in remaining and pair[1] in remaining}
+    while left:
+        counts = {seat: sum(seat in pair for pair in left) for seat in remaining}
+        most = max(counts.values())
+        remaining -= {seat for seat, count in counts.items() if count == most}
+        left = {pair for pair in left if pair[0] in remaining and pair[1] in remaining}
+    return frozenset(remaining)
 
 
 def _compute_needed(context: CohortContext, document: ContributionDocument) -> dict[bytes, tuple[int, int]]:

@@ -111,10 +111,14 @@ class CohortContext:
         Raises:
             ParameterError: no such member.
         """
-        for member in self.members:
-            if member.seat == seat:
-                return member
-        raise ParameterError(f"seat {seat} is no member of cohort {self.cohort}")
+        member = self._member_of.get(seat)
+        if member is None:
+            raise ParameterError(f"seat {seat} is no member of cohort {self.cohort}")
+        return member
+
+    @cached_property
+    def _member_of(self) -> dict[int, CohortMember]:
+        return {member.seat: member for member in self.members}
 
     def neighbors(self, seat: int) -> tuple[int, ...]:
         """N(seat), ascending."""
@@ -153,9 +157,15 @@ class CohortContext:
         Both public keys are in it: a key substituted at one end gives another pair seed, and so another commitment.
         """
         low, high = self.member(min(seat, neighbor)), self.member(max(seat, neighbor))
-        return suite.hash32(
-            "p2p_flock pair context v1", self.digest, _u16(low.seat), _u16(high.seat), low.mask_key, high.mask_key
-        )
+        pair = (low.seat, high.seat)
+        if pair not in self._pair_contexts:
+            parts = (self.digest, _u16(low.seat), _u16(high.seat), low.mask_key, high.mask_key)
+            self._pair_contexts[pair] = suite.hash32("p2p_flock pair context v1", *parts)
+        return self._pair_contexts[pair]
+
+    @cached_property
+    def _pair_contexts(self) -> dict[tuple[int, int], bytes]:
+        return {}  # filled on demand: each is asked for once per share
 
     def sharing_context(self, dealer: int, secret_of: int) -> bytes:
         """Digest that one secret's dealing is bound to; ``secret_of`` is the dealer itself for its self mask.
@@ -163,7 +173,15 @@ class CohortContext:
         The dealer is in it, so the two dealings of one pair seed lie on different polynomials and their shares, which
         different seals may set free, never add up (SPEC §7).
         """
-        return suite.hash32("p2p_flock sharing context v1", self.digest, _u16(dealer), _u16(secret_of))
+        secret = (dealer, secret_of)
+        if secret not in self._sharing_contexts:
+            parts = (self.digest, _u16(dealer), _u16(secret_of))
+            self._sharing_contexts[secret] = suite.hash32("p2p_flock sharing context v1", *parts)
+        return self._sharing_contexts[secret]
+
+    @cached_property
+    def _sharing_contexts(self) -> dict[tuple[int, int], bytes]:
+        return {}
 
 
 def _u16(value: int) -> bytes:

@@ -6,8 +6,13 @@ larger cohorts is not there yet, and asking for it fails clearly.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from p2p_flock.errors import ParameterError
 from p2p_flock.params import COMPLETE_GRAPH_OWNERS_MAX
+
+if TYPE_CHECKING:
+    from p2p_flock.secagg.context import CohortContext  # which imports this file
 
 
 def compute_neighbors(seats: tuple[int, ...], seat: int) -> tuple[int, ...]:
@@ -36,3 +41,21 @@ def compute_holders(seats: tuple[int, ...], seat: int) -> tuple[int, ...]:
     if seat not in seats:
         raise ParameterError(f"seat {seat} is no member of this cohort")
     return seats
+
+
+def survivors_closure(context: CohortContext, held: frozenset[int]) -> frozenset[int]:
+    """The largest set of held seats of which each has at least threshold holders in the set (itself counts).
+
+    Seats below go, which may take others below, and so on; in a complete graph it is all or nothing. The result may
+    still be too small to be opened: compare with ``context.survivors_min``.
+    """
+    remaining = held & frozenset(context.seats)
+    while True:
+        kept = frozenset(
+            seat
+            for seat in remaining
+            if sum(holder in remaining for holder in context.holders(seat)) >= context.threshold
+        )
+        if kept == remaining:
+            return kept
+        remaining = kept

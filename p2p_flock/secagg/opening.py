@@ -99,8 +99,8 @@ def rebuild_secret(
     """One secret from its shares (holder's seat → share that matches its commitment).
 
     Raises:
-        RemoteProtocolError: BAD_DEALING, the dealer is the culprit: every share is the one it committed to, yet they are
-            not the dealing of the secret it committed to.
+        RemoteProtocolError: BAD_DEALING, the dealer is the culprit: every share is the one it committed to, yet they
+            are not the dealing of the secret it committed to.
     """
     dealer = document.seat
     holders = context.holders(dealer)
