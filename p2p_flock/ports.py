@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p_flock.chain_events import BallotsCommitted, RoundSealed
+from p2p_flock.crypto.masking import Lanes
+from p2p_flock.secagg.opening import Opened, Opening, Unopened
 from p2p_flock.types import Stage
 from p2p_flock.wire.messages import Ballot, Envelope, Message
 
@@ -80,15 +82,15 @@ class CommitPhaseEnded:
 
 @dataclass(frozen=True, slots=True)
 class CohortOpened:
-    """Answer to :class:`OpenCohort`: the ring sum, or ``None`` where the cohort cannot be opened (yet)."""
+    """Answer to :class:`OpenCohort`."""
 
     cohort: int
-    ring_sum: NDArray[np.uint32] | NDArray[np.uint16] | None
+    result: Opened | Unopened
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFinished:
-    """Answer to :class:`Evaluate`: per requested cohort whether it is good by this validator's private data."""
+    """Answer to :class:`Evaluate`: per requested cohort, whether its aggregate is good by this validator's data."""
 
     accepted: Mapping[int, bool]
 
@@ -175,9 +177,10 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class OpenCohort:
-    """Sum, unmask and check one cohort off the event loop: run ``opening`` and answer :class:`CohortOpened`."""
+    """Run ``secagg.opening.open_sum`` off the event loop, with chunks from the own store; see :class:`CohortOpened`."""
 
     cohort: int
+    opening: Opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ class Evaluate:
     """Judge each cohort's aggregate on private data against the current model."""
 
     stage: Stage
-    ring_sums: Mapping[int, NDArray[np.uint32] | NDArray[np.uint16]]
+    ring_sums: Mapping[int, Lanes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import dataclasses
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -85,8 +84,16 @@ class _Schema:
     from_plain: Callable[[Plain, str, int], object]
 
 
-@cache
+_schemas: dict[type, _Schema] = {}
+
+
 def _schema(kind: type) -> _Schema:
+    if kind not in _schemas:
+        _schemas[kind] = _make_schema(kind)
+    return _schemas[kind]
+
+
+def _make_schema(kind: type) -> _Schema:
     hints = get_type_hints(kind, include_extras=True)
     fields = [(field.name, _field_schema(hints[field.name])) for field in dataclasses.fields(kind)]
 

@@ -173,7 +173,8 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The content of a seal: the survivors in position order. Its sha-256 goes on chain; it alone installs next keys."""
+    """The content of a seal: the survivors in position order. Its sha-256 goes on chain; it alone installs next
+    keys."""
 
     round: U32
     entries: Annotated[tuple[ManifestEntry, ...], Length(1, SEATS_MAX)]

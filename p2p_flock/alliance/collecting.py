@@ -1,0 +1,117 @@
+"""What a validator holds: contributions announced, documents checked, chunks and bundles fetched. Part of its machine.
+
+The cohorts' aggregators (``secagg/aggregator.py``) check everything; this part knows which seat belongs to which
+cohort,
+what was announced, and what must still be fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
+from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceived, SealConfirmed
+from p2p_flock.wire.codec import decode
+from p2p_flock.wire.messages import DOCUMENT_BYTES_MAX, Contribution, ContributionDocument, Manifest
+
+
+class Collection:
+    """Contributions of one round, by seat. The first one of a seat counts; a second, different one is evidence.
+
+    Attributes:
+        aggregators: one per cohort.
+    """
+
+    def __init__(self, context: RoundContext) -> None:
+        self.aggregators = tuple(Aggregator(cohort) for cohort in context.cohorts)
+        self._context = context
+        self._announced: dict[int, Contribution] = {}
+        self._refused: set[bytes] = set()  # digests of documents that were fetched and are no good
+
+    def announce(self, seat: int, contribution: Contribution) -> None:
+        """Take a contribution's announcement.
+
+        Raises:
+            RemoteProtocolError: the trainer has no usable key, or announced another one before.
+        """
+        if seat not in self._context.eligible_trainers:
+            raise RemoteProtocolError(seat, DropReason.NO_MASK_KEY)
+        if self._announced.setdefault(seat, contribution) != contribution:
+            raise RemoteProtocolError(seat, DropReason.EQUIVOCATION, "two contributions in one round")
+
+    def learn(self, seat: int, contribution: Contribution) -> None:
+        """Take what another validator's proposal names, where nothing was announced here."""
+        if seat in self._context.eligible_trainers:
+            self._announced.setdefault(seat, contribution)
+
+    def seal(self, seal: bytes, manifest: Manifest) -> list[RemoteProtocolError]:
+        """Follow the chain: a seat's sealed contribution counts, whatever was announced here."""
+        for entry in manifest.entries:
+            self._announced[entry.seat] = Contribution(entry.root, entry.document_digest)
+        faults: list[RemoteProtocolError] = []
+        for aggregator in self.aggregators:
+            faults += aggregator.handle(SealConfirmed(seal, manifest))
+        return faults
+
+    def add_blobs(self, blobs: Mapping[bytes, bytes]) -> list[RemoteProtocolError]:
+        """Take fetched blobs (digests verified, in the own store); returns what was found wrong, with its culprit."""
+        faults: list[RemoteProtocolError] = []
+        for seat, contribution in self._announced.items():
+            data = blobs.get(contribution.document_digest)
+            if data is not None and self.document(seat) is None:
+                faults += self._take_document(seat, contribution, data)
+        for digest, data in blobs.items():
+            for aggregator in self.aggregators:
+                faults += aggregator.handle(BlobVerified(digest, len(data)))
+        return faults
+
+    def _take_document(self, seat: int, contribution: Contribution, data: bytes) -> list[RemoteProtocolError]:
+        try:
+            document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
+        except WireError as error:
+            self._refused.add(contribution.document_digest)
+            return [RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, str(error))]
+        event = DocumentReceived(seat, contribution.root, contribution.document_digest, document)
+        faults = self._aggregator_of(seat).handle(event)
+        if self.document(seat) is None:
+            self._refused.add(contribution.document_digest)
+        return list(faults)
+
+    def _aggregator_of(self, seat: int) -> Aggregator:
+        return self.aggregators[self._context.assignment.cohort_of(seat)]
+
+    # --- questions ---------------------------------------------------------------------------------------------
+
+    def held_roots(self) -> dict[int, bytes]:
+        """Root by seat of every contribution that is held, verified, and on no losing side of a quarrel."""
+        return {seat: self._announced[seat].root for aggregator in self.aggregators for seat in aggregator.held()}
+
+    def quarrels(self) -> frozenset[tuple[int, int]]:
+        """Pairs of seats whose documents commit to different pair seeds. They cannot be summed together."""
+        return frozenset(pair for aggregator in self.aggregators for pair in aggregator.get_mismatches())
+
+    def document(self, seat: int) -> ContributionDocument | None:
+        """The seat's checked document, whether or not its chunks are here."""
+        return self._aggregator_of(seat).get_document(seat)
+
+    def held_document(self, seat: int) -> tuple[bytes, ContributionDocument] | None:
+        """(document digest, document) of a contribution of which every chunk and bundle is here."""
+        document = self.document(seat)
+        if document is None or self._aggregator_of(seat).get_needed_blobs(seat):
+            return None
+        return self._announced[seat].document_digest, document
+
+    def missing(self) -> dict[int, tuple[bytes, ...]]:
+        """Digests to fetch, by the seat whose contribution they belong to."""
+        wanted: dict[int, tuple[bytes, ...]] = {}
+        for seat, contribution in self._announced.items():
+            if contribution.document_digest in self._refused:
+                continue
+            if self.document(seat) is None:
+                wanted[seat] = (contribution.document_digest,)
+            else:
+                needed = self._aggregator_of(seat).get_needed_blobs(seat)
+                if needed:
+                    wanted[seat] = tuple(blob.digest for blob in needed)
+        return wanted

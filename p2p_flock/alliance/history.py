@@ -1,0 +1,272 @@
+"""What the chain's log says about an alliance: seats, mask keys, rounds, adopted aggregates. A pure fold.
+
+Called by ``daemon/node.py`` with every confirmed event, in order. Every node folds the same log and the same sealed
+manifests, so all agree on the frozen seats of each round and on which mask key each seat holds (SPEC, "Keys"). It never
+reads the network: where it needs a manifest's content or a void round's beacon it says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.chain_events import (
+    BEFORE_ROUND_ZERO,
+    AllianceClosed,
+    BallotRevealed,
+    BallotsCommitted,
+    ChainEvent,
+    KeyRegistered,
+    RoundOpened,
+    RoundSealed,
+    RoundSettled,
+    RoundVoided,
+    SeatJoined,
+    SeatLeft,
+    SeatMoved,
+    SeatRemoved,
+)
+from p2p_flock.crypto.key_agreement import is_usable_mask_key
+from p2p_flock.errors import ChainError
+from p2p_flock.params import AllianceParams
+from p2p_flock.types import Assignment, CohortOutcome, Domain, RoundSnapshot, Seat
+from p2p_flock.wire.messages import Manifest
+
+NEVER = -1  # before round 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeatEntry:
+    """One row of the seat table.
+
+    Attributes:
+        key, key_round: the newest registered mask key and the round during which it was registered (NEVER = before 0);
+            a key counts from the round after.
+        binding_valid: the peer ID's signature over the join was checked and is good.
+    """
+
+    owner: bytes
+    peer_id: str
+    weight: int
+    key: bytes
+    key_round: int
+    binding_valid: bool
+    leaving: bool = False
+
+
+@dataclass(slots=True)
+class RoundRecord:
+    """What happened in one round. ``seats`` are frozen; ``manifest`` is the sealed one once its content is known."""
+
+    opened: RoundOpened
+    seats: tuple[SeatEntry, ...]
+    keys: dict[bytes, bytes | None] = field(default_factory=dict)
+    randomness: bytes | None = None
+    sealed: RoundSealed | None = None
+    manifest: Manifest | None = None
+    commitments: dict[int, bytes] = field(default_factory=dict)
+    reveals: dict[int, BallotRevealed] = field(default_factory=dict)
+    settled: RoundSettled | None = None
+    voided: RoundVoided | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.settled is not None or self.voided is not None
+
+    @property
+    def adopted(self) -> tuple[tuple[int, bytes], ...]:
+        """(cohort, aggregate digest) of each adopted cohort, ascending."""
+        if self.settled is None:
+            return ()
+        pairs = zip(self.settled.outcomes, self.settled.aggregate_digests, strict=True)
+        return tuple(
+            (index, digest) for index, (outcome, digest) in enumerate(pairs) if outcome == CohortOutcome.ADOPTED
+        )
+
+
+class AllianceHistory:
+    """The fold. Not a machine: it has no deadlines and says nothing."""
+
+    def __init__(self, domain: Domain, params: AllianceParams) -> None:
+        self.domain = domain
+        self.params = params
+        self.seats: list[SeatEntry] = []
+        self.rounds: list[RoundRecord] = []
+        self.closed = False
+        # owner -> (key, round during which it was installed by a sealed manifest)
+        self._manifest_keys: dict[bytes, tuple[bytes, int]] = {}
+        # owner -> latest round in which the owner was elected trainer, as far as roles are known
+        self._elected: dict[bytes, int] = {}
+        self._elections_counted = 0
+
+    # --- folding ---------------------------------------------------------------------------------------------
+
+    def apply(self, event: ChainEvent, binding_valid: bool = False) -> None:
+        """Fold one confirmed event.
+
+        Args:
+            binding_valid: for :class:`SeatJoined`, whether the peer ID's signature is good.
+
+        Raises:
+            ChainError: the log contradicts itself: a lying or broken RPC endpoint.
+        """
+        match event:
+            case SeatJoined() | SeatLeft() | SeatRemoved() | SeatMoved() | KeyRegistered():
+                self._apply_seat_event(event, binding_valid)
+            case RoundOpened():
+                self._open(event)
+            case RoundSealed():
+                record = self._record(event.round)
+                record.sealed = event
+            case BallotsCommitted():
+                self._record(event.round).commitments.update(zip(event.positions, event.commitments, strict=True))
+            case BallotRevealed():
+                self._record(event.round).reveals[event.position] = event
+            case RoundSettled():
+                self._record(event.round).settled = event
+                self.closed = self.closed or event.closed
+            case RoundVoided():
+                self._record(event.round).voided = event
+            case AllianceClosed():
+                self.closed = True
+            case _:
+                assert_never(event)
+
+    def _apply_seat_event(
+        self, event: SeatJoined | SeatLeft | SeatRemoved | SeatMoved | KeyRegistered, binding_valid: bool
+    ) -> None:
+        match event:
+            case SeatJoined():
+                if event.seat != len(self.seats):
+                    raise ChainError(
+                        f"seat {event.seat} joined while the table has {len(self.seats)}; compare RPC endpoints"
+                    )
+                key_round = NEVER if event.round == BEFORE_ROUND_ZERO else event.round
+                entry = SeatEntry(event.owner, event.peer_id, event.weight, event.mask_key, key_round, binding_valid)
+                self.seats.append(entry)
+            case SeatLeft():
+                self.seats[self._index(event.owner, event.seat)] = replace(self.seats[event.seat], leaving=True)
+            case SeatRemoved():
+                index = self._index(event.owner, event.seat)
+                if index == len(self.seats) - 1:
+                    self.seats.pop()
+            case SeatMoved():
+                self.seats[event.to_seat] = self.seats[self._index(event.owner, event.from_seat)]
+                self.seats.pop()
+            case KeyRegistered():
+                index = self._index(event.owner, event.seat)
+                key_round = NEVER if event.round == BEFORE_ROUND_ZERO else event.round
+                self.seats[index] = replace(self.seats[index], key=event.mask_key, key_round=key_round)
+            case _:
+                assert_never(event)
+
+    def _index(self, owner: bytes, seat: int) -> int:
+        if not (0 <= seat < len(self.seats) and self.seats[seat].owner == owner):
+            raise ChainError(f"the log names seat {seat} with an owner it does not have; compare RPC endpoints")
+        return seat
+
+    def _open(self, event: RoundOpened) -> None:
+        if event.round != len(self.rounds) or event.seat_count != len(self.seats):
+            raise ChainError(
+                f"round {event.round} opened with {event.seat_count} seats, but the log so far gives round "
+                f"{len(self.rounds)} with {len(self.seats)}; compare RPC endpoints"
+            )
+        self.rounds.append(RoundRecord(event, tuple(self.seats)))
+
+    def _record(self, round_number: int) -> RoundRecord:
+        if not 0 <= round_number < len(self.rounds):
+            raise ChainError(f"the log names round {round_number}, which never opened; compare RPC endpoints")
+        return self.rounds[round_number]
+
+    # --- what must be fetched --------------------------------------------------------------------------------
+
+    def missing_manifest(self) -> tuple[int, bytes] | None:
+        """(round, manifest digest) of the earliest sealed round whose manifest's content is not known yet."""
+        for record in self.rounds:
+            if record.sealed is not None and record.manifest is None:
+                return record.opened.round, record.sealed.manifest_digest
+        return None
+
+    def add_manifest(self, manifest: Manifest) -> None:
+        """Give the content of a sealed manifest (its digest was checked by whoever fetched it)."""
+        record = self._record(manifest.round)
+        assert record.sealed is not None
+        record.manifest = manifest
+
+    def add_randomness(self, round_number: int, randomness: bytes) -> None:
+        """Give the verified beacon value of a round."""
+        self._record(round_number).randomness = randomness
+
+    # --- questions -------------------------------------------------------------------------------------------
+
+    def seed(self, round_number: int) -> bytes | None:
+        """The round's seed, or ``None`` while its beacon is not known."""
+        record = self._record(round_number)
+        if record.sealed is not None:
+            return record.sealed.seed
+        if record.randomness is None:
+            return None
+        return compute_seed(self.domain, round_number, record.randomness)
+
+    def assignment(self, round_number: int) -> Assignment | None:
+        """The round's roles, or ``None`` while its beacon is not known."""
+        seed = self.seed(round_number)
+        if seed is None:
+            return None
+        return compute_assignment(seed, self._record(round_number).opened.seat_count, self.params)
+
+    def snapshot(self, round_number: int) -> RoundSnapshot | None:
+        """The frozen seats of a round with the mask key each may use in it.
+
+        ``None`` while the manifest or the beacon of an earlier round is missing: without it the keys are not known.
+
+        A key counts in round r when it was registered or installed during a round before r and its seat was not elected
+        trainer in any round between: an election spends the key (DESIGN §6, Keys).
+        """
+        if not self._count_elections(round_number):
+            return None
+        record = self._record(round_number)
+        self._fix_keys(record)
+        seats = tuple(
+            Seat(index, entry.owner, entry.peer_id, entry.weight, record.keys[entry.owner])
+            for index, entry in enumerate(record.seats)
+        )
+        opened = record.opened
+        train_deadline_s = opened.opens_at_s + self.params.train_seconds
+        seal_deadline_s = train_deadline_s + self.params.seal_seconds * self.params.validator_count
+        return RoundSnapshot(
+            self.domain, round_number, seats, opened.beacon_round, opened.opens_at_s, train_deadline_s, seal_deadline_s
+        )
+
+    def _count_elections(self, before_round: int) -> bool:
+        """Fold the elections and installed keys of all rounds before ``before_round``; False where one is unknown."""
+        while self._elections_counted < before_round:
+            record = self.rounds[self._elections_counted]
+            self._fix_keys(record)  # before this round's own elections count
+            assignment = self.assignment(record.opened.round)
+            if assignment is None or (record.sealed is not None and record.manifest is None):
+                return False
+            for seat in assignment.trainers:
+                self._elected[record.seats[seat].owner] = record.opened.round
+            if record.manifest is not None:
+                for entry in record.manifest.entries:
+                    owner = record.seats[entry.seat].owner
+                    self._manifest_keys[owner] = (entry.next_mask_key, record.opened.round)
+            self._elections_counted += 1
+        return True
+
+    def _fix_keys(self, record: RoundRecord) -> None:
+        if not record.keys:
+            record.keys = {entry.owner: self._usable_key(entry, record.opened.round) for entry in record.seats}
+
+    def _usable_key(self, entry: SeatEntry, round_number: int) -> bytes | None:
+        if not entry.binding_valid:
+            return None  # a peer ID that never signed its join cannot be talked to
+        key, installed = entry.key, entry.key_round
+        from_manifest = self._manifest_keys.get(entry.owner)
+        if from_manifest is not None and from_manifest[1] >= installed:
+            key, installed = from_manifest
+        elected = self._elected.get(entry.owner, NEVER)
+        usable = installed < round_number and installed >= elected and is_usable_mask_key(key)
+        return key if usable else None

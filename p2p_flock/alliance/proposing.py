@@ -1,0 +1,281 @@
+"""The validators' agreement on a seal: Have messages, proposals by view, signatures. One part of the validator machine.
+
+Records facts as they arrive and says, when asked, what to do next. Anything it signs is journalled first, one seal per
+view and views only upward, so a restarted validator cannot contradict itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from p2p_flock.alliance.collecting import Collection
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.leading import is_gone, turn_starts_ms
+from p2p_flock.alliance.sealing import (
+    Quarrels,
+    Seal,
+    check_proposal,
+    compute_survivors,
+    make_have,
+    make_manifest,
+    make_seal,
+    read_have,
+    some_cohort_is_viable,
+)
+from p2p_flock.crypto.signing import recover_address
+from p2p_flock.errors import CryptoError, DropReason, RemoteProtocolError, WireError
+from p2p_flock.ports import Effect, Persist, Report, SealRound, Send, Signer, StoreBlobs, Transact
+from p2p_flock.secagg.collection import drop_quarrels
+from p2p_flock.wire.codec import decode, encode
+from p2p_flock.wire.messages import (
+    MANIFEST_BYTES_MAX,
+    Envelope,
+    Have,
+    Manifest,
+    ManifestEntry,
+    SealProposal,
+    SealSignature,
+)
+
+HAVE, SEAL_SIGNATURE = "have", "seal-signature"
+RETRY_POST_MS = 1000
+
+
+class SealDesk:
+    """What this validator knows and promised about the seal of its round."""
+
+    def __init__(self, context: RoundContext, seat: int, sign: Signer, gone_since_ms: Mapping[int, int]) -> None:
+        self._context = context
+        self._seat = seat
+        self._position = context.assignment.validators.index(seat)
+        self._sign = sign
+        self._gone_since_ms = gone_since_ms
+        self._own_roots: dict[int, bytes] = {}
+        self._have_count = 0
+        self._haves: dict[int, tuple[Envelope, dict[int, bytes]]] = {}
+        self._ready_at_ms: int | None = None
+        self._signed: dict[int, SealSignature] = {}  # view -> what this node signed
+        self._waiting: dict[int, SealProposal] = {}  # leader seat -> proposal whose documents are not all held yet
+        self._proposed: Seal | None = None
+        self._proposal: Envelope | None = None
+        self._signatures: dict[int, bytes] = {}  # position -> signature over the proposed seal
+        self._post_at_ms: int | None = None
+
+    def restore(self, record: Persist) -> None:
+        """Take back a promise found in the journal."""
+        if record.kind == HAVE:
+            have = decode(Have, record.body, 1 << 20)
+            self._own_roots.update(read_have(self._context, have))
+            self._have_count += 1
+        elif record.kind == SEAL_SIGNATURE:
+            signature = decode(SealSignature, record.body, 1 << 10)
+            self._signed[signature.view] = signature
+
+    # --- facts -------------------------------------------------------------------------------------------------
+
+    def add_have(self, envelope: Envelope, have: Have) -> None:
+        """Take another validator's Have.
+
+        Raises:
+            RemoteProtocolError: malformed, or it contradicts what that validator said before.
+        """
+        try:
+            roots = read_have(self._context, have)
+        except WireError as error:
+            raise RemoteProtocolError(envelope.seat, DropReason.MALFORMED, str(error)) from error
+        known = self._haves.get(envelope.seat)
+        if known is not None:
+            if any(roots.get(seat, root) != root for seat, root in known[1].items()):
+                raise RemoteProtocolError(envelope.seat, DropReason.EQUIVOCATION, "two Have messages, two roots")
+            if len(roots) <= len(known[1]):
+                return
+        self._haves[envelope.seat] = (envelope, roots)
+
+    def add_proposal(self, seat: int, proposal: SealProposal) -> None:
+        """Keep the newest proposal of a leader until it can be answered."""
+        self._waiting[seat] = proposal
+
+    def add_signature(self, seat: int, message: SealSignature) -> None:
+        """Take a validator's signature over the seal that this node proposed.
+
+        Raises:
+            RemoteProtocolError: not its signature.
+        """
+        if self._proposed is None or message.view != self._proposed.view or message.seal != self._proposed.digest:
+            return
+        try:
+            signer = recover_address(self._proposed.signing_digest, message.signature)
+        except CryptoError as error:
+            raise RemoteProtocolError(seat, DropReason.BAD_SIGNATURE, str(error)) from error
+        if signer != self._context.seat(seat).owner:
+            raise RemoteProtocolError(seat, DropReason.BAD_SIGNATURE)
+        self._signatures[self._context.assignment.validators.index(seat)] = message.signature
+
+    def post_failed(self, now_ms: int) -> None:
+        """The transaction was lost for a reason other than a lost race: try again a little later."""
+        self._post_at_ms = now_ms + RETRY_POST_MS
+
+    # --- what to do --------------------------------------------------------------------------------------------
+
+    def advance(self, collection: Collection, now_ms: int) -> list[Effect]:
+        """Next effects, given the contributions that this node holds and verified."""
+        effects = self._say_have(collection, now_ms)
+        for leader in list(self._waiting):
+            effects += self._answer_proposal(leader, collection, now_ms)
+        effects += self._propose(collection, now_ms)
+        effects += self._post(now_ms)
+        return effects
+
+    def repeat(self) -> list[Effect]:
+        """Say again what was said; no message is relied on."""
+        effects: list[Effect] = []
+        own = self._haves.get(self._seat)
+        if own is not None:
+            effects.append(Send(self._others(), own[0]))
+        if self._proposal is not None:
+            effects.append(Send(self._others(), self._proposal))
+        return effects
+
+    def wanted_documents(self) -> list[tuple[int, bytes, bytes]]:
+        """(seat, root, document digest) of contributions that waiting proposals name."""
+        wanted = []
+        for proposal in self._waiting.values():
+            wanted += [(entry.seat, entry.root, entry.document_digest) for entry in _entries(proposal)]
+        return wanted
+
+    def _say_have(self, collection: Collection, now_ms: int) -> list[Effect]:
+        held = collection.held_roots()
+        quarrelling = {seat for pair in collection.quarrels() for seat in pair}
+        complete = held.keys() | quarrelling >= self._context.eligible_trainers
+        if not (complete or now_ms >= self._context.train_deadline_ms) or not held:
+            return []
+        if self._ready_at_ms is None:
+            self._ready_at_ms = now_ms
+        own = self._haves.get(self._seat)
+        roots = {seat: self._own_roots.get(seat, root) for seat, root in held.items()}
+        roots = {seat: root for seat, root in roots.items() if held[seat] == root}
+        if own is not None and len(roots) <= len(own[1]):
+            return []
+        have = make_have(self._context, roots)
+        envelope = self._context.seal_envelope(self._seat, have, self._sign)
+        self._own_roots.update(roots)
+        self._haves[self._seat] = (envelope, roots)
+        self._have_count += 1
+        return [Persist(HAVE, str(self._have_count), encode(have)), Send(self._others(), envelope)]
+
+    def _propose(self, collection: Collection, now_ms: int) -> list[Effect]:
+        """Propose when it is this node's turn and the Have messages suffice."""
+        if self._ready_at_ms is None or (self._proposed is not None and self._position == self._proposed.view):
+            return []
+        order, timeout_ms = self._context.assignment.validators, self._context.params.seal_seconds * 1000
+        starts_ms = turn_starts_ms(order, self._position, self._ready_at_ms, timeout_ms, self._gone_since_ms)
+        if (
+            now_ms < starts_ms
+            or any(view > self._position for view in self._signed)
+            or not self._haves_suffice(collection.quarrels(), now_ms)
+        ):
+            return []
+        haves = {seat: roots for seat, (_, roots) in self._haves.items()}
+        survivors = compute_survivors(self._context, haves, collection.quarrels())
+        if not some_cohort_is_viable(self._context, survivors):
+            return []
+        documents = {seat: held for seat in survivors if (held := collection.held_document(seat)) is not None}
+        if len(documents) < len(survivors) or any(self._root_differs(seat, root) for seat, root in survivors.items()):
+            return []  # another validator has what this one lacks: it is being fetched
+        manifest = make_manifest(self._context, survivors, documents)
+        seal = make_seal(self._context, self._position, manifest)
+        promised = self._signed.get(seal.view)
+        if promised is not None and promised.seal != seal.digest:
+            return []  # proposed before a restart; the next view will do
+        proposal = SealProposal(seal.view, encode(manifest), tuple(envelope for envelope, _ in self._haves.values()))
+        self._proposed = seal
+        self._proposal = self._context.seal_envelope(self._seat, proposal, self._sign)
+        return [*self._sign_seal(seal), Send(self._others(), self._proposal), Report("seal", "seal proposed")]
+
+    def _root_differs(self, seat: int, root: bytes) -> bool:
+        return self._own_roots.get(seat, root) != root
+
+    def _haves_suffice(self, quarrels: Quarrels, now_ms: int) -> bool:
+        """Whether waiting longer could still add a survivor that this node should wait for."""
+        assert self._ready_at_ms is not None
+        if len(self._haves) < self._context.params.seal_quorum:
+            return False
+        everyone = drop_quarrels(self._context.eligible_trainers, quarrels)
+        waiting_for = [
+            seat
+            for seat in self._context.assignment.validators
+            if not (seat in self._haves and self._haves[seat][1].keys() >= everyone)
+            and not is_gone(self._gone_since_ms, seat, now_ms)
+        ]
+        if not waiting_for:
+            return True
+        # After the train deadline only validators that said nothing are waited for, and half a seal timeout at most.
+        late_ms = self._context.train_deadline_ms + self._context.params.seal_seconds * 500
+        silent = [seat for seat in waiting_for if seat not in self._haves]
+        return now_ms >= late_ms or (now_ms >= self._context.train_deadline_ms and not silent)
+
+    def _answer_proposal(self, leader: int, collection: Collection, now_ms: int) -> list[Effect]:
+        proposal = self._waiting[leader]
+        try:
+            seal, survivors = check_proposal(self._context, leader, proposal, collection.quarrels())
+        except RemoteProtocolError as error:
+            del self._waiting[leader]
+            return [Report("seal", str(error), error.culprit)]
+        documents = {seat: held for seat in survivors if (held := collection.held_document(seat)) is not None}
+        entries = {entry.seat: entry for entry in seal.manifest.entries}
+        if any(seat not in documents or documents[seat][0] != entries[seat].document_digest for seat in survivors):
+            return []  # being fetched
+        del self._waiting[leader]
+        if any(documents[seat][1].next_mask_key != entries[seat].next_mask_key for seat in survivors):
+            return [Report("seal", "the proposal installs a key that its trainer did not commit to", leader)]
+        promised = self._signed.get(seal.view)
+        if promised is not None and promised.seal != seal.digest:
+            return [Report("seal", "a second seal in one view", leader)]
+        if any(view > seal.view for view in self._signed) or not self._is_turn(seal.view, now_ms):
+            return []
+        signed = self._sign_seal(seal)
+        answer = self._context.seal_envelope(self._seat, self._signed[seal.view], self._sign)
+        return [*signed, Send((leader,), answer)]
+
+    def _is_turn(self, view: int, now_ms: int) -> bool:
+        """Whether the leaders before ``view`` had their time; a view early by half a timeout is let through."""
+        if view == 0:
+            return True
+        if self._ready_at_ms is None:
+            return now_ms >= self._context.train_deadline_ms
+        timeout_ms = self._context.params.seal_seconds * 1000
+        order = self._context.assignment.validators
+        return now_ms + timeout_ms // 2 >= turn_starts_ms(
+            order, view, self._ready_at_ms, timeout_ms, self._gone_since_ms
+        )
+
+    def _sign_seal(self, seal: Seal) -> list[Effect]:
+        blobs = StoreBlobs((encode(seal.manifest),))
+        if seal.view not in self._signed:
+            signature = SealSignature(seal.view, seal.digest, self._sign(seal.signing_digest))
+            self._signed[seal.view] = signature
+        signature = self._signed[seal.view]
+        if self._proposed is not None and seal.digest == self._proposed.digest:
+            self._signatures[self._position] = signature.signature
+        return [Persist(SEAL_SIGNATURE, str(seal.view), encode(signature)), blobs]
+
+    def _post(self, now_ms: int) -> list[Effect]:
+        seal = self._proposed
+        if seal is None or len(self._signatures) < self._context.params.seal_quorum:
+            return []
+        if self._post_at_ms is not None and now_ms < self._post_at_ms:
+            return []
+        self._post_at_ms = 2**62  # posted; post_failed() sets the next try
+        positions = tuple(sorted(self._signatures))
+        signatures = tuple(self._signatures[position] for position in positions)
+        return [Transact(SealRound(seal.view, seal.manifest_digest, seal.survivors, positions, signatures))]
+
+    def _others(self) -> tuple[int, ...]:
+        return tuple(seat for seat in self._context.assignment.validators if seat != self._seat)
+
+
+def _entries(proposal: SealProposal) -> tuple[ManifestEntry, ...]:
+    try:
+        return decode(Manifest, proposal.manifest, MANIFEST_BYTES_MAX).entries
+    except WireError:
+        return ()

@@ -1,0 +1,360 @@
+"""The validator's round as one machine: collect, agree on a seal, open, judge, vote, settle. See SPEC, "Validator".
+
+Driven by ``daemon/driver.py`` and by the simulator. Events only record facts, in the part of the machine that they
+belong to; what follows from the facts is decided in one place per phase (``_advance_*``), after every event and every
+tick. So
+any order of arrival leads to the same actions, and a restarted validator catches up by being told the same facts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+
+from p2p_flock.alliance.aggregates import encode_aggregate
+from p2p_flock.alliance.balloting import BALLOT, BallotDesk
+from p2p_flock.alliance.collecting import Collection
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.proposing import HAVE, SEAL_SIGNATURE, SealDesk
+from p2p_flock.alliance.sealing import decode_sealed_manifest
+from p2p_flock.crypto.fixed_point import compute_sum_bound
+from p2p_flock.crypto.masking import Lanes
+from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
+from p2p_flock.ports import (
+    BlobsFetched,
+    CohortOpened,
+    CommitmentsObserved,
+    CommitPhaseEnded,
+    Effect,
+    Evaluate,
+    EvaluationFinished,
+    Event,
+    Fetch,
+    MessageReceived,
+    OpenCohort,
+    Persist,
+    Report,
+    SealObserved,
+    SeatReachable,
+    Signer,
+    StoreBlobs,
+    TimePassed,
+    TransactionEnded,
+)
+from p2p_flock.secagg.aggregator import UnmaskingReceived, Void
+from p2p_flock.secagg.answer import get_sealed_entries
+from p2p_flock.secagg.opening import Unopened
+from p2p_flock.types import Vote
+from p2p_flock.wire.messages import (
+    CHUNK_BYTES,
+    MANIFEST_BYTES_MAX,
+    Ballot,
+    BallotCommitment,
+    Contribution,
+    Have,
+    Manifest,
+    SealProposal,
+    SealSignature,
+    Unmasking,
+)
+
+TICK_MS = 200  # how often what it waits for is looked at; a look costs microseconds
+REPEAT_MS = 2000  # how often what was said is said again
+FETCH_RETRY_MS = 500
+
+
+class Phase(Enum):
+    """Where a validator stands in its round."""
+
+    SEALING = "seal"  # collecting contributions, agreeing on the survivors
+    OPENING = "unmask"  # sealed: gathering answers, opening each cohort
+    JUDGING = "evaluate"  # the worker evaluates
+    VOTING = "commit"  # ballot made: commit, reveal, settle
+
+
+class ValidatorMachine:
+    """One validator in one round.
+
+    Attributes:
+        phase: current phase.
+        ring_sums: what was opened, by cohort.
+        manifest: the sealed one, once its content is here.
+    """
+
+    def __init__(self, context: RoundContext, seat: int, sign: Signer) -> None:
+        self.context = context
+        self.seat = seat
+        self.phase = Phase.SEALING
+        self.ring_sums: dict[int, Lanes] = {}
+        self.manifest: Manifest | None = None
+        self._aggregate_digests: dict[int, bytes] = {}
+        self._taken_up: set[int] = set()  # cohorts being opened, opened, or given up
+        self._pending: set[int] = set()  # cohorts whose opening has not come back yet
+        self._gone_since_ms: dict[int, int] = {}
+        self._collection = Collection(context)
+        self._seals = SealDesk(context, seat, sign, self._gone_since_ms)
+        self._ballots = BallotDesk(context, seat, sign, self._gone_since_ms)
+        self._sealed: SealObserved | None = None
+        self._next_tick_ms = 0
+        self._repeat_at_ms = 0
+        self._fetch_at_ms = 0
+        self._requested: frozenset[bytes] = frozenset()
+
+    # --- the machine -------------------------------------------------------------------------------------------
+
+    def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:
+        """Begin, or begin again after a restart with what the journal holds of this round."""
+        for record in records:
+            if record.kind in (HAVE, SEAL_SIGNATURE):
+                self._seals.restore(record)
+            elif record.kind == BALLOT:
+                self._ballots.restore(record)
+        self._next_tick_ms = now_ms + TICK_MS
+        self._repeat_at_ms = now_ms + REPEAT_MS
+        return (Report("collect", "waiting for masked updates"),)
+
+    def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        """Take one event; facts first, then what follows from all facts."""
+        action = _TABLE[self.phase].get(type(event))
+        effects = list(action(self, event, now_ms)) if action is not None else []
+        effects += _ADVANCE[self.phase](self, now_ms)
+        if now_ms >= self._repeat_at_ms:
+            self._repeat_at_ms = now_ms + REPEAT_MS
+            effects += self._seals.repeat() if self.phase is Phase.SEALING else self._ballots.repeat()
+        self._next_tick_ms = now_ms + TICK_MS
+        return persist_first(effects)
+
+    def deadline_ms(self) -> int | None:
+        return self._next_tick_ms
+
+    # --- facts -------------------------------------------------------------------------------------------------
+
+    def _reachable(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, SeatReachable)
+        if event.reachable:
+            self._gone_since_ms.pop(event.seat, None)
+            self._repeat_at_ms = now_ms  # whoever comes back missed what was said meanwhile
+        else:
+            self._gone_since_ms.setdefault(event.seat, now_ms)
+        return []
+
+    def _message(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, MessageReceived)
+        seat, message = event.envelope.seat, event.message
+        try:
+            match message:
+                case Contribution():
+                    if self.phase is Phase.SEALING:
+                        self._collection.announce(seat, message)
+                case Have():
+                    self._seals.add_have(event.envelope, message)
+                case SealProposal():
+                    self._seals.add_proposal(seat, message)
+                case SealSignature():
+                    self._seals.add_signature(seat, message)
+                case Unmasking():
+                    return self._unmasking(seat, message)
+                case BallotCommitment():
+                    self._ballots.add_commitment(seat, message)
+                case Ballot():
+                    self._ballots.add_ballot(seat, message)
+        except RemoteProtocolError as error:
+            return [Report(self.phase.value, str(error), error.culprit)]
+        return []
+
+    def _blobs(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, BlobsFetched)
+        effects: list[Effect] = []
+        if self._sealed is not None and self.manifest is None:
+            effects += self._take_manifest(event.blobs)
+        return effects + self._reports(self._collection.add_blobs(event.blobs))
+
+    def _take_manifest(self, blobs: Mapping[bytes, bytes]) -> list[Effect]:
+        assert self._sealed is not None
+        sealed = self._sealed.event
+        data = blobs.get(sealed.manifest_digest)
+        if data is None:
+            return []
+        try:
+            self.manifest = decode_sealed_manifest(self.context, data, sealed.survivors)
+        except WireError as error:
+            return [Report("unmask", f"the sealed manifest is not good: {error}")]
+        return self._reports(self._collection.seal(sealed.seal, self.manifest))
+
+    def _unmasking(self, seat: int, message: Unmasking) -> list[Effect]:
+        aggregator = self._collection.aggregators[self.context.assignment.cohort_of(seat)]
+        return self._reports(aggregator.handle(UnmaskingReceived(seat, message)))
+
+    def _reports(self, faults: Sequence[RemoteProtocolError]) -> list[Effect]:
+        """What an operator should read; repeated messages are normal and stay unsaid."""
+        return [
+            Report(self.phase.value, str(fault), fault.culprit)
+            for fault in faults
+            if fault.reason is not DropReason.DUPLICATE
+        ]
+
+    def _seal_observed(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, SealObserved)
+        self._sealed = event
+        self._ballots.sealed(event.event.seal, event.event.view)
+        self._fetch_at_ms = 0
+        if self._ballots.has_voted:  # restarted after the vote: the journalled ballot stands
+            self.phase = Phase.VOTING
+            return [Report("commit", "resumed with the ballot from the journal")]
+        self.phase = Phase.OPENING
+        return [Report("unmask", "sealed; waiting for the survivors' answers")]
+
+    def _cohort_opened(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, CohortOpened)
+        self._pending.discard(event.cohort)
+        if isinstance(event.result, Unopened):
+            text = f"cohort {event.cohort} cannot be opened: {event.result.reason.value}"
+            return [Report("unmask", text), *self._reports(event.result.faults)]
+        self.ring_sums[event.cohort] = event.result.ring_sum
+        self._aggregate_digests[event.cohort] = event.result.aggregate_digest
+        return [StoreBlobs((encode_aggregate(self.context.cohorts[event.cohort], event.result.ring_sum),))]
+
+    def _evaluated(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, EvaluationFinished)
+        votes = {cohort: Vote.YES if good else Vote.NO for cohort, good in event.accepted.items()}
+        return self._vote(votes)
+
+    def _vote(self, votes: Mapping[int, Vote]) -> list[Effect]:
+        self.phase = Phase.VOTING
+        return self._ballots.vote(votes, self._aggregate_digests)
+
+    def _commitments_observed(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, CommitmentsObserved)
+        self._ballots.committed_on_chain(event.event.positions, event.event.commitments)
+        return []
+
+    def _commit_phase_ended(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, CommitPhaseEnded)
+        self._ballots.commit_phase_ended(event.committed_positions, event.reveal_deadline_s, now_ms)
+        return []
+
+    def _transaction_ended(self, event: Event, now_ms: int) -> list[Effect]:
+        assert isinstance(event, TransactionEnded)
+        if not event.reason:
+            return []
+        if event.what == "seal":
+            self._seals.post_failed(now_ms)
+        else:
+            self._ballots.post_failed(event.what, now_ms)
+        return [Report(self.phase.value, f"{event.what}: {event.reason}")]
+
+    # --- what follows ------------------------------------------------------------------------------------------
+
+    def _advance_sealing(self, now_ms: int) -> list[Effect]:
+        for seat, root, digest in self._seals.wanted_documents():
+            self._collection.learn(seat, Contribution(root, digest))
+        return [*self._fetch(now_ms), *self._seals.advance(self._collection, now_ms)]
+
+    def _advance_opening(self, now_ms: int) -> list[Effect]:
+        assert self._sealed is not None
+        effects = self._fetch(now_ms) + self._open_cohorts()
+        late = now_ms >= self.context.unmask_deadline_ms(self._sealed.event.at.timestamp_s)
+        if self._pending or not (late or len(self._taken_up) == len(self.context.cohorts)):
+            return effects
+        self.phase = Phase.JUDGING
+        if not self.ring_sums:
+            return effects + self._vote({})
+        return [
+            *effects,
+            Evaluate(self.context.stage, dict(self.ring_sums)),
+            Report("evaluate", "judging the aggregate on private data"),
+        ]
+
+    def _open_cohorts(self) -> list[Effect]:
+        """Open every cohort whose answers suffice; give up those that are void."""
+        effects: list[Effect] = []
+        if self.manifest is None:
+            return effects
+        for index, aggregator in enumerate(self._collection.aggregators):
+            if index in self._taken_up:
+                continue
+            if isinstance(aggregator.phase, Void):
+                self._taken_up.add(index)
+            elif aggregator.is_recoverable() and self._holds_all_chunks(index):
+                self._taken_up.add(index)
+                opening = aggregator.prepare_opening(self._sum_bound(index))
+                if isinstance(opening, Unopened):
+                    effects += self._reports(opening.faults)
+                else:
+                    self._pending.add(index)
+                    effects.append(OpenCohort(index, opening))
+        return effects
+
+    def _sealed_seats(self, cohort: int) -> tuple[int, ...]:
+        assert self.manifest is not None
+        return tuple(get_sealed_entries(self.context.cohorts[cohort], self.manifest))
+
+    def _sum_bound(self, cohort: int) -> int:
+        weights = tuple(self.context.weight_of(seat) for seat in self._sealed_seats(cohort))
+        return compute_sum_bound(weights, self.context.params.levels)
+
+    def _holds_all_chunks(self, cohort: int) -> bool:
+        return all(self._collection.held_document(seat) is not None for seat in self._sealed_seats(cohort))
+
+    def _advance_judging(self, now_ms: int) -> list[Effect]:
+        assert self._sealed is not None
+        if now_ms < self.context.evaluate_deadline_ms(self._sealed.event.at.timestamp_s):
+            return self._ballots.advance(now_ms)
+        return [*self._vote({}), Report("evaluate", "evaluation took too long: voted unavailable")]
+
+    def _advance_voting(self, now_ms: int) -> list[Effect]:
+        return self._ballots.advance(now_ms)
+
+    def _fetch(self, now_ms: int) -> list[Effect]:
+        """Ask for what is missing: at once when that has changed, else every retry interval."""
+        wanted = self._collection.missing()
+        digests = [digest for seat in sorted(wanted) for digest in wanted[seat]]
+        if self._sealed is not None and self.manifest is None:
+            digests.append(self._sealed.event.manifest_digest)
+        if not digests or (now_ms < self._fetch_at_ms and self._requested >= frozenset(digests)):
+            return []
+        self._fetch_at_ms, self._requested = now_ms + FETCH_RETRY_MS, frozenset(digests)
+        others = tuple(seat for seat in self.context.assignment.validators if seat != self.seat)
+        limit = max(CHUNK_BYTES, MANIFEST_BYTES_MAX)
+        effects: list[Effect] = []
+        for seat in sorted(wanted):
+            effects.append(Fetch(f"contribution {seat}", wanted[seat], (seat, *others), limit))
+        if self._sealed is not None and self.manifest is None:
+            effects.append(Fetch("manifest", (self._sealed.event.manifest_digest,), others, limit))
+        return effects
+
+
+def persist_first(effects: Sequence[Effect]) -> tuple[Effect, ...]:
+    """The same effects, journal writes first: nothing is said before it is kept."""
+    return tuple(sorted(effects, key=lambda effect: not isinstance(effect, Persist)))
+
+
+_Action = Callable[[ValidatorMachine, Event, int], list[Effect]]
+
+_ALWAYS: dict[type, _Action] = {
+    MessageReceived: ValidatorMachine._message,
+    BlobsFetched: ValidatorMachine._blobs,
+    SeatReachable: ValidatorMachine._reachable,
+    TransactionEnded: ValidatorMachine._transaction_ended,
+    CommitmentsObserved: ValidatorMachine._commitments_observed,
+    CommitPhaseEnded: ValidatorMachine._commit_phase_ended,
+    TimePassed: lambda machine, event, now_ms: [],
+}
+
+_TABLE: dict[Phase, dict[type, _Action]] = {
+    Phase.SEALING: {**_ALWAYS, SealObserved: ValidatorMachine._seal_observed},
+    Phase.OPENING: {**_ALWAYS, CohortOpened: ValidatorMachine._cohort_opened},
+    Phase.JUDGING: {
+        **_ALWAYS,
+        CohortOpened: ValidatorMachine._cohort_opened,
+        EvaluationFinished: ValidatorMachine._evaluated,
+    },
+    Phase.VOTING: {**_ALWAYS},
+}
+
+_ADVANCE: dict[Phase, Callable[[ValidatorMachine, int], list[Effect]]] = {
+    Phase.SEALING: ValidatorMachine._advance_sealing,
+    Phase.OPENING: ValidatorMachine._advance_opening,
+    Phase.JUDGING: ValidatorMachine._advance_judging,
+    Phase.VOTING: ValidatorMachine._advance_voting,
+}

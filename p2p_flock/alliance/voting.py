@@ -1,0 +1,153 @@
+"""Ballots: how a validator votes, commits and reveals, and how the contract counts. Pure; mirrored by ``Tally.sol``.
+
+A ballot names the seal, the model it was judged against and each cohort's aggregate, so a vote cannot be carried to
+another round, another seal or another sum; and it is committed before any is revealed, so it cannot be copied.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.crypto.signing import ballot_commitment, ballot_digest, commit_digest, recover_address
+from p2p_flock.crypto.suite import hash32, keccak256
+from p2p_flock.errors import CryptoError
+from p2p_flock.ports import Signer
+from p2p_flock.types import CohortOutcome, Vote
+from p2p_flock.wire.messages import Ballot, BallotCommitment
+
+NO_AGGREGATE = bytes(32)  # the aggregate digest of a cohort that could not be opened
+LOSS_SCALE = 1_000_000  # losses are compared in millionths: a float is never compared across machines
+
+
+def is_acceptable_change(loss_before: float, loss_after: float, tolerance_micro: int) -> bool:
+    """Whether a candidate's loss is at most ``tolerance_micro`` millionths above the current model's.
+
+    Not-a-number and infinite losses are refused.
+    """
+    if not (abs(loss_before) < float("inf") and abs(loss_after) < float("inf")):
+        return False
+    return round(loss_after * LOSS_SCALE) - round(loss_before * LOSS_SCALE) <= tolerance_micro
+
+
+def make_salt(context: RoundContext, position: int, seal: bytes, sign: Signer) -> bytes:
+    """The ballot's salt, 32 bytes that only the owner can compute: a hash of a signature that is never published.
+
+    RFC 6979 signatures are a pseudo-random function of the digest under the key, so the machine needs no randomness of
+    its own and a restarted validator finds the same salt.
+    """
+    digest = keccak256(b"p2p_flock salt v1" + commit_digest(context.domain, context.round, seal, position, bytes(32)))
+    return hash32("p2p_flock salt v1", sign(digest))
+
+
+def make_ballot(
+    context: RoundContext,
+    position: int,
+    seal: bytes,
+    votes: Mapping[int, Vote],
+    aggregate_digests: Mapping[int, bytes],
+    salt: bytes,
+    sign: Signer,
+) -> Ballot:
+    """The signed ballot of the validator at ``position``; cohorts without a vote are UNAVAILABLE."""
+    cohorts = range(context.params.cohort_count)
+    verdicts = bytes(votes.get(cohort, Vote.UNAVAILABLE) for cohort in cohorts)
+    digests = tuple(
+        aggregate_digests[cohort] if votes.get(cohort, Vote.UNAVAILABLE) is not Vote.UNAVAILABLE else NO_AGGREGATE
+        for cohort in cohorts
+    )
+    unsigned = Ballot(seal, context.base_model_digest, verdicts, digests, salt, bytes(65))
+    return Ballot(
+        seal, context.base_model_digest, verdicts, digests, salt, sign(_ballot_digest(context, position, unsigned))
+    )
+
+
+def _ballot_digest(context: RoundContext, position: int, ballot: Ballot) -> bytes:
+    return ballot_digest(
+        context.domain,
+        context.round,
+        ballot.seal,
+        position,
+        ballot.base_model_digest,
+        ballot.verdicts,
+        ballot.aggregate_digests,
+        ballot.salt,
+    )
+
+
+def compute_commitment(context: RoundContext, position: int, ballot: Ballot) -> bytes:
+    """keccak commitment that the contract compares with the revealed ballot."""
+    return ballot_commitment(
+        context.domain,
+        context.round,
+        ballot.seal,
+        position,
+        ballot.base_model_digest,
+        ballot.verdicts,
+        ballot.aggregate_digests,
+        ballot.salt,
+    )
+
+
+def make_commitment(context: RoundContext, position: int, ballot: Ballot, sign: Signer) -> BallotCommitment:
+    """The signed commitment to ``ballot``."""
+    commitment = compute_commitment(context, position, ballot)
+    digest = commit_digest(context.domain, context.round, ballot.seal, position, commitment)
+    return BallotCommitment(ballot.seal, commitment, sign(digest))
+
+
+def is_valid_commitment(context: RoundContext, position: int, seal: bytes, message: BallotCommitment) -> bool:
+    """Whether the contract would take this commitment."""
+    digest = commit_digest(context.domain, context.round, seal, position, message.commitment)
+    return message.seal == seal and _is_signed_by(context, position, digest, message.signature)
+
+
+def is_valid_ballot(context: RoundContext, position: int, seal: bytes, commitment: bytes, ballot: Ballot) -> bool:
+    """Whether the contract would take this ballot: form, seal, commitment, signature."""
+    cohort_count = context.params.cohort_count
+    if ballot.seal != seal or len(ballot.verdicts) != cohort_count or len(ballot.aggregate_digests) != cohort_count:
+        return False
+    if any(verdict > Vote.NO for verdict in ballot.verdicts):
+        return False
+    if compute_commitment(context, position, ballot) != commitment:
+        return False
+    return _is_signed_by(context, position, _ballot_digest(context, position, ballot), ballot.signature)
+
+
+def _is_signed_by(context: RoundContext, position: int, digest: bytes, signature: bytes) -> bool:
+    try:
+        return recover_address(digest, signature) == context.seat(context.assignment.validators[position]).owner
+    except CryptoError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class CohortTally:
+    """What the contract decides about one cohort."""
+
+    outcome: CohortOutcome
+    aggregate_digest: bytes
+    votes_for: int
+    votes_against: int
+
+
+def compute_tally(verdict_quorum: int, ballots: Mapping[int, Ballot], cohort: int, is_void: bool) -> CohortTally:
+    """Count one cohort's votes. An unrevealed ballot abstains.
+
+    Adopted when one aggregate digest has at least ``verdict_quorum`` yes votes (at most one can, for the quorum is more
+    than half of V); rejected when that many vote no; otherwise undecided: not adopted, nobody suspected.
+    """
+    if is_void:
+        return CohortTally(CohortOutcome.VOID, NO_AGGREGATE, 0, 0)
+    votes_against = sum(ballot.verdicts[cohort] == Vote.NO for ballot in ballots.values())
+    for_digest = Counter(
+        ballot.aggregate_digests[cohort] for ballot in ballots.values() if ballot.verdicts[cohort] == Vote.YES
+    )
+    votes_for = sum(for_digest.values())
+    for digest, count in sorted(for_digest.items()):
+        if count >= verdict_quorum:
+            return CohortTally(CohortOutcome.ADOPTED, digest, votes_for, votes_against)
+    outcome = CohortOutcome.REJECTED if votes_against >= verdict_quorum else CohortOutcome.UNDECIDED
+    return CohortTally(outcome, NO_AGGREGATE, votes_for, votes_against)
