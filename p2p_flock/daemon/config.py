@@ -96,7 +96,10 @@ class ChainSettings:
     )
     beacon_scheme: str = field(
         default="quicknet",
-        metadata=about("quicknet, or devnet with the three values below", any_of("quicknet", "devnet")),
+        metadata=about(
+            "quicknet; or devnet: the key is the contract's, and the values below where they are set",
+            any_of("quicknet", "devnet"),
+        ),
     )
     beacon_public_key: str | None = field(
         default=None, metadata=about("devnet only: BLS key in G2, compressed", hex_bytes(96))
@@ -106,6 +109,13 @@ class ChainSettings:
     )
     beacon_period_seconds: int | None = field(
         default=None, metadata=about("devnet only: seconds between rounds", between(1, 3_600))
+    )
+    from_block: int = field(
+        default=0,
+        metadata=about("block in which the factory was deployed; no alliance is older", between(0, (1 << 63) - 1)),
+    )
+    rpc_timeout_ms: int = field(
+        default=5_000, metadata=about("how long one answer of an endpoint may take", between(100, 60_000))
     )
     poll_interval_ms: int = field(
         default=1_000, metadata=about("how often the chain is asked for news", between(50, 60_000))

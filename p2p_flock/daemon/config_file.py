@@ -244,13 +244,11 @@ def _check_together(
 ) -> None:
     """Rules between several settings."""
     chain = config.chain
-    devnet = {key: getattr(chain, key) for key in ("beacon_public_key", "beacon_genesis", "beacon_period_seconds")}
-    for key, value in devnet.items():
-        if (value is None) == (chain.beacon_scheme == "devnet"):
-            where = origins.get(("chain", key), str(path))
-            need = "needs" if value is None else "does not take"
+    for key in ("beacon_public_key", "beacon_genesis", "beacon_period_seconds"):
+        if getattr(chain, key) is not None and chain.beacon_scheme != "devnet":
             raise ConfigError(
-                f'{where}: beacon_scheme = "{chain.beacon_scheme}" {need} {key}\nset all three devnet values, or none'
+                f"{origins['chain', key]}: chain.{key} has a meaning on a devnet only\n"
+                'remove it, or set beacon_scheme = "devnet"'
             )
     for key in ("record_sent_path", "save_encodings", "disable_masks"):
         if not getattr(config.test, key):

@@ -68,6 +68,10 @@ class SecretsFilter:
         return _SECRET_FIELD.sub(rf"\g<1>{HIDDEN}", text)
 
 
+# The process's filter, like the process's logging: whoever meets a secret registers it here.
+process_secrets = SecretsFilter()
+
+
 @contextlib.contextmanager
 def round_context(alliance: str, round_number: int | None) -> Iterator[None]:
     """Every line logged inside, also by tasks started inside, names this alliance and round."""

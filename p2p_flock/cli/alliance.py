@@ -1,0 +1,20 @@
+"""``p2p-flock alliance``: the group of the alliance commands."""
+
+from __future__ import annotations
+
+import click
+
+from p2p_flock.cli.alliance_create import create
+from p2p_flock.cli.alliance_join import join
+from p2p_flock.cli.alliance_leave import leave
+from p2p_flock.cli.alliance_list import list_alliances
+from p2p_flock.cli.alliance_show import show
+
+
+@click.group()
+def alliance() -> None:
+    """Create, find, join and leave alliances."""
+
+
+for command in (create, list_alliances, show, join, leave):
+    alliance.add_command(command)

@@ -1,0 +1,159 @@
+"""``p2p-flock alliance create``: found an alliance; its parameters are fixed for ever."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import click
+
+from p2p_flock.cli.amounts import format_money, parse_flock
+from p2p_flock.cli.options import call, home_option, json_option, print_json
+from p2p_flock.daemon.control_messages import MONEY_PARAMS, CreateResult, params_from_json, params_to_json
+from p2p_flock.errors import UsageError
+from p2p_flock.params import AllianceParams, validate_params
+from p2p_flock.types import DIGEST_BYTES
+
+FILE_BYTES_MAX = 64 << 10
+FLOCK = 10**18
+
+# DESIGN §6, "Default parameters". Cohort sizes, thresholds and money have no default that fits all.
+_TESTNET: dict[str, object] = {
+    "seat_stake": 1_000 * FLOCK, "reward_per_round": 100 * FLOCK, "round_count": 11, "seat_count_min": 8,
+    "seat_count_max": 8, "validator_count": 3, "cohort_count": 1, "threshold": 3, "collusion_bound": 0,
+    "lane_bits": 32, "levels": 1 << 18, "weight_max": 64, "loss_tolerance_micro": 10_000, "train_seconds": 30,
+    "seal_seconds": 5, "unmask_seconds": 5, "evaluate_seconds": 10, "commit_seconds": 5, "settle_seconds": 5,
+    "opening_slot_seconds": 1, "beacon_margin": 1, "redraw_rounds": 1, "penalty_window_seconds": 60,
+    "unbonding_seconds": 120, "provable_slash_bps": 1_000, "void_count_max": 10,
+}  # fmt: skip
+_DEFAULT: dict[str, object] = {
+    **_TESTNET, "round_count": 101, "seat_count_min": 23, "seat_count_max": 23, "validator_count": 7,
+    "threshold": 10, "collusion_bound": 3, "train_seconds": 3_600, "seal_seconds": 60, "unmask_seconds": 60,
+    "evaluate_seconds": 600, "commit_seconds": 60, "settle_seconds": 60, "opening_slot_seconds": 60,
+    "beacon_margin": 2, "redraw_rounds": 10, "penalty_window_seconds": 86_400, "unbonding_seconds": 604_800,
+}  # fmt: skip
+PRESETS = {"testnet": _TESTNET, "default": _DEFAULT}
+
+
+@click.command()
+@home_option
+@click.option("--task", help="The installed task to train, for example heart.")
+@click.option("--preset", type=click.Choice(sorted(PRESETS)), help="Start from these parameters.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="TOML with task, reward_pool and [params].")
+@click.option("--params", "params_file", type=click.Path(path_type=Path), help="JSON object with parameters only.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One parameter; may be repeated.")
+@click.option("--reward-pool", help='Escrowed rewards, "1000 FLOCK" or wei [default: enough for all rounds].')
+@click.option("--dry-run", is_flag=True, help="Check and print the TOML, send nothing.")
+@json_option
+def create(
+    home: Path,
+    task: str | None,
+    preset: str | None,
+    source: Path | None,
+    params_file: Path | None,
+    settings: tuple[str, ...],
+    reward_pool: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Create an alliance and escrow its rewards. Later sources win: preset, --from, --params, --set.
+
+    Amounts are like "100 FLOCK", or whole wei. Joining it yourself is another command.
+    """
+    values: dict[str, object] = dict(PRESETS[preset]) if preset else {}
+    if source is not None:
+        document = _read_toml(source)
+        task = task or cast("str | None", document.get("task"))
+        reward_pool = reward_pool or cast("str | None", document.get("reward_pool"))
+        values.update(cast("Mapping[str, object]", document["params"]))
+    if params_file is not None:
+        values.update(_read_json(params_file))
+    values.update(_parse_setting(setting) for setting in settings)
+    if not isinstance(task, str) or not task:
+        raise UsageError('no task is named\npass --task NAME, or write task = "NAME" in the --from file')
+    params = _build(values)
+    pool = params.reward_per_round * params.round_count if reward_pool is None else parse_flock(reward_pool)
+    if pool < params.reward_per_round * params.round_count:
+        need = format_money(params.reward_per_round * params.round_count, "FLOCK")
+        raise UsageError(
+            f"the reward pool does not last for all rounds\nescrow at least {need}, or lower reward_per_round"
+        )
+    if dry_run:
+        click.echo(_render(task, pool, params), nl=False)
+        return
+    arguments = {"task": task, "params": _without_digest(params), "reward_pool": str(pool)}
+    result = cast(CreateResult, call(home, "alliance.create", arguments))
+    if as_json:
+        print_json(result)
+        return
+    click.echo(f"Created {result['alliance']}")
+    click.echo(f"It starts when {params.seat_count_min} members have joined, each with")
+    click.echo(f"  p2p-flock alliance join {result['alliance']}")
+
+
+def _build(values: Mapping[str, object]) -> AllianceParams:
+    amounts = {name: parse_flock(cast("str | int", values[name])) for name in MONEY_PARAMS if name in values}
+    params = params_from_json({**values, **amounts}, bytes(DIGEST_BYTES))  # the daemon fills in the task's digest
+    validate_params(params)
+    return params
+
+
+def _without_digest(params: AllianceParams) -> dict[str, object]:
+    return {name: value for name, value in params_to_json(params).items() if name != "manifest_digest"}
+
+
+def _parse_setting(setting: str) -> tuple[str, object]:
+    name, equals, value = setting.partition("=")
+    known = [field.name for field in dataclasses.fields(AllianceParams) if field.name != "manifest_digest"]
+    if not equals or name.strip() not in known:
+        raise UsageError(f"--set {setting!r} names no alliance parameter\nknown: {', '.join(known)}")
+    return name.strip(), value.strip()
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        document = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{path} is not valid TOML: {error}\n`alliance create --preset testnet --dry-run` shows one"
+        ) from error
+    unknown = sorted(set(document) - {"task", "reward_pool", "params"})
+    if unknown or not isinstance(document.get("params"), dict):
+        what = f"does not know {', '.join(unknown)}" if unknown else "lacks the section [params]"
+        raise UsageError(f"{path} {what}\nit holds task, reward_pool and [params]")
+    return document
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(_read(path))
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}\nit holds one object with the parameters") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} is not one JSON object\nit holds the parameters by name")
+    return document
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+        if len(data) > FILE_BYTES_MAX:
+            raise UsageError(f"{path} is longer than {FILE_BYTES_MAX} bytes\nname the right file")
+        return data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}\nname the right file"
+        ) from error
+
+
+def _render(task: str, pool: int, params: AllianceParams) -> str:
+    """TOML that ``--from`` reads back."""
+    lines = [f"task = {json.dumps(task)}", f'reward_pool = "{pool}"', "", "[params]"]
+    for name, value in _without_digest(params).items():
+        lines.append(f'{name} = "{value}"' if name in MONEY_PARAMS else f"{name} = {value}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,88 @@
+"""What an alliance asks of a member, in plain words: shown by ``alliance show`` and before ``alliance join``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from p2p_flock.cli.amounts import format_money, format_seconds
+from p2p_flock.daemon.control_messages import AllianceShowResult, params_from_json
+from p2p_flock.params import AllianceParams
+
+
+def params_of(result: AllianceShowResult) -> AllianceParams:
+    """The parameters inside a result of ``alliance.show``.
+
+    Raises:
+        UsageError: a field is missing or no whole number.
+    """
+    return params_from_json(result["params"], bytes.fromhex(result["manifest_digest"].removeprefix("0x")))
+
+
+def round_seconds_max(params: AllianceParams) -> int:
+    """Longest that one round's phases can take, seconds; each validator gets its view to seal and to commit."""
+    views = params.validator_count
+    return (
+        params.train_seconds
+        + params.seal_seconds * views
+        + params.unmask_seconds
+        + params.evaluate_seconds
+        + params.commit_seconds * views
+        + params.settle_seconds
+    )
+
+
+def describe_terms(result: AllianceShowResult) -> Mapping[str, list[str]]:
+    """Sentences by heading: work, money, privacy. Numbers come from the chain, words from DESIGN §2 and §6.
+
+    Raises:
+        UsageError: as :func:`params_of`.
+    """
+    params = params_of(result)
+    return {
+        "What you join": _work(result, params),
+        "What it costs": _money(params),
+        "What others learn": _privacy(params),
+    }
+
+
+def _work(result: AllianceShowResult, params: AllianceParams) -> list[str]:
+    longest = round_seconds_max(params)
+    installed = "installed here" if result["task_installed"] else "NOT installed here: install its package first"
+    lines = [
+        f"Task {result['task']} ({installed}).",
+        f"{params.round_count} rounds, {result['settled_rounds']} settled so far. One round takes at most "
+        f"{format_seconds(longest)}, all of them at most {format_seconds(longest * params.round_count)}.",
+        f"{len(result['seats'])} of {params.seat_count_max} seats are taken; it starts at {params.seat_count_min}. "
+        f"Each round draws {params.validator_count} validators; the others train.",
+    ]
+    if result["weight_suggested"] is not None:
+        lines.append(
+            f"Your weight would be {result['weight_suggested']} of at most {params.weight_max}: a coarse, public "
+            "measure of how many examples you hold."
+        )
+    return lines
+
+
+def _money(params: AllianceParams) -> list[str]:
+    stake = format_money(params.seat_stake, "FLOCK")
+    return [
+        f"You stake {stake}. That is also the most you can lose.",
+        f"A provable offence (two contradicting signatures, an invalid share) takes "
+        f"{params.provable_slash_bps / 100:g} % of it; being down, late or of another opinion takes nothing.",
+        f"Each round pays {format_money(params.reward_per_round, 'FLOCK')} to those who worked in it. "
+        "Every transaction costs you a little ETH for gas.",
+        f"You get the stake back {format_seconds(params.unbonding_seconds)} after your last round has ended.",
+    ]
+
+
+def _privacy(params: AllianceParams) -> list[str]:
+    least = params.survivors_min
+    together = f", even if {params.collusion_bound} of them work together" if params.collusion_bound else ""
+    return [
+        "Your records stay on this machine. What leaves it is a masked update, which says nothing by itself.",
+        f"Opened is only the sum over a cohort of at least {least} owners. From one round nobody learns more than a "
+        f"sum over at least 3 honest owners{together}. Masked updates are public for ever.",
+        "Over many rounds sums still leak: who compares rounds with different cohorts can estimate what you "
+        "contribute again and again. Only differential privacy bounds that, and this version adds none.",
+        "Public: your address, peer ID, IP address, weight, and in which rounds you took part.",
+    ]

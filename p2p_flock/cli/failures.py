@@ -1,0 +1,123 @@
+"""What a failed command prints and returns: two lines and a documented exit code, never a traceback.
+
+Called by ``cli/main.py``. An exception that is not one of ours is a defect and does show its traceback.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import click
+
+from p2p_flock import errors
+from p2p_flock.errors import (
+    ChainError,
+    CommandRefusedError,
+    NetError,
+    NoDaemonError,
+    P2PFlockError,
+    ParameterError,
+    StoreError,
+    TaskError,
+    TransactionFailedError,
+    UsageError,
+    WorkerCrashedError,
+    WorkerTimeoutError,
+)
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NO_DAEMON = 3
+EXIT_CHAIN = 4
+EXIT_DECLINED = 5
+EXIT_INTERRUPTED = 130
+
+EXIT_CODES_TEXT = (
+    "Exit codes: 0 done; 1 failed; 2 wrong usage, setting or password; 3 no daemon runs; "
+    "4 the chain refused or cannot be reached; 5 you declined; 130 interrupted."
+)
+
+# For errors whose text names no remedy. The first class that matches counts.
+_REMEDIES: tuple[tuple[type[P2PFlockError], str], ...] = (
+    (TransactionFailedError, "look at `p2p-flock alliance show ID` and `p2p-flock wallet`, then try again"),
+    (ChainError, "check rpc_urls and chain_id under [chain] in config.toml, and the endpoint itself"),
+    (NetError, "check [net] in config.toml, the firewall, and that the bootstrap nodes run"),
+    (StoreError, "check free space and permissions of the data directory"),
+    (WorkerCrashedError, "see logs/node.log; the worker is started again"),
+    (WorkerTimeoutError, "see logs/node.log; the machine may be too slow for the alliance's deadlines"),
+    (TaskError, "install the task's package in the environment of the daemon"),
+    (P2PFlockError, "see `p2p-flock --help` and the log in the data directory"),
+)
+
+# The contract's error names (contracts/src/interfaces), for what an operator can do something about.
+_CONTRACT_REMEDIES = {
+    "ERC20InsufficientBalance": "the account holds too little FLOCK: see `p2p-flock wallet`, and send it more",
+    "ERC20InsufficientAllowance": "the allowance was used up meanwhile: try again",
+    "AlreadySeated": "this account holds a seat already: see `p2p-flock status`",
+    "NoSeatFree": "all seats are taken: wait until one leaves, or join another alliance",
+    "AllianceIsClosed": "the alliance has ended: see `p2p-flock alliance list`",
+    "StakeNotWithdrawn": "withdraw the former stake first: `p2p-flock alliance leave ID --withdraw`",
+    "NotSeated": "this account holds no seat there: see `p2p-flock status`",
+    "AlreadyLeaving": "the seat is leaving already; withdraw later with `p2p-flock alliance leave ID --withdraw`",
+    "StillSeated": "the seat is freed when the next round opens: try again then",
+    "Unbonding": "the stake is still unbonding: `p2p-flock alliance leave ID --withdraw` works once that has passed",
+    "NothingToWithdraw": "the stake was withdrawn before",
+    "NothingToClaim": "rewards come when rounds settle: see `p2p-flock status`",
+    "StakeAboveMaximumLoss": "the stake is above the maximum loss: look at `p2p-flock alliance show ID` again",
+    "WrongParameters": "the alliance's parameters are not the ones shown: your RPC endpoint may lie; try another",
+    "ParameterOutOfBounds": "the parameters break a rule of the contract: `alliance create --dry-run` shows them",
+    "WrongTaskName": "a task name has 1 to 64 bytes",
+    "insufficient funds": "the account holds too little ETH for gas: see `p2p-flock wallet`, and send it more",
+}
+
+
+def error_class(kind: str) -> type[P2PFlockError]:
+    """The class of ``errors.py`` that the daemon named; the root where there is none of that name."""
+    found = getattr(errors, kind, None)
+    return found if inspect.isclass(found) and issubclass(found, P2PFlockError) else P2PFlockError
+
+
+def exit_code_of(error: P2PFlockError) -> int:
+    """The documented exit code for an error."""
+    if isinstance(error, NoDaemonError):
+        return EXIT_NO_DAEMON
+    kind = error_class(error.kind) if isinstance(error, CommandRefusedError) else type(error)
+    if issubclass(kind, ChainError):
+        return EXIT_CHAIN
+    if issubclass(kind, errors.ControlError):
+        return EXIT_FAILED
+    return EXIT_USAGE if issubclass(kind, (UsageError, ParameterError)) else EXIT_FAILED
+
+
+def describe(error: P2PFlockError) -> tuple[str, str]:
+    """(what is wrong, what to do), each one line.
+
+    The remedy is what follows the first line or the first sentence of the error's text; else the one for its class.
+    """
+    kind = error_class(error.kind) if isinstance(error, CommandRefusedError) else type(error)
+    text = str(error).strip() or kind.__name__
+    what, found, remedy = text.partition("\n")
+    if not found:
+        what, _, remedy = text.partition(". ")
+    if issubclass(kind, ChainError):
+        for name, advice in _CONTRACT_REMEDIES.items():
+            if name in text:
+                remedy = advice
+    if not remedy.strip():
+        remedy = next(advice for known, advice in _REMEDIES if issubclass(kind, known))
+    return _one_line(what).rstrip("."), _one_line(remedy)
+
+
+def show_failure(error: P2PFlockError) -> int:
+    """Print the two lines to standard error and return the exit code."""
+    what, remedy = describe(error)
+    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(what, err=True)
+    click.secho("   do: ", bold=True, err=True, nl=False)
+    click.echo(remedy, err=True)
+    return exit_code_of(error)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

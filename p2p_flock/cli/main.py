@@ -1,0 +1,65 @@
+"""The command ``p2p-flock``: one file per command; everything but ``init``, ``config`` and ``node`` asks the daemon.
+
+Imports only what parsing takes. A command imports the rest when it runs, so that none loads web3, libp2p or torch in
+vain (a test looks).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from p2p_flock import __version__
+from p2p_flock.cli.alliance import alliance
+from p2p_flock.cli.config import config
+from p2p_flock.cli.failures import EXIT_CODES_TEXT, EXIT_INTERRUPTED, show_failure
+from p2p_flock.cli.init import init
+from p2p_flock.cli.node import node
+from p2p_flock.cli.status import status
+from p2p_flock.cli.stop import stop
+from p2p_flock.cli.wallet import wallet
+from p2p_flock.errors import LocalProtocolError, P2PFlockError
+
+
+@click.group(epilog=EXIT_CODES_TEXT, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="p2p-flock")
+def root() -> None:
+    """Train one model together with other organisations, with no server in the middle.
+
+    Start with `p2p-flock init`, run `p2p-flock node`, then `p2p-flock alliance join ID`.
+    """
+
+
+for command in (init, node, alliance, wallet, status, stop, config):
+    root.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (``sys.argv`` where ``None``) and return its exit code.
+
+    Raises:
+        LocalProtocolError: our own defect, with its traceback.
+    """
+    try:
+        code = root.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `| head`: nobody reads on; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except LocalProtocolError:
+        raise
+    except P2PFlockError as error:
+        return show_failure(error)
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Results as tables for a terminal. The only importer of rich in ``cli/``; loaded when something is shown."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from p2p_flock.cli.alliance_terms import describe_terms, params_of
+from p2p_flock.cli.amounts import format_money, format_seconds
+from p2p_flock.daemon.control_messages import (
+    AllianceListResult,
+    AllianceShowResult,
+    RoundResult,
+    StatusResult,
+    WalletResult,
+)
+
+DIGEST_CHARACTERS_SHOWN = 12
+
+
+def show_status(result: StatusResult) -> None:
+    """What the node is doing, warnings last."""
+    table = _pairs()
+    _row(table, "node", f"up {format_seconds(result['uptime_s'])}, {result['connected_peers']} peers connected")
+    _row(table, "peer ID", result["peer_id"])
+    _row(table, "address", result["address"])
+    _row(table, "listening", "  ".join(result["listen_addresses"]) or "nowhere")
+    block = "no block seen" if result["block"] is None else f"block {result['block']}"
+    _row(table, "chain", f"{result['chain_id']}, {block}{_age(result['chain_time_s'])}")
+    if result["alliance"] is None:
+        _row(table, "alliance", "none: join one with `p2p-flock alliance join ID`")
+    else:
+        _row(table, "alliance", result["alliance"])
+        _row(table, "task", result["task"] or "?")
+        _row(table, "seat", "none" if result["seat"] is None else str(result["seat"]))
+        _row(table, "settled", f"{result['settled_rounds']} of {result['round_count']} rounds")
+        _row(table, "round", _phase(result))
+        _row(table, "model", _short(result["model_digest"]))
+        if result["score_after"] is not None:
+            before = "?" if result["score_before"] is None else f"{result['score_before']:.4f}"
+            _row(table, "score", f"{before} → {result['score_after']:.4f}")
+    console = _console()
+    console.print(table)
+    for warning in result["warnings"]:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def show_alliances(result: AllianceListResult) -> None:
+    """One line per alliance."""
+    console = _console()
+    if not result["alliances"]:
+        console.print("The factory has no alliance yet. Create one with `p2p-flock alliance create`.")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("alliance", no_wrap=True, overflow="ignore")  # must be copied whole
+    for heading in ("task", "seats", "rounds", "stake", "state"):
+        table.add_column(heading)
+    for entry in result["alliances"]:
+        state = "closed" if entry["closed"] else "joined" if entry["joined"] else "open"
+        table.add_row(
+            Text(entry["alliance"]),
+            Text(entry["task"] if entry["task_installed"] else f"{entry['task']} (not installed)"),
+            f"{entry['seats']} of {entry['seat_count_min']}–{entry['seat_count_max']}",
+            f"{entry['settled_rounds']} of {entry['round_count']}",
+            format_money(entry["seat_stake"], "FLOCK"),
+            state,
+        )
+    console.print(table, soft_wrap=True)
+
+
+def show_alliance(result: AllianceShowResult) -> None:
+    """Terms, seats, last rounds."""
+    show_terms(result)
+    console = _console()
+    seats = Table(box=None, header_style="bold", pad_edge=False, title="Seats", title_justify="left")
+    for heading in ("seat", "owner", "peer ID", "weight", "state"):
+        seats.add_column(heading, no_wrap=True)
+    for seat in result["seats"]:
+        state = "you" if seat["index"] == result["own_seat"] else "connected" if seat["connected"] else "away"
+        state += ", leaving" if seat["leaving"] else ""
+        state += "" if seat["binding_valid"] else ", peer ID not proved: ignored"
+        seats.add_row(str(seat["index"]), seat["owner"], Text(seat["peer_id"]), str(seat["weight"]), state)
+    console.print(seats)
+    if result["rounds"]:
+        console.print(_rounds(result["rounds"]))
+
+
+def show_terms(result: AllianceShowResult, to_stderr: bool = False) -> None:
+    """What a member gives and gets, in sentences."""
+    console = _console(to_stderr)
+    params = params_of(result)
+    console.print(Text(f"{result['alliance']}", style="bold"), soft_wrap=True)
+    state = "closed" if result["closed"] else result["phase"]
+    number = "no round yet" if result["round"] is None else f"round {result['round']}"
+    console.print(f"{number}, {state}; threshold {params.threshold}, {params.cohort_count} cohorts a round")
+    for heading, sentences in describe_terms(result).items():
+        console.print()
+        console.print(Text(heading, style="bold"))
+        for sentence in sentences:
+            console.print(Text(f"  {sentence}"))
+    console.print()
+
+
+def show_wallet(result: WalletResult) -> None:
+    """Address and balances."""
+    table = _pairs()
+    _row(table, "address", result["address"])
+    _row(table, "peer ID", result["peer_id"])
+    _row(table, "chain", str(result["chain_id"]))
+    _row(table, "gas money", format_money(result["eth"], "ETH"))
+    _row(table, "FLOCK", format_money(result["flock"], "FLOCK"))
+    _row(table, "staked", format_money(result["staked"], "FLOCK"))
+    _row(table, "rewards", f"{format_money(result['unclaimed'], 'FLOCK')} to claim")
+    _row(table, "withdrawable", format_money(result["withdrawable"], "FLOCK"))
+    _console().print(table)
+
+
+def _rounds(rounds: list[RoundResult]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, title="Last rounds", title_justify="left")
+    for heading in ("round", "outcome", "survivors", "votes", "model", "took"):
+        table.add_column(heading)
+    for entry in rounds:
+        votes = zip(entry["votes_for"], entry["votes_against"], strict=True)
+        table.add_row(
+            str(entry["round"]),
+            ", ".join(entry["cohort_outcomes"]) or entry["outcome"],
+            f"{entry['survivors']} of {entry['trainers']}",
+            "  ".join(f"{yes}:{no}" for yes, no in votes),
+            _short(entry["model_digest"]),
+            "" if entry["seconds"] is None else format_seconds(entry["seconds"]),
+        )
+    return table
+
+
+def _phase(result: StatusResult) -> str:
+    if result["round"] is None:
+        return result["phase"]
+    text = f"{result['round']}, {result['phase']}, you are {result['role']}"
+    if result["phase_ends_at_s"] is not None and result["chain_time_s"] is not None:
+        left = result["phase_ends_at_s"] - result["chain_time_s"]
+        text += f", ends in {format_seconds(left)} at the latest" if left > 0 else ", overdue"
+    return text
+
+
+def _age(chain_time_s: int | None) -> str:
+    """Says so where the chain's clock stands still (or ours is wrong)."""
+    if chain_time_s is None:
+        return ""
+    age = int(time.time()) - chain_time_s
+    return f", {format_seconds(abs(age))} {'old' if age > 0 else 'ahead'}" if abs(age) > 30 else ""
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[: 2 + DIGEST_CHARACTERS_SHOWN] + "…"
+
+
+def _console(to_stderr: bool = False) -> Console:
+    return Console(stderr=to_stderr, highlight=False, markup=False)  # texts of others are never markup
+
+
+def _pairs() -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _row(table: Table, name: str, value: str) -> None:
+    table.add_row(name, Text(value))
