@@ -8,12 +8,12 @@ const path = require('path');
 
 const here = path.join(__dirname, '..');
 const target = path.join(here, '..', 'p2p_flock', 'chain', 'artifacts');
-// Contract whose bytecode is deployed -> where its ABI is read from.
+// Contract whose bytecode is committed -> the contracts whose ABIs answer at its address.
 const contracts = {
-  FlockToken: 'FlockToken',
-  Beacon: 'Beacon',
-  AllianceFactory: 'AllianceFactory',
-  Alliance: 'Alliance',
+  FlockToken: ['FlockToken'],
+  Beacon: ['Beacon'],
+  AllianceFactory: ['AllianceFactory'],
+  Alliance: ['Alliance', 'Members'],
 };
 
 const sha256 = (data) => crypto.createHash('sha256').update(data).digest('hex');
@@ -31,13 +31,22 @@ function sourcesHash() {
   return sha256(files.map((file) => path.relative(here, file) + '\0' + sha256(fs.readFileSync(file)) + '\n').join(''));
 }
 
+function mergedAbi(parts) {
+  const seen = new Set();
+  return parts.flatMap((part, i) => part.abi.filter((entry) => {
+    if (i > 0 && entry.type === 'constructor') return false;
+    const key = JSON.stringify(entry);
+    return !seen.has(key) && seen.add(key);
+  }));
+}
+
 function artifact(name, sources) {
   const read = (contract) => JSON.parse(fs.readFileSync(path.join(here, 'out', contract + '.sol', contract + '.json'), 'utf8'));
   const built = read(name);
   const settings = built.metadata.settings;
   return {
     contractName: name,
-    abi: read(contracts[name]).abi,
+    abi: mergedAbi(contracts[name].map(read)),
     bytecode: built.bytecode.object,
     deployedBytecodeBytes: (built.deployedBytecode.object.length - 2) / 2,
     deployedBytecodeSha256: sha256(Buffer.from(built.deployedBytecode.object.slice(2), 'hex')),

@@ -3,11 +3,11 @@ pragma solidity 0.8.37;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {AllianceParams, Ballot, RoundState} from "./Types.sol";
-import {Rewards} from "./Rewards.sol";
-import {Seats} from "./Seats.sol";
-import {IAlliance} from "./interfaces/IAlliance.sol";
+import {AllianceBase} from "./AllianceBase.sol";
+import {Members} from "./Members.sol";
+import {AllianceParams, Ballot} from "./Types.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
+import {IRounds} from "./interfaces/IRounds.sol";
 import {Digests} from "./libraries/Digests.sol";
 import {ParamsRules} from "./libraries/ParamsRules.sol";
 import {Sortition} from "./libraries/Sortition.sol";
@@ -16,8 +16,9 @@ import {Tally} from "./libraries/Tally.sol";
 
 /// @title The rounds of an alliance
 /// @dev One implementation serves all alliances as ERC-1167 clones. Slots of the current round are used again by the
-/// next one; only two words a round (and one for every 256 trainers) stay behind, for claims.
-contract Alliance is Rewards {
+/// next one; only two words a round (and one for every 256 trainers) stay behind, for claims. What is not found here
+/// is looked up in Members: together they are larger than the 24,576 bytes of EIP-170.
+contract Alliance is AllianceBase, IRounds {
     using Tally for Tally.Book;
 
     uint8 internal constant VOID_UNSEALED = 1;
@@ -28,28 +29,7 @@ contract Alliance is Rewards {
     uint8 internal constant OUTCOME_VOID = 3;
     bytes1 internal constant VERDICT_YES = 0x01;
     bytes1 internal constant VERDICT_NO = 0x02;
-    uint256 internal constant WAITING_SECONDS_MAX = 30 days;
-
-    /// The current round. `seed` to `survivorCounts` are those of an earlier round until `sealedAt` is set.
-    struct Round {
-        uint64 beaconRound;
-        uint64 opensAt;
-        uint64 sealedAt;
-        uint64 commitDeadline;
-        uint64 committed; // bitmap of positions
-        uint64 revealed;
-        uint16 seatCount;
-        address sealSender;
-        bytes32 seed;
-        bytes32 seal;
-        bytes32 manifestDigest;
-        uint256 survivorCounts; // 16 bits for each cohort
-    }
-
-    struct ConfirmedModel {
-        uint32 round;
-        bytes32 modelDigest;
-    }
+    uint64 internal constant WAITING_SECONDS_MAX = 30 days;
 
     /// What checking signatures needs, computed once for a transaction.
     struct Signing {
@@ -69,28 +49,36 @@ contract Alliance is Rewards {
     }
 
     address public immutable factory;
+    address private immutable MEMBERS;
 
-    uint32 internal _settledRoundCount;
-    uint16 internal _voidCount; // in a row
-    Round internal _round;
-    Tally.Book internal _book;
-    bytes32[64] internal _commitments;
-    ConfirmedModel internal _confirmedModel;
-
-    constructor(IERC20 token_, IBeacon beacon_) Seats(token_) Rewards(beacon_) {
+    /// @param members whose code answers what this contract does not define; fixed for ever
+    constructor(IERC20 token_, IBeacon beacon_, Members members) AllianceBase(token_, beacon_) {
         factory = msg.sender;
+        MEMBERS = address(members);
     }
 
     /// @notice Run by the factory on a fresh clone, in the transaction that makes it and escrows the pool.
     function initialize(uint256 rewardPool) external {
-        if (msg.sender != factory || _statusSince != 0) revert NotFactory();
-        _pool = rewardPool;
-        _statusSince = uint64(block.timestamp);
+        if (msg.sender != factory || _status.since != 0) revert NotFactory();
+        _pool = uint128(rewardPool); // the escrow that follows fails above the supply of FLOCK
+        _status.since = uint64(block.timestamp);
+    }
+
+    /// Members' code on this alliance's state, as if it were part of this contract. Takes no ether.
+    fallback() external {
+        address members = MEMBERS;
+        assembly {
+            calldatacopy(0, 0, calldatasize())
+            let ok := delegatecall(gas(), members, 0, calldatasize(), 0, 0)
+            returndatacopy(0, 0, returndatasize())
+            if iszero(ok) { revert(0, returndatasize()) }
+            return(0, returndatasize())
+        }
     }
 
     /* SEAL */
 
-    /// @inheritdoc IAlliance
+    /// @inheritdoc IRounds
     function sealRound(
         uint32 round,
         uint32 leaderView,
@@ -141,11 +129,11 @@ contract Alliance is Rewards {
         uint256[] calldata survivors
     ) private {
         AllianceParams memory p = _params();
-        bytes32 seed = Sortition.computeSeed(address(this), number(), round, randomness);
+        bytes32 seed = Sortition.computeSeed(address(this), _number(), round, randomness);
         bytes32 survivorsDigest = keccak256(abi.encodePacked(survivors));
         _round.seed = seed;
         _round.seal = Digests.sealHash(
-            number(), round, leaderView, _round.beaconRound, seed, manifestDigest, survivorsDigest
+            _number(), round, leaderView, _round.beaconRound, seed, manifestDigest, survivorsDigest
         );
         _round.manifestDigest = manifestDigest;
         _round.sealSender = msg.sender;
@@ -190,7 +178,7 @@ contract Alliance is Rewards {
 
     /* COMMIT */
 
-    /// @inheritdoc IAlliance
+    /// @inheritdoc IRounds
     function commitRound(
         uint32 round,
         uint16[] calldata positions,
@@ -261,7 +249,7 @@ contract Alliance is Rewards {
 
     /* SETTLE */
 
-    /// @inheritdoc IAlliance
+    /// @inheritdoc IRounds
     function settleRound(uint32 round, Ballot[] calldata ballots) external {
         _requireCurrent(round);
         if (_round.sealedAt == 0) revert NotSealed();
@@ -288,7 +276,8 @@ contract Alliance is Rewards {
         revealed = _round.revealed;
         if (ballots.length == 0) return revealed;
         Signing memory signing = _signing(p);
-        Tally.Counts memory counts = _book.read();
+        // The book still holds an earlier round's counts until this round's first ballot is written.
+        Tally.Counts memory counts = revealed == 0 ? Tally.Counts(0, 0) : _book.read();
         uint256 next = 0;
         for (uint256 i = 0; i < ballots.length; ++i) {
             Ballot calldata ballot = ballots[i];
@@ -341,20 +330,21 @@ contract Alliance is Rewards {
 
     function _settle(AllianceParams memory p, uint32 round) private {
         uint256 accept = _acceptQuorum(p);
-        Tally.Counts memory counts = _book.read();
+        Tally.Counts memory counts = _round.revealed == 0 ? Tally.Counts(0, 0) : _book.read();
         uint8[] memory outcomes = _computeOutcomes(p, counts, accept);
         _bookRewards(p, round, outcomes);
         bytes32 model = bytes32(0);
         if (Tally.countOf(counts.votesFor, Tally.BASE_MODEL) >= accept) {
             model = _book.leading[Tally.BASE_MODEL];
-            _confirmedModel = ConfirmedModel(round, model);
+            _confirmedModel = model;
+            _status.confirmedRound = round;
         }
-        _settledRoundCount += 1;
-        _voidCount = 0;
-        bool closed = _settledRoundCount == p.roundCount;
+        _status.settledRoundCount += 1;
+        _status.voidCount = 0;
+        bool closed = _status.settledRoundCount == p.roundCount;
         _emitSettled(round, outcomes, counts, model, closed);
         if (closed) _close();
-        else _openRound();
+        else _openRound(p);
     }
 
     function _computeOutcomes(AllianceParams memory p, Tally.Counts memory counts, uint256 accept)
@@ -418,7 +408,7 @@ contract Alliance is Rewards {
 
     /* VOID, OPEN, CLOSE */
 
-    /// @inheritdoc IAlliance
+    /// @inheritdoc IRounds
     function voidRound(uint32 round) external {
         _requireCurrent(round);
         bool isSealed = _round.sealedAt != 0;
@@ -426,111 +416,22 @@ contract Alliance is Rewards {
         AllianceParams memory p = _params();
         uint64 deadline = isSealed ? _round.commitDeadline : _sealDeadline(p);
         if (block.timestamp <= deadline) revert DeadlineNotPassed(deadline);
-        _voidCount += 1;
+        _status.voidCount += 1;
         emit RoundVoided(round, isSealed ? VOID_UNCOMMITTED : VOID_UNSEALED);
-        if (_voidCount == p.voidCountMax) _close();
-        else _openRound();
+        if (_status.voidCount == p.voidCountMax) _close();
+        else _openRound(p);
     }
 
-    /// @inheritdoc IAlliance
+    /// @inheritdoc IRounds
     function close() external {
-        if (_status == CLOSED) revert AllianceIsClosed();
-        if (_status == RUNNING) revert RoundIsRunning();
-        uint64 deadline = _statusSince + uint64(WAITING_SECONDS_MAX);
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        if (_status.phase == RUNNING) revert RoundIsRunning();
+        uint64 deadline = _status.since + WAITING_SECONDS_MAX;
         if (block.timestamp <= deadline) revert DeadlineNotPassed(deadline);
         _close();
     }
 
-    /// Lets leavers go, then opens the next round on the seats that remain, or waits if they are too few.
-    function _openRound() internal override {
-        _removeLeaving();
-        AllianceParams memory p = _params();
-        uint16 seats = uint16(_seats.length);
-        if (seats < p.seatCountMin) {
-            _status = WAITING;
-            _statusSince = uint64(block.timestamp);
-            emit SeatsAwaited(_nextRound, seats);
-            return;
-        }
-        uint32 round = _nextRound;
-        // The schedule follows from the slot, not from the second a transaction lands in; the beacon round is
-        // published after it, so nobody knows the seed when the seats freeze.
-        uint64 slot = p.openingSlotSeconds;
-        uint64 scheduledAt = (uint64(block.timestamp) / slot + 1) * slot;
-        uint64 beaconRound = beacon.roundAt(scheduledAt) + p.beaconMargin - 1;
-        uint64 opensAt = beacon.timeOf(beaconRound);
-        _status = RUNNING;
-        _nextRound = round + 1;
-        _round.beaconRound = beaconRound;
-        _round.opensAt = opensAt;
-        _round.sealedAt = 0;
-        _round.commitDeadline = 0;
-        _round.committed = 0;
-        _round.revealed = 0;
-        _round.seatCount = seats;
-        _book.clear();
-        emit RoundOpened(round, seats, beaconRound, opensAt);
-    }
-
-    function _close() private {
-        uint256 residual = _pool;
-        _status = CLOSED;
-        _statusSince = uint64(block.timestamp);
-        _creditFromPool(creator(), residual);
-        emit AllianceClosed(_roundNow(), residual);
-    }
-
-    /* VIEWS */
-
-    /// @inheritdoc IAlliance
-    function roundState() external view returns (RoundState memory state) {
-        AllianceParams memory p = _params();
-        state.round = _roundNow();
-        state.settledRoundCount = _settledRoundCount;
-        state.voidCount = _voidCount;
-        state.timestamp = uint64(block.timestamp);
-        state.phase = _phase(p);
-        if (_nextRound == 0) return state;
-        state.seatCount = _round.seatCount;
-        state.beaconRound = _round.beaconRound;
-        state.opensAt = _round.opensAt;
-        state.trainDeadline = _round.opensAt + p.trainSeconds;
-        state.sealDeadline = _sealDeadline(p);
-        if (_round.sealedAt == 0) return state;
-        state.sealedAt = _round.sealedAt;
-        state.commitDeadline = _round.commitDeadline;
-        state.revealDeadline = _revealDeadline(p);
-        state.seed = _round.seed;
-        state.seal = _round.seal;
-        state.manifestDigest = _round.manifestDigest;
-        state.committedPositions = _round.committed;
-        state.revealedPositions = _round.revealed;
-        state.commitCount = uint16(Survivors.countBits(_round.committed));
-        state.survivors = new uint256[]((uint256(_round.seatCount) - p.validatorCount + 255) / 256);
-        for (uint256 i = 0; i < state.survivors.length; ++i) state.survivors[i] = _survivors[state.round][i];
-    }
-
-    /// @inheritdoc IAlliance
-    function getConfirmedModel() external view returns (uint32 round, bytes32 modelDigest) {
-        return (_confirmedModel.round, _confirmedModel.modelDigest);
-    }
-
     /* INTERNAL */
-
-    function _phase(AllianceParams memory p) private view returns (uint8) {
-        if (_status != RUNNING) return _status;
-        if (_round.sealedAt == 0) return 1;
-        bool complete = Survivors.countBits(_round.committed) == p.validatorCount;
-        return complete || block.timestamp > _round.commitDeadline ? 3 : 2;
-    }
-
-    function _sealDeadline(AllianceParams memory p) private view returns (uint64) {
-        return _round.opensAt + p.trainSeconds + uint64(p.sealSeconds) * p.validatorCount;
-    }
-
-    function _revealDeadline(AllianceParams memory p) private view returns (uint64) {
-        return _round.commitDeadline + p.settleSeconds;
-    }
 
     /// ceil(2V/3): the yes votes that adopt, the no votes that reject.
     function _acceptQuorum(AllianceParams memory p) private pure returns (uint256) {
@@ -538,14 +439,14 @@ contract Alliance is Rewards {
     }
 
     function _requireCurrent(uint32 round) private view {
-        if (_status == CLOSED) revert AllianceIsClosed();
-        if (_status == WAITING) revert NoRunningRound();
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        if (_status.phase == WAITING) revert NoRunningRound();
         if (round != _roundNow()) revert WrongRound(_roundNow());
     }
 
     /// Requires the round's seed to be stored.
     function _signing(AllianceParams memory p) private view returns (Signing memory) {
-        return Signing(Digests.domainSeparator(), _round.seed, number(), _round.seatCount, p.validatorCount);
+        return Signing(Digests.domainSeparator(), _round.seed, _number(), _round.seatCount, p.validatorCount);
     }
 
     /// Positions of a list are strictly increasing, so none counts twice. Returns the least that may follow.

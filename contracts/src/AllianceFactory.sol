@@ -6,6 +6,7 @@ import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeE
 import {Alliance} from "./Alliance.sol";
 import {AllianceParams} from "./Types.sol";
 import {FlockToken} from "./FlockToken.sol";
+import {Members} from "./Members.sol";
 import {IAllianceFactory} from "./interfaces/IAllianceFactory.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
 import {ParamsRules} from "./libraries/ParamsRules.sol";
@@ -20,6 +21,7 @@ contract AllianceFactory is IAllianceFactory {
     IERC20 public immutable token;
     IBeacon public immutable beacon;
     address public immutable implementation;
+    address public immutable members;
 
     /// @inheritdoc IAllianceFactory
     uint256 public allianceCount;
@@ -29,7 +31,8 @@ contract AllianceFactory is IAllianceFactory {
     constructor(FlockToken token_, IBeacon beacon_) {
         token = IERC20(address(token_));
         beacon = beacon_;
-        implementation = address(new Alliance(IERC20(address(token_)), beacon_));
+        members = address(new Members(token, beacon));
+        implementation = address(new Alliance(token, beacon, Members(members)));
     }
 
     /// @inheritdoc IAllianceFactory

@@ -4,8 +4,8 @@ pragma solidity 0.8.37;
 /// @title Counting votes that arrive in several transactions
 /// @dev A question is a cohort (0 to 15) or the base model (16); a yes names a digest. At most 64 votes each.
 /// For every question the book holds the digest with the most votes and its count; the counts of all other digests
-/// lie in a mapping, which an undisputed vote never touches. Counts are packed, 8 bits each, so that a round's tally is
-/// emptied by two stores and the slots are used again.
+/// lie in a mapping, which an undisputed vote never touches. Counts are packed, 8 bits each. A new round starts from
+/// empty counts and writes over the old ones: clearing them first would make every store one to a fresh slot.
 library Tally {
     uint256 internal constant QUESTION_COUNT = 17;
     uint256 internal constant BASE_MODEL = 16;
@@ -30,11 +30,6 @@ library Tally {
     function write(Book storage book, Counts memory counts) internal {
         book.votesFor = counts.votesFor;
         book.votesAgainst = counts.votesAgainst;
-    }
-
-    function clear(Book storage book) internal {
-        book.votesFor = 0;
-        book.votesAgainst = 0;
     }
 
     function addFor(Book storage book, Counts memory counts, uint32 round, uint256 question, bytes32 digest) internal {

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+import {AllianceBase} from "./AllianceBase.sol";
+import {AllianceParams, RoundState, SeatView} from "./Types.sol";
+import {IBeacon} from "./interfaces/IBeacon.sol";
+import {IMembers} from "./interfaces/IMembers.sol";
+import {Sortition} from "./libraries/Sortition.sol";
+import {Survivors} from "./libraries/Survivors.sol";
+
+/// @title Seats, stakes, claims and views of an alliance
+/// @dev Run by Alliance through delegatecall, on the alliance's own state; it does nothing at its own address.
+/// The seat table is dense: indexes 0 to N-1 at OPEN are the round's frozen seats. Joins append behind them, removals
+/// happen only when no round runs.
+contract Members is AllianceBase, IMembers {
+    using SafeERC20 for IERC20;
+    using Checkpoints for Checkpoints.Trace224;
+
+    uint256 internal constant PEER_ID_BYTES_MAX = 64;
+
+    constructor(IERC20 token_, IBeacon beacon_) AllianceBase(token_, beacon_) {}
+
+    /* SEATS */
+
+    /// @inheritdoc IMembers
+    function join(
+        bytes calldata peerId,
+        bytes32 maskKey,
+        uint32 weight,
+        bytes32 paramsHash_,
+        uint128 maximumLoss,
+        bytes calldata peerSignature
+    ) external {
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        if (paramsHash_ != _paramsHash()) revert WrongParameters(_paramsHash());
+        AllianceParams memory p = _params();
+        if (maximumLoss < p.seatStake) revert StakeAboveMaximumLoss(p.seatStake);
+        if (peerId.length == 0 || peerId.length > PEER_ID_BYTES_MAX) revert WrongPeerId();
+        if (peerSignature.length != 64) revert WrongPeerSignature();
+        if (weight == 0 || weight > p.weightMax) revert WrongWeight();
+        if (_seats.length >= p.seatCountMax) revert NoSeatFree();
+        Member storage member = _members[msg.sender];
+        if (member.seated) revert AlreadySeated();
+        if (member.stake != 0) revert StakeNotWithdrawn(member.releaseAt);
+        _requireFresh(member, maskKey);
+
+        _seat(member, maskKey, weight, p.seatStake);
+        member.peerId = peerId;
+        member.peerSignature = peerSignature;
+        emit SeatJoined(
+            member.seat,
+            msg.sender,
+            peerId,
+            maskKey,
+            member.keyGeneration,
+            weight,
+            member.joinedRound,
+            peerSignature
+        );
+        if (_status.phase == WAITING && _seats.length - _status.leavingCount >= p.seatCountMin) _openRound(p);
+        token.safeTransferFrom(msg.sender, address(this), p.seatStake);
+    }
+
+    function _seat(Member storage member, bytes32 maskKey, uint32 weight, uint128 stake) private {
+        uint16 seat = uint16(_seats.length);
+        uint32 nextRound = _status.nextRound;
+        _seats.push(msg.sender);
+        _seatHistory[msg.sender].push(nextRound, uint224(seat) + 1);
+        member.seat = seat;
+        member.seated = true;
+        member.weight = weight;
+        member.joinedRound = nextRound;
+        member.keyRound = _roundNow();
+        member.previousKeyRound = 0;
+        member.keyGeneration += 1;
+        member.stake = stake;
+        member.releaseAt = 0;
+        member.maskKey = maskKey;
+        member.previousKey = 0;
+        _stakes += stake;
+    }
+
+    /// @inheritdoc IMembers
+    function leave() external {
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        Member storage member = _members[msg.sender];
+        if (!member.seated) revert NotSeated();
+        if (_status.phase == WAITING) {
+            _removeSeat(_params(), msg.sender);
+            return;
+        }
+        if (member.leaving) revert AlreadyLeaving();
+        member.leaving = true;
+        _status.leavingCount += 1;
+        _leavingQueue.push(msg.sender);
+        emit SeatLeaving(member.seat, msg.sender);
+    }
+
+    /// @inheritdoc IMembers
+    function registerKey(bytes32 maskKey) external {
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        Member storage member = _members[msg.sender];
+        if (!member.seated) revert NotSeated();
+        _requireFresh(member, maskKey);
+        uint32 round = _roundNow();
+        if (member.keyRound == round) revert KeyAlreadyRegistered(round);
+        member.previousKey = member.maskKey;
+        member.previousKeyRound = member.keyRound;
+        member.maskKey = maskKey;
+        member.keyRound = round;
+        member.keyGeneration += 1;
+        emit KeyRegistered(member.seat, msg.sender, maskKey, round, member.keyGeneration);
+    }
+
+    /// @inheritdoc IMembers
+    function withdraw() external {
+        Member storage member = _members[msg.sender];
+        uint128 stake = member.stake;
+        if (stake == 0) revert NothingToWithdraw();
+        if (member.seated && _status.phase != CLOSED) revert StillSeated();
+        uint64 releaseAt = _releaseOf(member);
+        if (block.timestamp < releaseAt) revert Unbonding(releaseAt);
+        member.seated = false;
+        member.stake = 0;
+        _stakes -= stake;
+        emit StakeWithdrawn(msg.sender, stake);
+        token.safeTransfer(msg.sender, stake);
+    }
+
+    /* REWARDS */
+
+    /// @inheritdoc IMembers
+    function claim() external {
+        _payCredit(0);
+    }
+
+    /// @inheritdoc IMembers
+    function claimRounds(uint32[] calldata rounds) external {
+        uint256 booked = 0;
+        for (uint256 i = 0; i < rounds.length; ++i) {
+            uint256 reward = getReward(msg.sender, rounds[i]);
+            if (reward == 0) continue;
+            // Marked before the next entry is read, so that a round named twice counts once.
+            _claimed[msg.sender][rounds[i] / 256] |= 1 << (rounds[i] % 256);
+            booked += reward;
+        }
+        _payCredit(booked);
+    }
+
+    function _payCredit(uint256 booked) private {
+        uint256 amount = _credits[msg.sender] + booked;
+        if (amount == 0) revert NothingToClaim();
+        _credits[msg.sender] = 0;
+        _owed -= uint128(amount);
+        emit RewardClaimed(msg.sender, amount);
+        token.safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc IMembers
+    function getReward(address owner, uint32 round) public view returns (uint256) {
+        Settled memory settled = _settled[round];
+        if (settled.seatCount == 0) return 0;
+        if (_claimed[owner][round / 256] >> (round % 256) & 1 == 1) return 0;
+        uint256 seatPlusOne = _seatHistory[owner].upperLookup(round);
+        if (seatPlusOne == 0 || seatPlusOne > settled.seatCount) return 0;
+        AllianceParams memory p = _params();
+        bytes32 randomness = beacon.randomness(settled.beaconRound);
+        bytes32 seed = Sortition.computeSeed(address(this), _number(), round, randomness);
+        uint256 position = Sortition.positionOf(seed, seatPlusOne - 1, settled.seatCount);
+        if (position < p.validatorCount) {
+            return settled.revealed >> position & 1 == 1 ? _validatorRewardDown(p) : 0;
+        }
+        uint256 trainer = position - p.validatorCount;
+        uint256 cohort = Sortition.cohortOf(trainer, settled.seatCount - p.validatorCount, p.cohortCount);
+        if (settled.adopted >> cohort & 1 == 0) return 0;
+        return _survivors[round][trainer / 256] >> (trainer % 256) & 1 == 1 ? settled.trainerReward : 0;
+    }
+
+    /* VIEWS */
+
+    /// @inheritdoc IMembers
+    function roundState() external view returns (RoundState memory state) {
+        AllianceParams memory p = _params();
+        state.round = _roundNow();
+        state.settledRoundCount = _status.settledRoundCount;
+        state.voidCount = _status.voidCount;
+        state.timestamp = uint64(block.timestamp);
+        state.phase = _phase(p);
+        if (_status.nextRound == 0) return state;
+        state.seatCount = _round.seatCount;
+        state.beaconRound = _round.beaconRound;
+        state.opensAt = _round.opensAt;
+        state.trainDeadline = _round.opensAt + p.trainSeconds;
+        state.sealDeadline = _sealDeadline(p);
+        if (_round.sealedAt == 0) return state;
+        state.sealedAt = _round.sealedAt;
+        state.commitDeadline = _round.commitDeadline;
+        state.revealDeadline = _revealDeadline(p);
+        state.seed = _round.seed;
+        state.seal = _round.seal;
+        state.manifestDigest = _round.manifestDigest;
+        state.committedPositions = _round.committed;
+        state.revealedPositions = _round.revealed;
+        state.commitCount = uint16(Survivors.countBits(_round.committed));
+        state.survivors = new uint256[]((uint256(_round.seatCount) - p.validatorCount + 255) / 256);
+        for (uint256 i = 0; i < state.survivors.length; ++i) state.survivors[i] = _survivors[state.round][i];
+    }
+
+    /// @inheritdoc IMembers
+    function params() external view returns (AllianceParams memory) {
+        return _params();
+    }
+
+    /// @inheritdoc IMembers
+    function paramsHash() external view returns (bytes32) {
+        return _paramsHash();
+    }
+
+    /// @inheritdoc IMembers
+    function number() external view returns (uint256) {
+        return _number();
+    }
+
+    /// @inheritdoc IMembers
+    function creator() external view returns (address) {
+        return _creator();
+    }
+
+    /// @inheritdoc IMembers
+    function seatCount() external view returns (uint256) {
+        return _seats.length;
+    }
+
+    /// @inheritdoc IMembers
+    function getSeats(uint256 from, uint256 count) external view returns (SeatView[] memory views) {
+        uint256 length = _seats.length;
+        if (from > length) from = length;
+        if (count > length - from) count = length - from;
+        views = new SeatView[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            address owner = _seats[from + i];
+            Member storage member = _members[owner];
+            SeatView memory seat = views[i];
+            seat.owner = owner;
+            seat.peerId = member.peerId;
+            seat.maskKey = member.maskKey;
+            seat.keyRound = member.keyRound;
+            seat.previousKey = member.previousKey;
+            seat.previousKeyRound = member.previousKeyRound;
+            seat.keyGeneration = member.keyGeneration;
+            seat.weight = member.weight;
+            seat.joinedRound = member.joinedRound;
+            seat.leaving = member.leaving;
+            seat.peerSignature = member.peerSignature;
+        }
+    }
+
+    /// @inheritdoc IMembers
+    function getStake(address owner)
+        external
+        view
+        returns (bool seated, uint16 seat, uint128 stake, uint64 releaseAt)
+    {
+        Member storage member = _members[owner];
+        return (member.seated, member.seat, member.stake, member.stake == 0 ? 0 : _releaseOf(member));
+    }
+
+    /// @inheritdoc IMembers
+    function getCredit(address owner) external view returns (uint256) {
+        return _credits[owner];
+    }
+
+    /// @inheritdoc IMembers
+    function getConfirmedModel() external view returns (uint32 round, bytes32 modelDigest) {
+        return (_status.confirmedRound, _confirmedModel);
+    }
+
+    /// @inheritdoc IMembers
+    function getAccounts() external view returns (uint256 stakes, uint256 pool, uint256 owed) {
+        return (_stakes, _pool, _owed);
+    }
+
+    /* INTERNAL */
+
+    /// A key used before was perhaps erased at its owner, and perhaps opened to others.
+    function _requireFresh(Member storage member, bytes32 maskKey) private view {
+        if (maskKey == 0 || maskKey == member.maskKey || maskKey == member.previousKey) revert WrongMaskKey();
+    }
+
+    function _releaseOf(Member storage member) private view returns (uint64) {
+        if (!member.seated) return member.releaseAt;
+        return _status.phase == CLOSED ? _status.since + _params().unbondingSeconds : 0;
+    }
+
+    function _phase(AllianceParams memory p) private view returns (uint8) {
+        if (_status.phase != RUNNING) return _status.phase;
+        if (_round.sealedAt == 0) return 1;
+        bool complete = Survivors.countBits(_round.committed) == p.validatorCount;
+        return complete || block.timestamp > _round.commitDeadline ? 3 : 2;
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Why an alliance refuses. Each error says what is wrong and what to do.
+interface IAllianceErrors {
+    /// Only the factory that made this clone may initialize it, once; create alliances through the factory.
+    error NotFactory();
+    /// The alliance has closed; claim rewards and withdraw the stake.
+    error AllianceIsClosed();
+    /// The alliance has no running round, it waits for seats; wait for RoundOpened.
+    error NoRunningRound();
+    /// `round` is not the current round; read roundState() and act on `current`.
+    error WrongRound(uint32 current);
+    /// The parameters signed up to are not this alliance's; read params() again.
+    error WrongParameters(bytes32 expected);
+    /// The stake exceeds the loss the joiner accepts; raise maximumLoss or stay out.
+    error StakeAboveMaximumLoss(uint128 seatStake);
+    /// This owner already has its one seat.
+    error AlreadySeated();
+    /// This owner's last stake is still here; withdraw it when it is released, then join again.
+    error StakeNotWithdrawn(uint64 releaseAt);
+    /// All seats are taken; wait for SeatRemoved.
+    error NoSeatFree();
+    /// The peer ID must have 1 to 64 bytes.
+    error WrongPeerId();
+    /// The peer's signature must have 64 bytes (Ed25519).
+    error WrongPeerSignature();
+    /// The mask key is zero or the one already registered; make a new one.
+    error WrongMaskKey();
+    /// The weight must be from 1 to params().weightMax.
+    error WrongWeight();
+    /// The sender has no seat; join first.
+    error NotSeated();
+    /// The seat is already queued for removal; wait for SeatRemoved.
+    error AlreadyLeaving();
+    /// A key was already registered in this round; wait for the next round to open.
+    error KeyAlreadyRegistered(uint32 round);
+    /// The seat still takes part; leave, or wait for the alliance to close.
+    error StillSeated();
+    /// The stake is not free before `releaseAt`.
+    error Unbonding(uint64 releaseAt);
+    /// There is no stake of this sender.
+    error NothingToWithdraw();
+    /// There is no reward of this sender, or the rounds named were claimed.
+    error NothingToClaim();
+    /// The round is not open before `opensAt`.
+    error NotOpenYet(uint64 opensAt);
+    /// The phase ended at `deadline`; read roundState().
+    error DeadlinePassed(uint64 deadline);
+    /// The deadline has not passed; wait.
+    error DeadlineNotPassed(uint64 deadline);
+    /// The round has its seal: the first valid one counts.
+    error AlreadySealed();
+    /// The round is not sealed; seal it first.
+    error NotSealed();
+    /// The view must be below the number of validators.
+    error WrongView();
+    /// Every cohort has fewer survivors than it needs; collect more contributions or let the round become void.
+    error TooFewSurvivors();
+    /// Fewer signatures than the quorum, or lists of different lengths; collect `quorum` of them.
+    error WrongSignatureCount(uint256 quorum);
+    /// Positions must be below the number of validators and strictly increasing.
+    error WrongPosition(uint256 position);
+    /// The signature is malformed, malleable or not by the owner of the seat at `position`; ask for it again.
+    error WrongSignature(uint256 position);
+    /// The commitment of this position is zero.
+    error WrongCommitment(uint256 position);
+    /// The ballot does not open the commitment of this position, or the position has none.
+    error BallotNotCommitted(uint256 position);
+    /// The ballot has the wrong number of verdicts or digests, an unknown verdict, or a yes without digest.
+    error MalformedBallot(uint256 position);
+    /// Commitments may still arrive until `deadline`; reveal after it.
+    error CommitPhaseNotOver(uint64 deadline);
+    /// The transaction would change nothing: all its entries are known already; drop it.
+    error NothingNew();
+    /// The round has commitments, so it is settled and not voided; call settleRound.
+    error RoundHasCommitments();
+    /// A round runs; only an alliance that waits for seats can be closed, after a month.
+    error RoundIsRunning();
+}

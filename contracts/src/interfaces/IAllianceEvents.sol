@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title What an alliance logs
+interface IAllianceEvents {
+    event SeatJoined(
+        uint16 indexed seat,
+        address indexed owner,
+        bytes peerId,
+        bytes32 maskKey,
+        uint32 generation,
+        uint32 weight,
+        uint32 joinedRound,
+        bytes peerSignature
+    );
+    event KeyRegistered(
+        uint16 indexed seat, address indexed owner, bytes32 maskKey, uint32 round, uint32 generation
+    );
+    event SeatLeaving(uint16 indexed seat, address indexed owner);
+    event SeatRemoved(uint16 indexed seat, address indexed owner, uint64 releaseAt);
+    event SeatMoved(address indexed owner, uint16 from, uint16 to);
+    event StakeWithdrawn(address indexed owner, uint128 stake);
+    event RewardClaimed(address indexed owner, uint256 amount);
+    event RoundOpened(uint32 indexed round, uint16 seatCount, uint64 beaconRound, uint64 opensAt);
+    event SeatsAwaited(uint32 nextRound, uint16 seatCount);
+    event RoundSealed(
+        uint32 indexed round,
+        uint32 leaderView,
+        bytes32 seal,
+        bytes32 seed,
+        bytes32 manifestDigest,
+        uint256[] survivors,
+        uint16[] positions,
+        bytes[] signatures
+    );
+    event BallotsCommitted(uint32 indexed round, uint16[] positions, bytes32[] commitments);
+    event BallotRevealed(
+        uint32 indexed round,
+        uint16 position,
+        bytes verdicts,
+        bytes32[] aggregateDigests,
+        bytes32 baseModelDigest
+    );
+    /// `cohortOutcome`: 0 undecided, 1 adopted, 2 rejected, 3 void. `aggregateDigests`: the digest with the most yes
+    /// votes, adopted or not, zero without any. `baseModelDigest`: the one that the accept quorum named, or zero.
+    event RoundSettled(
+        uint32 indexed round,
+        uint8[] cohortOutcome,
+        bytes32[] aggregateDigests,
+        uint16[] votesFor,
+        uint16[] votesAgainst,
+        bytes32 baseModelDigest,
+        bool closed
+    );
+    /// `reason`: 1 not sealed in time, 2 sealed but nobody committed.
+    event RoundVoided(uint32 indexed round, uint8 reason);
+    event AllianceClosed(uint32 indexed round, uint256 residual);
+}

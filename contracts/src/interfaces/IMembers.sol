@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {AllianceParams, RoundState, SeatView} from "../Types.sol";
+import {IAllianceErrors} from "./IAllianceErrors.sol";
+import {IAllianceEvents} from "./IAllianceEvents.sol";
+
+/// @title A member's side of an alliance: seat, stake, rewards, and everything that is read
+/// @notice Parameters never change, nobody has a privilege, nothing can be paused or upgraded.
+interface IMembers is IAllianceErrors, IAllianceEvents {
+    /* SEATS */
+
+    /// @notice Takes a seat with `params().seatStake` FLOCK, which the sender has approved. One seat per owner, so that
+    /// thresholds over seats count distinct owners and nobody votes on a cohort that holds its own seat.
+    /// The seat can be drawn from the next round to open. Opens a round if the alliance was waiting for this seat.
+    /// @param peerId raw bytes of the node's libp2p peer ID. Not checked for uniqueness: whoever registers another's
+    /// peer ID cannot sign for it, and nodes ignore its seat.
+    /// @param maskKey X25519 public key of the node's pair masks
+    /// @param weight public, coarse bucket of the member's example count
+    /// @param paramsHash_ keccak256(abi.encode(params)): the terms the joiner agrees to
+    /// @param maximumLoss the largest loss the joiner accepts
+    /// @param peerSignature Ed25519 signature by the peer ID over keccak256("p2p_flock join v1" ‖ abi.encode(chain id,
+    /// this address, number, sender, maskKey)). The chain has no Ed25519: every node checks it and ignores seats whose
+    /// signature is wrong; such a seat is a silent member that can lose its stake's liquidity and nothing else.
+    function join(
+        bytes calldata peerId,
+        bytes32 maskKey,
+        uint32 weight,
+        bytes32 paramsHash_,
+        uint128 maximumLoss,
+        bytes calldata peerSignature
+    ) external;
+
+    /// @notice Queues the sender's seat for removal when the next round opens, at most four each time. While the
+    /// alliance waits for seats it is removed at once (call again if it was queued before).
+    function leave() external;
+
+    /// @notice Installs a fresh mask key from the next round to open, at most once a round.
+    function registerKey(bytes32 maskKey) external;
+
+    /// @notice Pays the stake back, `params().unbondingSeconds` after the last round with the seat has ended or the
+    /// alliance has closed. Needs nobody else.
+    function withdraw() external;
+
+    /* REWARDS */
+
+    /// @notice Pays what the sender was credited: refunds, and the residual if it is the creator. Never expires.
+    function claim() external;
+
+    /// @notice Books the sender's rewards as trainer or validator of settled rounds, then pays all its credit.
+    /// Rounds without reward, and rounds claimed before, count nothing. Never expires.
+    function claimRounds(uint32[] calldata rounds) external;
+
+    /* VIEWS */
+
+    function roundState() external view returns (RoundState memory);
+    function params() external view returns (AllianceParams memory);
+    function paramsHash() external view returns (bytes32);
+    function number() external view returns (uint256);
+    function creator() external view returns (address);
+
+    /// @notice Seats of the table, members that joined after the current round opened included.
+    function seatCount() external view returns (uint256);
+
+    /// @notice Seats `from` to `from + count - 1`, fewer at the end of the table.
+    function getSeats(uint256 from, uint256 count) external view returns (SeatView[] memory);
+
+    /// @notice An owner's stake; `releaseAt` is 0 while it is seated in an alliance that has not closed.
+    function getStake(address owner)
+        external
+        view
+        returns (bool seated, uint16 seat, uint128 stake, uint64 releaseAt);
+
+    /// @notice What claim() would pay.
+    function getCredit(address owner) external view returns (uint256);
+
+    /// @notice What claimRounds([round]) would add; zero if claimed.
+    function getReward(address owner, uint32 round) external view returns (uint256);
+
+    /// @notice The last global model digest that an accept quorum named, and the round in which it did.
+    function getConfirmedModel() external view returns (uint32 round, bytes32 modelDigest);
+
+    /// @notice The three sums that make up this contract's balance: stakes, unspent pool, unpaid rewards.
+    function getAccounts() external view returns (uint256 stakes, uint256 pool, uint256 owed);
+}
