@@ -9,8 +9,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -122,19 +120,15 @@ def round_line(summary: RoundSummary, snapshot: Snapshot) -> str:
 
 @dataclass(slots=True)
 class Display:
-    """Shows steps while the network starts, then frames; leaving it gives the terminal back."""
+    """Shows steps while the network starts, then frames; ``close`` it at the end."""
 
     console: Console = field(default_factory=lambda: Console(file=sys.stdout, highlight=False))
     _live: Live | None = None
     _lines_shown: set[int] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the terminal back; the last frame stays on it."""
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -1,0 +1,76 @@
+"""Command line of the testnet: ``scripts/testnet``, which sets up and then calls ``python -m p2p_flock.testnet``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2p_flock.errors import P2PFlockError
+from p2p_flock.testnet.launcher import run
+from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options
+from p2p_flock.testnet.processes import stop_directory
+
+TEST_MODES = ("save_encodings", "record_sent", "disable_masks")
+
+
+def parse_arguments(arguments: Sequence[str]) -> Options:
+    """The options; argparse ends the process with 2 where they make no sense."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/testnet",
+        description="Runs a whole network on this machine: local chain, bootstrap node, nodes, one alliance.",
+        epilog="`scripts/testnet stop DIR` ends what a killed launcher left running in DIR.",
+    )
+    parser.add_argument("--nodes", type=int, default=8, help=f"members, {NODES_MIN} to {NODES_MAX} [8]")
+    parser.add_argument("--rounds", type=int, default=10, help="training rounds; one more collects statistics [10]")
+    parser.add_argument("--task", default="heart", choices=["heart"], help="what is trained [heart]")
+    parser.add_argument("--seed", type=int, default=1, help="of the data's partition and split [1]")
+    parser.add_argument("--report", type=Path, help="JSON report [testnet-report.json here]")
+    parser.add_argument("--keep", action="store_true", help="keep the run's directory after a success")
+    parser.add_argument("--block-time", type=float, default=0.2, help="seconds between blocks [0.2]")
+    parser.add_argument("--directory", type=Path, help="where the run writes; new or empty [a temporary one]")
+    parser.add_argument(
+        "--test-mode", default="", help=f"for tests, comma-separated: {', '.join(TEST_MODES)}; gives away private data"
+    )
+    given = parser.parse_args(arguments)
+    modes = frozenset(filter(None, given.test_mode.split(",")))
+    if not modes <= set(TEST_MODES):
+        parser.error(f"--test-mode knows {', '.join(TEST_MODES)}")
+    return Options(
+        nodes=given.nodes,
+        rounds=given.rounds,
+        task=given.task,
+        seed=given.seed,
+        report=given.report,
+        keep=given.keep,
+        block_time=given.block_time,
+        directory=given.directory,
+        test_mode=modes,
+    )
+
+
+def stop(arguments: Sequence[str]) -> int:
+    """``stop DIR``: end the processes of a run."""
+    parser = argparse.ArgumentParser(prog="scripts/testnet stop")
+    parser.add_argument("directory", type=Path)
+    given = parser.parse_args(arguments)
+    stopped = stop_directory(given.directory)
+    sys.stdout.write(f"ended {len(stopped)} processes of {given.directory}\n")
+    return 0
+
+
+def main() -> int:
+    """Exit code: 0 success, 1 a failed run, 2 a wrong command line, 130 interrupted."""
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == ["stop"]:
+            return stop(arguments[1:])
+        return run(parse_arguments(arguments))
+    except P2PFlockError as error:
+        sys.stderr.write(f"scripts/testnet: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

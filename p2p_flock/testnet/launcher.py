@@ -1,0 +1,334 @@
+"""The testnet from start to finish: build, watch, judge, clean up.
+
+Called by ``__main__.py``. Its own end is an ordinary event: Ctrl-C, SIGTERM and failures end every process of the run;
+SIGKILL ends only this one, the rounds go on, and the nodes leave by themselves when the alliance is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from p2p_flock.chain.client import RpcClient
+from p2p_flock.errors import P2PFlockError, UsageError
+from p2p_flock.params import AllianceParams
+from p2p_flock.testnet import network as building
+from p2p_flock.testnet.metrics import NodeMetrics
+from p2p_flock.testnet.network import Network, Node
+from p2p_flock.testnet.options import Options, alliance_params, round_seconds_max
+from p2p_flock.testnet.processes import Processes, find_processes, marked_environment
+from p2p_flock.testnet.report import References, RunTimes, build_report, write_report
+from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer, verify_agreement
+from p2p_flock.testnet.summary import RoundSummary, node_names, summarise
+from p2p_flock.testnet.table import Display, NodeLine, Snapshot
+from p2p_flock.testnet.watch import Watch
+
+STARTED_VARIABLE = "FLOCK_TESTNET_STARTED_AT"
+FRAME_SECONDS = 0.25
+EXIT_SECONDS_MAX = 60.0  # for the nodes to fetch the last model and end
+ROUND_GRACE_SECONDS = 120.0
+EXIT_INTERRUPTED = 130
+
+
+class Interrupted(P2PFlockError):
+    """A signal asked for the end."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What the parts of one run share."""
+
+    options: Options
+    params: AllianceParams
+    processes: Processes
+    display: Display
+    launched_at: float
+    requested_at: float
+    network: Network | None = None
+    metrics: list[NodeMetrics] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.network.nodes if self.network is not None else ()
+
+
+def run(options: Options) -> int:
+    """Run a testnet; the exit code: 0 only if every round settled and all nodes hold the same model."""
+    launched_at = time.time()
+    options.validate()
+    directory = options.directory or Path(tempfile.mkdtemp(prefix="p2p_flock-testnet-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    directory = directory.resolve()
+    display = Display()
+    state = Run(
+        options=options,
+        params=alliance_params(options.nodes, options.rounds),
+        processes=Processes(directory),
+        display=display,
+        launched_at=launched_at,
+        requested_at=float(os.environ.get(STARTED_VARIABLE, launched_at)),
+    )
+    display.say(f"everything of this run is in {directory}")
+    exit_code = 1
+    try:
+        exit_code = trio.run(_main, state)
+    except* Interrupted:
+        display.say("interrupted")
+        exit_code = EXIT_INTERRUPTED
+    except* P2PFlockError as group:
+        for error in _leaves(group):
+            display.say(str(error))
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the cleaning up short
+        display.close()
+        state.processes.stop()
+    _tidy(state, exit_code)
+    return exit_code
+
+
+async def _main(state: Run) -> int:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_raise_on_signal)
+        exit_code = await _build_and_watch(state)
+        nursery.cancel_scope.cancel()
+    return exit_code
+
+
+async def _raise_on_signal() -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for _ in signals:
+            raise Interrupted("interrupted")
+
+
+async def _build_and_watch(state: Run) -> int:
+    network = await _build(state)
+    state.network = network
+    state.metrics = [NodeMetrics(node.name, node.home) for node in network.nodes]
+    client = RpcClient([network.devnet.rpc_url])
+    watch = Watch(client, network.contract, from_block=0)
+    data = [node.data for node in network.nodes]
+    options, directory = state.options, state.processes.directory
+    try:
+        async with open_scorer(
+            options.task, options.seed, data, directory / "logs" / "scorer.log", marked_environment(directory)
+        ) as scorer:
+            await _watch_rounds(state, network, watch, scorer)
+            return await _conclude(state, watch, scorer)
+    finally:
+        client.close()
+
+
+async def _build(state: Run) -> Network:
+    """Everything up to the alliance that nobody has joined yet."""
+    say, processes, options = state.display.say, state.processes, state.options
+    devnet = await building.start_chain(processes, options, state.params)
+    say(f"local chain with the contracts at {devnet.rpc_url}")
+    bootstrap = await building.start_bootstrap(processes)
+    say(f"bootstrap node at {bootstrap[0]}")
+    nodes = await building.make_nodes(processes, options, devnet, bootstrap)
+    await building.fund(processes, nodes)
+    say(f"{len(nodes)} nodes made and funded, each with its own keys and its own data")
+    await building.start_nodes(processes, options, nodes)
+    say(f"{len(nodes)} daemons run")
+    alliance, contract = await building.create_alliance(processes, options, state.params, nodes[0])
+    say(f"alliance {alliance}")
+    network = Network(devnet, alliance, contract, nodes)
+    building.write_network(processes.directory, network, options)
+    return network
+
+
+async def _watch_rounds(state: Run, network: Network, watch: Watch, scorer: Scorer) -> None:
+    """Let all join and watch until the alliance is closed; the last to join opens round 0, so the watch comes first.
+
+    Raises:
+        UsageError: joining failed, or the rounds did not end in time.
+    """
+    # Generous: also a round in which everything fails must be voided before the next.
+    seconds_max = state.params.round_count * round_seconds_max(state.params) + ROUND_GRACE_SECONDS
+    finished = False
+    with trio.move_on_after(seconds_max):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_show_frames, state, watch, scorer)
+            nursery.start_soon(_join, state, network)
+            await watch.run_until_closed()
+            nursery.cancel_scope.cancel()
+        finished = True
+    if not finished:
+        raise UsageError(f"The rounds did not end within {seconds_max:.0f} s.")
+
+
+async def _join(state: Run, network: Network) -> None:
+    await building.join_all(state.processes, network.alliance, network.nodes)
+    state.display.say("all joined; round 0 collects the statistics of the data, then the training begins")
+
+
+async def _show_frames(state: Run, watch: Watch, scorer: Scorer) -> None:
+    while True:
+        await _refresh(state, watch, scorer)
+        await trio.sleep(FRAME_SECONDS)
+
+
+async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummary]:
+    """Read the metrics, score new models, show a frame; the rounds so far."""
+    for metrics in state.metrics:
+        metrics.refresh()
+    state.names = node_names(watch.view.owners, {node.address: node.name for node in state.nodes})
+    rounds = [summarise(log, state.params, state.metrics) for _, log in sorted(watch.view.rounds.items())]
+    homes = [node.home for node in state.nodes]
+    for summary in rounds:
+        if summary.model_digest is not None:
+            await scorer.score(summary.model_digest, homes)
+    running = rounds[-1].round if rounds else None
+    state.display.show(
+        Snapshot(
+            title=str(state.network.alliance if state.network is not None else ""),
+            phase=_phase_text(watch, rounds),
+            nodes=[_node_line(state, metrics, running) for metrics in state.metrics],
+            rounds=rounds,
+            names=state.names,
+            scores=scorer.known,
+            seconds=time.time() - state.launched_at,
+        )
+    )
+    return rounds
+
+
+def _phase_text(watch: Watch, rounds: Sequence[RoundSummary]) -> str:
+    if not rounds:
+        return "members join"
+    log = watch.view.rounds[rounds[-1].round]
+    if watch.view.closed:
+        return "the alliance is closed"
+    step = "waits for the beacon" if log.beacon_seen_at is None else "trains"
+    if log.sealed is not None:
+        step = "is sealed: unmasks and evaluates"
+    if log.commits:
+        step = "votes are committed"
+    return f"round {rounds[-1].round} {step}; block {watch.view.block}"
+
+
+def _node_line(state: Run, metrics: NodeMetrics, running: int | None) -> NodeLine:
+    child = state.processes.children.get(metrics.name)
+    phases = metrics.phases.get(running, {}) if running is not None else {}
+    latest = max(phases.values(), key=lambda record: record.ended_at, default=None)
+    trouble = ""
+    if child is not None and child.exit_code not in (None, 0):
+        trouble = f"ended ({child.exit_code})"
+    return NodeLine(
+        metrics.name, latest.role if latest is not None else "", latest.phase if latest is not None else "", trouble
+    )
+
+
+async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
+    """Let the nodes end, judge, and write the report."""
+    rounds = await _refresh(state, watch, scorer)
+    with trio.move_on_after(EXIT_SECONDS_MAX):
+        while not all(_is_through(state, metrics) for metrics in state.metrics):
+            await trio.sleep(FRAME_SECONDS)
+            rounds = await _refresh(state, watch, scorer)
+    state.display.close()
+    complaints = _complaints(state, rounds)
+    references = References()
+    try:
+        references = await compute_references(
+            state.options.task,
+            state.options.seed,
+            [node.data for node in state.nodes],
+            rounds,
+            state.names,
+            state.metrics,
+            state.processes.directory / "logs" / "baseline.log",
+        )
+    except UsageError as error:
+        complaints.append(str(error))
+    _finish(state, watch, rounds, scorer, references)
+    for complaint in complaints:
+        state.display.say(f"FAILED: {complaint}")
+    return 1 if complaints else 0
+
+
+def _complaints(state: Run, rounds: Sequence[RoundSummary]) -> list[str]:
+    """Why the run is not a success; empty if it is."""
+    complaints = [f"round {summary.round} was not settled" for summary in rounds if not summary.settled]
+    settled = sum(summary.settled for summary in rounds)
+    if settled != state.params.round_count:
+        complaints.append(f"{settled} rounds were settled instead of {state.params.round_count}")
+    complaints += [f"round {s.round}: the nodes hold different models" for s in rounds if s.settled and not s.agreed]
+    if rounds:
+        complaints += verify_agreement({node.name: node.home for node in state.nodes}, rounds[-1])
+    for node in state.nodes:
+        child = state.processes.children[node.name]
+        if child.exit_code is None:
+            complaints.append(f"{node.name} still ran {EXIT_SECONDS_MAX:.0f} s after the alliance was closed")
+        elif child.exit_code > 0:
+            complaints.append(f"{node.name} ended with exit code {child.exit_code}; see {child.log}")
+        # One that was killed by a signal may have been restarted by whoever killed it: its last model judges it.
+    return complaints
+
+
+def _is_through(state: Run, metrics: NodeMetrics) -> bool:
+    """Whether the node has ended and has told how the last round ended."""
+    ended = state.processes.children[metrics.name].exit_code is not None
+    return ended and len(metrics.closed) >= state.params.round_count
+
+
+def _finish(state: Run, watch: Watch, rounds: Sequence[RoundSummary], scorer: Scorer, references: References) -> None:
+    ends = [log.ended_seen_at for log in watch.view.rounds.values() if log.settled and log.ended_seen_at]
+    now = time.time()
+    report = build_report(
+        alliance=str(state.network.alliance if state.network is not None else ""),
+        task=state.options.task,
+        seed=state.options.seed,
+        rounds=rounds,
+        names=state.names,
+        scores=scorer.known,
+        references=references,
+        times=RunTimes(
+            set_up_seconds=state.launched_at - state.requested_at,
+            first_round_seconds=min(ends) - state.launched_at if ends else None,
+            wall_seconds=now - state.requested_at,
+        ),
+    )
+    directory = state.processes.directory
+    path = (state.options.report or directory.with_name(directory.name + ".json")).absolute()
+    write_report(report, path)
+    overheads = [s.seconds.overhead for s in rounds if s.seconds.overhead is not None]
+    state.display.say(
+        f"score {report['final_score']} (one member alone {report['local_only_score']}, plain FedAvg "
+        f"{report['plain_fedavg_score']}, all data pooled {report['pooled_score']})"
+    )
+    if overheads:
+        middle = sorted(overheads)[len(overheads) // 2]
+        state.display.say(
+            f"{len(rounds)} rounds; overhead per round {middle:.1f} s (median), {max(overheads):.1f} s (most)"
+        )
+    state.display.say(f"report: {path}")
+
+
+def _tidy(state: Run, exit_code: int) -> None:
+    """Remove the run's directory after a success, unless it is to be kept; say where things are otherwise."""
+    directory = state.processes.directory
+    left = find_processes(directory)
+    assert not left, f"processes {left} of this run are still there"
+    is_kept = state.options.keep or state.options.directory is not None
+    if exit_code in (0, EXIT_INTERRUPTED) and not is_kept:
+        shutil.rmtree(directory)
+    else:
+        state.display.say(f"kept: {directory}; logs in {directory / 'logs'} and in each node's folder")
+
+
+def _leaves(group: BaseExceptionGroup[P2PFlockError]) -> list[P2PFlockError]:
+    leaves: list[P2PFlockError] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves

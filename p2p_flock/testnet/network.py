@@ -1,0 +1,320 @@
+"""Builds the network: chain, bootstrap node, homes, daemons, alliance; every step by the commands a member would use.
+
+Called by ``launcher.py``. Makes data directories through ``p2p-flock init`` and joins through ``p2p-flock alliance
+join``; never reads a key or a password file. A step that fails says which command and the end of its log.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from p2p_flock.chain.devnet_deployment import READY_FILE, Devnet, read_devnet
+from p2p_flock.daemon.control_client import control_call
+from p2p_flock.errors import ChainError, ControlError, UsageError
+from p2p_flock.learning.tasks.heart_data import partition_of_node, write_partition
+from p2p_flock.params import AllianceParams
+from p2p_flock.testnet.options import CHAIN_ID, Options, round_seconds_max
+from p2p_flock.testnet.ports import choose_ports
+from p2p_flock.testnet.processes import Child, Processes, marked_environment
+from p2p_flock.types import AllianceId
+
+START_SECONDS_MAX = 90.0  # for one process to answer; eight daemons on one busy core took 20
+COMMAND_SECONDS_MAX = 90.0
+COMMANDS_AT_ONCE = 4  # imports keep a core busy for a second each
+POLL_SECONDS = 0.1
+POLL_INTERVAL_MS = 100  # of the nodes; half of the default block time
+LIFETIME_EXTRA_SECONDS = 600
+TEST_MODE_VARIABLE = "P2P_FLOCK_TEST_MODE"
+# One thread per process: N trainers share this machine, and torch would start one per core in each of them.
+NODE_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One member as the launcher knows it: nothing secret. ``data`` is the path of its records."""
+
+    name: str
+    home: Path
+    data: Path
+    port: int
+    address: bytes
+    peer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that runs, with its alliance."""
+
+    devnet: Devnet
+    alliance: AllianceId
+    contract: bytes
+    nodes: tuple[Node, ...]
+
+
+def cli(*arguments: object) -> list[str]:
+    """Command line of ``p2p-flock`` with this interpreter."""
+    return [sys.executable, "-m", "p2p_flock.cli.main", *(str(argument) for argument in arguments)]
+
+
+async def run_command(directory: Path, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Run a short command and return what it printed.
+
+    Raises:
+        UsageError: it failed or did not end in time; its own words are in the text.
+    """
+    shown = " ".join(command[2:] if command[0] == sys.executable else command)
+    result = None
+    with trio.move_on_after(COMMAND_SECONDS_MAX):
+        result = await trio.run_process(
+            command,
+            stdin=b"",
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            cwd=directory,
+            env=marked_environment(directory, environment),
+            start_new_session=True,
+        )
+    if result is None:
+        raise UsageError(f"{shown}\ndid not end within {COMMAND_SECONDS_MAX:.0f} s")
+    if result.returncode != 0:
+        words = (result.stderr or result.stdout).decode(errors="replace").strip()
+        raise UsageError(f"{shown}\nfailed with exit code {result.returncode}: {words[-2000:]}")
+    return result.stdout.decode()
+
+
+async def wait_until(child: Child, is_ready: Callable[[], bool], what: str) -> None:
+    """Wait for a started process to answer.
+
+    Raises:
+        UsageError: it ended, or did not answer in time; the end of its log is in the text.
+    """
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while not is_ready():
+        if child.exit_code is not None:
+            raise UsageError(f"{what} ended with exit code {child.exit_code}; {child.log} ends:\n{child.log_tail()}")
+        if time.monotonic() > deadline:
+            raise UsageError(f"{what} did not answer within {START_SECONDS_MAX:.0f} s; see {child.log}")
+        await trio.sleep(POLL_SECONDS)
+
+
+async def for_each(nodes: Sequence[Any], action: Callable[[Any], Awaitable[Any]]) -> list[Any]:
+    """Run ``action`` on each, a few at a time; results in order."""
+    results: list[Any] = [None] * len(nodes)
+    limiter = trio.CapacityLimiter(COMMANDS_AT_ONCE)
+
+    async def run(index: int) -> None:
+        async with limiter:
+            results[index] = await action(nodes[index])
+
+    async with trio.open_nursery() as nursery:
+        for index in range(len(nodes)):
+            nursery.start_soon(run, index)
+    return results
+
+
+async def start_chain(processes: Processes, options: Options, params: AllianceParams) -> Devnet:
+    """Start the local chain with its contracts and beacon. It ends by itself some time after the last round could.
+
+    Raises:
+        UsageError: it did not start.
+    """
+    directory = processes.directory / "chain"
+    lifetime = math.ceil(LIFETIME_EXTRA_SECONDS + 2 * params.round_count * round_seconds_max(params))
+    port, beacon_port = choose_ports(2)
+    child = processes.start(
+        "chain",
+        [
+            *(sys.executable, "-m", "p2p_flock.chain.devnet", "--directory", str(directory)),
+            *("--port", str(port), "--beacon-port", str(beacon_port)),
+            *("--block-time", str(options.block_time), "--lifetime-seconds", str(lifetime)),
+        ],
+    )
+    await wait_until(child, (directory / READY_FILE).exists, "the local chain")
+    devnet = read_devnet(directory)
+    if devnet.chain_id != CHAIN_ID:
+        raise ChainError(f"the local chain has number {devnet.chain_id}, not {CHAIN_ID}")
+    return devnet
+
+
+async def start_bootstrap(processes: Processes) -> tuple[str, ...]:
+    """Start the bootstrap node; its multiaddrs.
+
+    Raises:
+        UsageError: it did not start.
+    """
+    directory = processes.directory / "bootstrap"
+    addresses = directory / "addresses"
+    (port,) = choose_ports(1)
+    child = processes.start(
+        "bootstrap",
+        [
+            *(sys.executable, "-m", "p2p_flock.net.bootstrap", "--data", str(directory)),
+            *("--listen-host", "127.0.0.1", "--listen-port", str(port), "--address-file", str(addresses)),
+        ],
+    )
+    await wait_until(child, addresses.exists, "the bootstrap node")
+    return tuple(addresses.read_text().split())
+
+
+async def make_nodes(
+    processes: Processes, options: Options, devnet: Devnet, bootstrap: Sequence[str]
+) -> tuple[Node, ...]:
+    """Make every member's home with ``p2p-flock init`` and its part of the demo data.
+
+    Raises:
+        UsageError: a command failed.
+    """
+    ports = choose_ports(options.nodes)
+    environment = {TEST_MODE_VARIABLE: "1"} if options.test_mode else None
+
+    async def make(index: int) -> Node:
+        name = f"node{index}"
+        home = processes.directory / name
+        data = processes.directory / "data" / f"{name}.csv"
+        write_partition(*partition_of_node(index, options.nodes), options.seed, data)
+        printed = await run_command(
+            processes.directory,
+            cli(
+                *("init", "--home", home, "--json", "--light-keystore"),
+                *("--generate-password-file", processes.directory / "passwords" / name),
+                *("--rpc-url", devnet.rpc_url, "--chain-id", devnet.chain_id, "--factory", devnet.factory),
+                *(word for url in devnet.beacon_urls for word in ("--beacon-url", url)),
+                *("--beacon-scheme", "devnet"),
+                *("--set", f"chain.beacon_public_key=0x{devnet.beacon_public_key.removeprefix('0x')}"),
+                *("--set", f"chain.beacon_genesis={devnet.beacon_genesis_s}"),
+                *("--set", f"chain.beacon_period_seconds={devnet.beacon_period_s}"),
+                *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}"),
+                *(word for address in bootstrap for word in ("--bootstrap", address)),
+                *("--listen-host", "127.0.0.1", "--listen-port", ports[index]),
+                *("--task", options.task, "--data-path", data, "--data-seed", options.seed),
+                *(word for setting in _test_settings(options, home) for word in ("--set", setting)),
+            ),
+            environment,
+        )
+        made = json.loads(printed)
+        return Node(name, home, data, ports[index], bytes.fromhex(made["address"].removeprefix("0x")), made["peer_id"])
+
+    (processes.directory / "passwords").mkdir(mode=0o700)
+    return tuple(await for_each(range(options.nodes), make))
+
+
+def _test_settings(options: Options, home: Path) -> list[str]:
+    settings = {
+        "save_encodings": "test.save_encodings=true",
+        "record_sent": f"test.record_sent_path={home / 'recorded' / 'sent.bin'}",
+        "disable_masks": "test.disable_masks=true",
+    }
+    return [setting for name, setting in settings.items() if name in options.test_mode]
+
+
+async def fund(processes: Processes, nodes: Sequence[Node]) -> None:
+    """Give every member test ETH and FLOCK from the local chain's faucet.
+
+    Raises:
+        UsageError: the faucet failed.
+    """
+    command = [sys.executable, "-m", "p2p_flock.chain.devnet", "fund", "--directory"]
+    command += [str(processes.directory / "chain"), *("0x" + node.address.hex() for node in nodes)]
+    await run_command(processes.directory, command)
+
+
+def node_command(directory: Path, node: Node) -> list[str]:
+    """How a member's daemon is started (and started again after a crash)."""
+    return cli(
+        *("node", "--home", node.home, "--password-file", directory / "passwords" / node.name, "--exit-when-closed")
+    )
+
+
+def node_environment(options: Options) -> dict[str, str]:
+    """What a daemon's environment holds beside the launcher's."""
+    return {**NODE_ENVIRONMENT, **({TEST_MODE_VARIABLE: "1"} if options.test_mode else {})}
+
+
+async def start_nodes(processes: Processes, options: Options, nodes: Sequence[Node]) -> None:
+    """Start all daemons and wait until each answers on its control socket.
+
+    Raises:
+        UsageError: one ended or did not answer.
+    """
+    for node in nodes:
+        processes.start(node.name, node_command(processes.directory, node), node_environment(options))
+    for node in nodes:
+        home = node.home
+
+        def answers(home: Path = home) -> bool:
+            try:
+                control_call(home, "status", {}, timeout_s=5.0)
+            except ControlError:
+                return False
+            return True
+
+        await wait_until(processes.children[node.name], answers, node.name)
+
+
+async def create_alliance(
+    processes: Processes, options: Options, params: AllianceParams, creator: Node
+) -> tuple[AllianceId, bytes]:
+    """Let one member create the alliance; its ID and contract.
+
+    Raises:
+        UsageError: the command failed.
+    """
+    path = processes.directory / "alliance-params.json"
+    values = {name: value for name, value in asdict(params).items() if name != "manifest_digest"}
+    path.write_text(json.dumps(values, indent=2) + "\n")
+    printed = await run_command(
+        processes.directory,
+        cli(
+            *("alliance", "create", "--home", creator.home, "--params", path, "--task", options.task),
+            *("--reward-pool", params.reward_per_round * params.round_count, "--yes", "--json"),
+        ),
+    )
+    made = json.loads(printed)
+    return AllianceId.parse(made["alliance"]), bytes.fromhex(made["contract"].removeprefix("0x"))
+
+
+async def join_all(processes: Processes, alliance: AllianceId, nodes: Sequence[Node]) -> None:
+    """Let every member join with its stake.
+
+    Raises:
+        UsageError: a command failed.
+    """
+
+    async def join(node: Node) -> None:
+        await run_command(processes.directory, cli("alliance", "join", alliance, "--home", node.home, "--yes"))
+
+    await for_each(nodes, join)
+
+
+def write_network(directory: Path, network: Network, options: Options) -> None:
+    """Describe the running network in ``network.json``, for whoever looks at it or restarts a node of it."""
+    document = {
+        "alliance": str(network.alliance),
+        "contract": "0x" + network.contract.hex(),
+        "rpc_url": network.devnet.rpc_url,
+        "task": options.task,
+        "seed": options.seed,
+        "nodes": [
+            {
+                "name": node.name,
+                "home": str(node.home),
+                "data": str(node.data),
+                "address": "0x" + node.address.hex(),
+                "peer_id": node.peer_id,
+                "command": node_command(directory, node),
+                "environment": node_environment(options),
+            }
+            for node in network.nodes
+        ],
+    }
+    (directory / "network.json").write_text(json.dumps(document, indent=2) + "\n")
