@@ -162,16 +162,19 @@ def _validate(schedule: Sequence[ScheduledRound], node_count: int) -> None:
             raise UsageError(f"round {scheduled.round}: one seed per trainer is needed")
 
 
-def main() -> None:
-    """Read the request, print the answer; exit status 1 and one line on stderr where it cannot be done."""
-    prepare_torch()
-    data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+def answer_request(data: bytes) -> bytes:
+    """JSON in, JSON out: see the module's docstring.
+
+    Raises:
+        UsageError: too long, not the expected JSON, or a schedule that names an unknown node.
+        TaskError, DataSchemaError: the task or a member's data cannot be opened.
+    """
+    if len(data) > INPUT_BYTES_MAX:
+        raise UsageError(f"the request has more than {INPUT_BYTES_MAX} bytes")
     try:
-        if len(data) > INPUT_BYTES_MAX:
-            raise UsageError(f"the request has more than {INPUT_BYTES_MAX} bytes")
         request = json.loads(data)
         kind = find_task(request["task"])
-        tasks = [kind.open(Path(node["data_path"]), int(node["data_seed"])) for node in request["nodes"]]
+        members = [(Path(node["data_path"]), int(node["data_seed"])) for node in request["nodes"]]
         schedule = [
             ScheduledRound(int(entry["round"]), tuple(entry["trainers"]), tuple(entry["seeds"]))
             for entry in request["schedule"]
@@ -180,12 +183,21 @@ def main() -> None:
             (np.array(model["statistics"], np.float64), np.array(model["parameters"], np.float64))
             for model in request.get("models", [])
         ]
-        answer = compute_baseline(tasks, schedule, models, int(request["reference_seed"]))
+        reference_seed = int(request["reference_seed"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"the request is malformed: {error!r}; see the top of {__name__}") from error
+    tasks = [kind.open(path, seed) for path, seed in members]
+    return json.dumps(asdict(compute_baseline(tasks, schedule, models, reference_seed))).encode()
+
+
+def main() -> None:
+    """Read the request, print the answer; exit status 1 and one line on stderr where it cannot be done."""
+    prepare_torch()
+    try:
+        answer = answer_request(sys.stdin.buffer.read(INPUT_BYTES_MAX + 1))
     except P2PFlockError as error:
         sys.exit(f"baseline: {error}")
-    except (KeyError, TypeError, ValueError) as error:
-        sys.exit(f"baseline: the request on stdin is malformed: {error!r}")
-    sys.stdout.write(json.dumps(asdict(answer)) + "\n")
+    sys.stdout.buffer.write(answer + b"\n")
 
 
 if __name__ == "__main__":

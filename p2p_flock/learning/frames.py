@@ -76,9 +76,25 @@ def decode_body(data: bytes) -> dict[str, Value]:
         )
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise WireError(f"a frame's body is not msgpack: {error}") from error
-    if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
-        raise WireError("a frame's body is not a map with string keys")
+    if not isinstance(body, dict):
+        raise WireError("a frame's body is not a map")
+    _validate_types(body)
     return cast("dict[str, Value]", body)
+
+
+def _validate_types(body: object) -> None:
+    """Refuse what msgpack can carry and ``Value`` cannot: bytes, timestamps, keys that are no text."""
+    pending = [body]  # a stack, because nesting may be deeper than Python's recursion
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise WireError("a frame's map has a key that is no text")
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif not (value is None or isinstance(value, (bool, int, float, str, np.ndarray))):
+            raise WireError(f"a frame holds a {type(value).__name__}")
 
 
 def _pack_array(value: object) -> msgpack.ExtType:

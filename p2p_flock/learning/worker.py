@@ -23,9 +23,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
-# Imported before the first request is read, so that a request finds it warm: 2 s here.
 from p2p_flock.errors import DataSchemaError, LocalProtocolError, P2PFlockError, TaskError, UsageError, WireError
 from p2p_flock.learning.frames import (
     HEADER_BYTES,
@@ -39,7 +38,9 @@ from p2p_flock.learning.frames import (
     get_list,
     get_text,
 )
-from p2p_flock.learning.task import Task, find_task, prepare_torch
+
+if TYPE_CHECKING:
+    from p2p_flock.learning.task import Task
 
 log = logging.getLogger("p2p_flock.learning.worker")
 
@@ -57,18 +58,22 @@ def main() -> None:
     answers = _claim_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle; it closes our stdin
-    prepare_torch()
-    requests: queue.Queue[bytes] = queue.Queue(PENDING_REQUESTS_MAX)
+    requests: queue.Queue[dict[str, Value]] = queue.Queue(PENDING_REQUESTS_MAX)
+    threading.excepthook = _end_with_traceback
     threading.Thread(target=_read_requests, args=(requests,), name="stdin", daemon=True).start()
+    # Two seconds, begun before the first request comes; after the thread, which ends us should the daemon end now.
+    from p2p_flock.learning.task import prepare_torch  # noqa: PLC0415 - for the reason above
+
+    prepare_torch()
     log.info("worker %d is ready", os.getpid())
+    _serve(requests, answers)
+
+
+def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoReturn:
     task: Task | None = None
     while True:
-        try:
-            body = decode_body(requests.get())
-            number = get_int(body, "request")
-            operation = get_text(body, "operation")
-        except WireError as error:
-            _exit_malformed(str(error))
+        body = requests.get()
+        operation = get_text(body, "operation")
         started = time.perf_counter()
         try:
             if operation == "open":
@@ -85,10 +90,10 @@ def main() -> None:
             answer = {"error": _kind_of(error), "text": str(error)}
         log.info("%s took %.3f s", operation, time.perf_counter() - started)
         try:
-            answers.write(encode_frame({"request": number, **answer}))
+            answers.write(encode_frame({"request": get_int(body, "request"), **answer}))
             answers.flush()
         except BrokenPipeError:
-            os._exit(0)  # likewise the end of the daemon, noticed here first
+            os._exit(0)  # the daemon's end, noticed here first
 
 
 def _claim_stdout() -> BinaryIO:
@@ -98,12 +103,20 @@ def _claim_stdout() -> BinaryIO:
     return answers
 
 
-def _read_requests(requests: queue.Queue[bytes]) -> None:
+def _end_with_traceback(failure: threading.ExceptHookArgs) -> None:
+    # Without the stdin thread (a frame too large for the memory limit ends it) nobody could ask or end us.
+    log.critical("the stdin thread ended: %s: %s", failure.exc_type.__name__, failure.exc_value)
+    os._exit(1)
+
+
+def _read_requests(requests: queue.Queue[dict[str, Value]]) -> None:
     """Run by the stdin thread: whole frames only, and the end of the process at the end of the pipe."""
     while True:
         try:
-            length = decode_length(_read_exactly(HEADER_BYTES))
-            requests.put_nowait(_read_exactly(length))
+            body = decode_body(_read_exactly(decode_length(_read_exactly(HEADER_BYTES))))
+            get_int(body, "request")
+            get_text(body, "operation")
+            requests.put_nowait(body)
         except WireError as error:
             _exit_malformed(str(error))
         except queue.Full:
@@ -137,6 +150,8 @@ def _open_task(body: dict[str, Value]) -> Task:
     memory_bytes_max = get_int(body, "memory_bytes_max")
     if memory_bytes_max:
         _limit_memory(memory_bytes_max)
+    from p2p_flock.learning.task import find_task  # noqa: PLC0415 - see main
+
     return find_task(get_text(body, "task_name")).open(Path(get_text(body, "data_path")), get_int(body, "data_seed"))
 
 

@@ -96,7 +96,7 @@ class Worker:
         self._opened = False  # the process has answered "open"
         self._closed = False  # open_worker has ended: no process may be started any more
         self._last_request = 0
-        self._open_request = 0
+        self._open_request: int | None = None  # sent and not yet answered
 
     @property
     def pid(self) -> int | None:
@@ -147,8 +147,7 @@ class Worker:
                 with trio.move_on_after(self._config.request_timeout_s):
                     process = self._process or await self._start()
                     if not self._opened:
-                        await _receive(process, self._open_request)
-                        self._opened = True
+                        await self._finish_open(process)
                     await _pipe(process.stdin).send_all(frame)
                     result = read(await _receive(process, request))
                     well = True
@@ -158,8 +157,7 @@ class Worker:
                     f" see {self._config.log_path}"
                 )
             except (DataSchemaError, TaskError, UsageError, LocalProtocolError):
-                # It said no. One that could not open the data is replaced all the same: the file may be mended by then.
-                well = self._opened
+                well = True  # it said no
                 raise
             except (WireError, trio.BrokenResourceError, OSError) as error:
                 with trio.CancelScope(shield=True):
@@ -209,6 +207,11 @@ class Worker:
                 start_new_session=True,  # a group of its own: Ctrl-C misses it, and the whole group can be killed
             )
         self._opened = False
+        await self._send_open(self._process)
+        return self._process
+
+    async def _send_open(self, process: trio.Process) -> None:
+        config = self._config
         self._open_request, frame = self._frame(
             "open",
             {
@@ -218,8 +221,15 @@ class Worker:
                 "memory_bytes_max": config.memory_bytes_max,
             },
         )
-        await _pipe(self._process.stdin).send_all(frame)
-        return self._process
+        await _pipe(process.stdin).send_all(frame)
+
+    async def _finish_open(self, process: trio.Process) -> None:
+        if self._open_request is None:  # it was refused once; the member may have mended the file by now
+            await self._send_open(process)
+        assert self._open_request is not None
+        request, self._open_request = self._open_request, None
+        await _receive(process, request)
+        self._opened = True
 
     async def _stop(self) -> int | None:
         """Kill the whole process group and reap it; its exit status, None where none ran."""
