@@ -62,7 +62,7 @@ class SafeGossipSub(GossipSub):
             max_pending_messages_per_peer=PENDING_MESSAGES_PER_PEER_MAX,
         )
 
-    def _check_equivocation(self, msg: rpc_pb2.Message) -> bool:  # noqa: ARG002 - the library's signature
+    def _check_equivocation(self, msg: rpc_pb2.Message) -> bool:
         """Always true: seen numbers are dropped before, and the library would keep every body."""
         return True
 

@@ -44,6 +44,7 @@ from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.trio import TrioTCPStream
 from libp2p.metrics.swarm import SwarmEvent
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -93,8 +94,7 @@ def quiet_library_logging() -> None:
 
     One module logs through the root logger, and that call installs a handler on stderr for the whole process.
     """
-    logging.getLogger("libp2p").setLevel(logging.CRITICAL + 1)
-    for name in ("multiaddr", "aioquic", "noise"):
+    for name in ("libp2p", "libp2p.network.auto_connector", "multiaddr", "aioquic", "noise"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     module = libp2p.network.connection.swarm_connection
     setattr(module, "logging", logging.getLogger(module.__name__))  # noqa: B010 - mypy allows no plain assignment
@@ -111,7 +111,7 @@ class GuardedManager(TrioManager):
         async_fn: Callable[..., Awaitable[object]],
         *args: object,
         daemon: bool = False,
-        name: str | None = None,  # noqa: ARG002 - the library's signature
+        name: str | None = None,
         _internal: bool = False,
     ) -> None:
         """Run ``async_fn(*args)`` in the service's nursery."""
@@ -229,6 +229,13 @@ class Bans:
         return self.until.get(peer_id, 0.0) > trio.current_time()
 
 
+class _NoAutoConnector(AutoConnector):
+    """The library's would dial all it ever heard of, up to half of the connections, whatever its watermarks say."""
+
+    async def run_background_task(self, nursery: trio.Nursery) -> None:
+        """Dial nobody."""
+
+
 class HardenedSwarm(Swarm):
     """Connections. ``on_change(peer_id)`` is called, synchronously, after each connection that came or went."""
 
@@ -258,6 +265,7 @@ class HardenedSwarm(Swarm):
                 inbound_stream_protocol_negotiation_timeout=NEGOTIATION_SECONDS_MAX,
             ),
         )
+        self.auto_connector = _NoAutoConnector(self)
         self.bans = Bans()
         self._on_change = on_change
         self._inbound_limiter = trio.CapacityLimiter(INBOUND_CONNECTIONS_MAX)
@@ -280,6 +288,9 @@ class HardenedSwarm(Swarm):
             with trio.CancelScope(shield=True):
                 await stream.aclose()
 
+    def _schedule_auto_connect(self) -> None:
+        """Not the library's decision."""
+
     def is_connected(self, peer_id: ID) -> bool:
         """Whether at least one open connection leads to the peer."""
         return any(not conn.is_closed for conn in self.connections.get(peer_id, ()))
@@ -295,7 +306,7 @@ class HardenedSwarm(Swarm):
         self,
         read_write_closer: ReadWriteCloser,
         maddr: Multiaddr,
-        failure_event: SwarmEvent,  # noqa: ARG002 - the library's signature
+        failure_event: SwarmEvent,
     ) -> None:
         """Hold the inbound slot exactly as long as this connection lives; the library holds it for ever."""
         address = (read_write_closer.get_remote_address() or ("", 0))[0]
