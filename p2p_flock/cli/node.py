@@ -36,13 +36,13 @@ def node(home: Path, password_file: Path | None, exit_when_closed: bool) -> int:
         config = dataclasses.replace(config, node=dataclasses.replace(config.node, exit_when_closed=True))
     with lock_data_directory(directory):
         password = read_password(password_file, os.environ, _prompt if sys.stdin.isatty() else None)
+        # The heavy imports: seconds for web3, libp2p and numpy. Before logging, because libp2p configures its own.
+        from p2p_flock.daemon.node import run_node  # noqa: PLC0415
+
         process_secrets.register(password)
         for url in config.chain.rpc_urls:
             process_secrets.register_url(url)
         configure_logging(config.node.log_format, config.node.log_level, process_secrets, directory.logs)
-        # The heavy imports: seconds for web3, libp2p and numpy.
-        from p2p_flock.daemon.node import run_node  # noqa: PLC0415
-
         return run_node(config, home, password)
 
 

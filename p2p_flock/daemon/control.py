@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # A TypedDict of control_messages is a Mapping[str, object].
 Handler = Callable[[JsonObject], Awaitable[Mapping[str, object]]]
 
-CONNECTIONS_MAX = 16  # one operator and a few scripts; more are told to come later
+COMMANDS_MAX = 16  # one operator and a few scripts; more are told to come later
 REQUEST_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 10.0
 _BACKLOG = 16
@@ -61,7 +61,7 @@ async def serve_control(
         Exception: whatever a handler raises beyond :class:`P2PFlockError`, and LocalProtocolError: a defect here.
     """
     listener = await _listen(path)
-    slots = trio.CapacityLimiter(CONNECTIONS_MAX)
+    slots = trio.CapacityLimiter(COMMANDS_MAX)
     serve = partial(_serve_connection, handlers, slots, command_timeout_s)
     try:
         async with trio.open_nursery() as nursery:
@@ -93,17 +93,18 @@ async def _serve_connection(
         if not _is_same_user(stream):
             logger.warning("refused a control connection of another user")
             return
+        # Read first, also where no slot is free: closing over unread bytes resets the connection and loses the reply.
+        with trio.move_on_after(REQUEST_TIMEOUT_S) as reading:
+            line = await _read_line(stream)
+        if reading.cancelled_caught or line is None:
+            return  # nobody is there, or nobody of ours
         try:
             slots.acquire_nowait()
         except trio.WouldBlock:
-            reply = _error("ControlError", f"{CONNECTIONS_MAX} commands are running\ntry again later")
-            await _send(stream, reply)
+            await _send(stream, _error("ControlError", f"{COMMANDS_MAX} commands are running\ntry again later"))
             return
         try:
-            with trio.move_on_after(REQUEST_TIMEOUT_S) as reading:
-                line = await _read_line(stream)
-            if not reading.cancelled_caught and line is not None:  # else nobody is there, or nobody of ours
-                await _send(stream, await _answer(handlers, line, command_timeout_s))
+            await _send(stream, await _answer(handlers, line, command_timeout_s))
         finally:
             slots.release()
 

@@ -87,7 +87,8 @@ def configure_logging(
 ) -> None:
     """Send all logs to ``stream`` (standard error) in ``log_format``, and as JSON lines to ``folder/node.log``.
 
-    Replaces what was configured before. Library loggers are held at warning unless the level is debug.
+    Replaces what was configured before, and must come after the import of libp2p, which configures its own loggers.
+    Library loggers are held at warning unless the level is debug.
 
     Raises:
         StoreError: the log file cannot be opened.
@@ -107,7 +108,9 @@ def configure_logging(
         root.addHandler(handler)
     root.setLevel(_LEVELS[log_level])
     for name in _QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.NOTSET if log_level == "debug" else logging.WARNING)
+        library = logging.getLogger(name)
+        library.setLevel(logging.NOTSET if log_level == "debug" else logging.WARNING)
+        library.propagate = True  # libp2p sets it to False when it is imported, and its warnings would be lost
 
 
 class JsonFormatter(logging.Formatter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -124,14 +125,12 @@ def test_journal__damaged_page_is_found_on_opening(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[8192:12288] = bytes(4096)
     path.write_bytes(data)
-    with pytest.raises(StoreError, match="damaged|malformed"):
+    with pytest.raises(StoreError, match=r"damaged|malformed"):
         Journal(path)
 
 
 def test_journal__other_version_is_refused(path: Path) -> None:
     """A newer program's file would be misread."""
-    import sqlite3
-
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()

@@ -135,7 +135,7 @@ def test_secrets__other_key_is_refused(secrets: RoundSecrets, folder: Path, tmp_
     """A restored database without its key would look empty."""
     secrets.save([record(3)])
     create_secrets_key(tmp_path / "other.key")
-    with pytest.raises(StoreError, match="restore secrets.key"):
+    with pytest.raises(StoreError, match=r"restore secrets\.key"):
         RoundSecrets(folder, tmp_path / "other.key").load(ALLIANCE, 3)
 
 
