@@ -8,6 +8,9 @@ pragma solidity 0.8.37;
 library Sortition {
     uint256 private constant ROUND_COUNT = 8;
 
+    /// The position or seat is not below the number of seats; nobody stands there.
+    error NoSuchPosition();
+
     /// The seed of a round: bound to chain, contract, alliance and round, so that no beacon value serves twice.
     function computeSeed(address alliance, uint256 number, uint32 round, bytes32 randomness)
         internal
@@ -19,8 +22,9 @@ library Sortition {
         );
     }
 
-    /// The seat that stands at `position` among `seatCount`. Requires position < seatCount.
+    /// The seat that stands at `position` among `seatCount`.
     function seatAt(bytes32 seed, uint256 position, uint256 seatCount) internal pure returns (uint256 seat) {
+        if (position >= seatCount) revert NoSuchPosition();
         if (seatCount == 1) return 0;
         uint256 halfBits = computeHalfBits(seatCount);
         seat = position;
@@ -30,8 +34,9 @@ library Sortition {
         } while (seat >= seatCount);
     }
 
-    /// The position at which `seat` stands: the inverse of seatAt. Requires seat < seatCount.
+    /// The position at which `seat` stands: the inverse of seatAt.
     function positionOf(bytes32 seed, uint256 seat, uint256 seatCount) internal pure returns (uint256 position) {
+        if (seat >= seatCount) revert NoSuchPosition();
         if (seatCount == 1) return 0;
         uint256 halfBits = computeHalfBits(seatCount);
         position = seat;
@@ -69,8 +74,7 @@ library Sortition {
         return left << halfBits | right;
     }
 
-    /// keccak256("p2p_flock feistel v1" ‖ seed ‖ uint8 j ‖ uint32 half), 57 bytes, in the scratch space of Solidity's
-    /// memory layout: a committee of 64 hashes some thousand times, and abi.encodePacked would grow memory each time.
+    /// keccak256("p2p_flock feistel v1" ‖ seed ‖ uint8 j ‖ uint32 half), 57 bytes, beyond the free memory pointer: a committee of 64 hashes some thousand times, and abi.encodePacked would grow memory each time.
     function _mix(bytes32 seed, uint256 j, uint256 half) private pure returns (uint256 digest) {
         bytes20 domain = "p2p_flock feistel v1";
         assembly ("memory-safe") {
