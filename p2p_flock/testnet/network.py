@@ -31,6 +31,7 @@ START_SECONDS_MAX = 90.0  # for one process to answer; eight daemons on one busy
 COMMAND_SECONDS_MAX = 90.0
 COMMANDS_AT_ONCE = 4  # imports keep a core busy for a second each
 POLL_SECONDS = 0.1
+WORDS_SHOWN_MAX = 5  # of a command that failed: module, subcommand and home
 POLL_INTERVAL_MS = 100  # of the nodes; half of the default block time
 LIFETIME_EXTRA_SECONDS = 600
 TEST_MODE_VARIABLE = "P2P_FLOCK_TEST_MODE"
@@ -71,7 +72,7 @@ async def run_command(directory: Path, command: Sequence[str], environment: Mapp
     Raises:
         UsageError: it failed or did not end in time; its own words are in the text.
     """
-    shown = " ".join(command[2:] if command[0] == sys.executable else command)
+    shown = " ".join(command[2 : 2 + WORDS_SHOWN_MAX]) + " …"
     result = None
     with trio.move_on_after(COMMAND_SECONDS_MAX):
         result = await trio.run_process(
@@ -190,7 +191,7 @@ async def make_nodes(
                 *("--rpc-url", devnet.rpc_url, "--chain-id", devnet.chain_id, "--factory", devnet.factory),
                 *(word for url in devnet.beacon_urls for word in ("--beacon-url", url)),
                 *("--beacon-scheme", "devnet"),
-                *("--set", f"chain.beacon_public_key=0x{devnet.beacon_public_key.removeprefix('0x')}"),
+                *("--set", f'chain.beacon_public_key="0x{devnet.beacon_public_key.removeprefix("0x")}"'),
                 *("--set", f"chain.beacon_genesis={devnet.beacon_genesis_s}"),
                 *("--set", f"chain.beacon_period_seconds={devnet.beacon_period_s}"),
                 *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}"),
@@ -276,7 +277,7 @@ async def create_alliance(
         processes.directory,
         cli(
             *("alliance", "create", "--home", creator.home, "--params", path, "--task", options.task),
-            *("--reward-pool", params.reward_per_round * params.round_count, "--yes", "--json"),
+            *("--reward-pool", params.reward_per_round * params.round_count, "--json"),
         ),
     )
     made = json.loads(printed)
