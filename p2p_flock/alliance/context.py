@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from p2p_flock.alliance.manifest import TaskManifest
-from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.alliance.sortition import compute_assignment
 from p2p_flock.crypto.signing import envelope_digest
 from p2p_flock.params import AllianceParams
 from p2p_flock.ports import Signer
@@ -44,10 +44,9 @@ class RoundContext:
         manifest: TaskManifest,
         stage: Stage,
         base_model_digest: bytes,
-        randomness: bytes,
+        seed: bytes,
     ) -> RoundContext:
-        """Derive seed and roles from the beacon's randomness (32 bytes)."""
-        seed = compute_seed(snapshot.domain, snapshot.round, randomness)
+        """Derive the roles from the round's seed (``sortition.compute_seed``)."""
         assignment = compute_assignment(seed, len(snapshot.seats), params)
         return cls(snapshot, params, manifest, stage, base_model_digest, seed, assignment)
 

@@ -181,17 +181,22 @@ class AllianceHistory:
 
     # --- what must be fetched --------------------------------------------------------------------------------
 
-    def missing_manifest(self) -> tuple[int, bytes] | None:
-        """(round, manifest digest) of the earliest sealed round whose manifest's content is not known yet."""
+    def missing_manifest(self) -> bytes | None:
+        """Manifest digest of the earliest sealed round whose manifest's content is not known yet."""
         for record in self.rounds:
             if record.sealed is not None and record.manifest is None:
-                return record.opened.round, record.sealed.manifest_digest
+                return record.sealed.manifest_digest
         return None
 
     def add_manifest(self, manifest: Manifest) -> None:
-        """Give the content of a sealed manifest (its digest was checked by whoever fetched it)."""
+        """Give the content of a sealed manifest (its digest was checked by whoever fetched it).
+
+        Raises:
+            ChainError: it contradicts the log, although a quorum of validators signed it.
+        """
         record = self._record(manifest.round)
-        assert record.sealed is not None
+        if record.sealed is None or any(entry.seat >= len(record.seats) for entry in manifest.entries):
+            raise ChainError(f"the sealed manifest of round {manifest.round} contradicts the log; compare RPC endpoints")
         record.manifest = manifest
 
     def add_randomness(self, round_number: int, randomness: bytes) -> None:
@@ -239,12 +244,26 @@ class AllianceHistory:
             self.domain, round_number, seats, opened.beacon_round, opened.opens_at_s, train_deadline_s, seal_deadline_s
         )
 
+    def upcoming_key(self, owner: bytes) -> tuple[bool, bytes | None]:
+        """(known, mask key) that the owner's seat could use in the next round to open, as the log stands now.
+
+        Not known while the running round is unsealed or an earlier manifest or beacon is missing.
+        """
+        if not self._count_elections(len(self.rounds)):
+            return False, None
+        for entry in self.seats:
+            if entry.owner == owner:
+                return True, self._usable_key(entry, len(self.rounds))
+        return True, None
+
     def _count_elections(self, before_round: int) -> bool:
         """Fold the elections and installed keys of all rounds before ``before_round``; False where one is unknown."""
         while self._elections_counted < before_round:
             record = self.rounds[self._elections_counted]
             self._fix_keys(record)  # before this round's own elections count
             assignment = self.assignment(record.opened.round)
+            if not record.ended and record.sealed is None:
+                return False  # whether its trainers get new keys is not decided yet
             if assignment is None or (record.sealed is not None and record.manifest is None):
                 return False
             for seat in assignment.trainers:

@@ -15,7 +15,8 @@ from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.gossip import validate_envelope
 from p2p_flock.crypto.signing import recover_address, seal_digest, seal_struct_hash
 from p2p_flock.errors import CryptoError, DropReason, RemoteProtocolError, WireError
-from p2p_flock.secagg.collection import drop_quarrels, survivors_closure
+from p2p_flock.secagg.collection import drop_quarrels
+from p2p_flock.secagg.graph import survivors_closure
 from p2p_flock.types import Verdict
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (

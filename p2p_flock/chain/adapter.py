@@ -16,7 +16,7 @@ from eth_account.signers.local import LocalAccount
 
 from p2p_flock.chain.alliance_contract import AllianceHandle, approve_token, eth_call, read_contract
 from p2p_flock.chain.beacon import BeaconNetwork, g2_from_contract
-from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes, as_quantity
+from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes, as_quantity, block_head
 from p2p_flock.chain.contracts import (
     ALLIANCE,
     BEACON,
@@ -159,6 +159,14 @@ class Chain:
             )
         )
         return as_quantity(eth), int(view.decode(as_bytes(flock))[0])
+
+    async def finalized_block(self) -> int:
+        """Number of the newest block that the chain calls final (on Base: final on L1).
+
+        Raises:
+            ChainError: the endpoint failed.
+        """
+        return block_head(await self.client.call("eth_getBlockByNumber", "finalized", False)).number
 
     async def transfer_flock(self, to: bytes, amount: int) -> TransactionReceipt:
         """Send FLOCK wei to an account.

@@ -1,0 +1,258 @@
+"""The one loop that drives a machine on trio, and what carries out its effects.
+
+Run by the session, one driver per round. Everything a machine asks for ends in exactly one event for it, also where it
+failed; nothing here decides anything. The nursery dies with the round, and with it every pull, evaluation and
+transaction that nobody needs any more (a transaction that was sent lands or not; the chain tells).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import assert_never
+
+import numpy as np
+import trio
+
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.trainer import TrainerMachine
+from p2p_flock.alliance.validator import ValidatorMachine
+from p2p_flock.chain.alliance_contract import AllianceHandle
+from p2p_flock.daemon.judging import Judge
+from p2p_flock.daemon.recorder import TestRecorder
+from p2p_flock.daemon.round_metrics import RoundMetrics
+from p2p_flock.daemon.world import World
+from p2p_flock.errors import ChainError, P2PFlockError, StoreError, TransactionFailedError
+from p2p_flock.ports import (
+    BlobsFetched,
+    CohortOpened,
+    CommitRound,
+    Effect,
+    Evaluate,
+    EvaluationFinished,
+    Event,
+    Fetch,
+    OpenCohort,
+    Persist,
+    Report,
+    SealRound,
+    Send,
+    SettleRound,
+    StoreBlobs,
+    TimePassed,
+    Train,
+    Transact,
+    TransactionEnded,
+    UpdateComputed,
+)
+from p2p_flock.secagg.opening import open_sum
+from p2p_flock.store.journal import Record
+from p2p_flock.wire.codec import encode
+
+logger = logging.getLogger(__name__)
+
+EVENTS_MAX = 4096  # hundreds of times a round's messages; beyond it the newest is dropped, and peers repeat themselves
+FETCH_TIMEOUT_S = 5.0  # the machine asks again for what did not come
+IDLE_WAIT_MIN_S = 0.005  # a deadline in the past is served soon, not in a busy loop
+# The contract's words for "somebody else was first"; then there is nothing left to do.
+LOST_RACES = frozenset(
+    {"AlreadySealed", "NothingNew", "WrongRound", "WrongPhase", "AlreadySettled", "AlreadyCommitted"}
+)
+
+
+class RoundDriver:
+    """Drives one machine through one round."""
+
+    def __init__(
+        self,
+        world: World,
+        handle: AllianceHandle,
+        context: RoundContext,
+        machine: TrainerMachine | ValidatorMachine,
+        judge: Judge,
+        beacon_signature: bytes,
+        metrics: RoundMetrics,
+        recorder: TestRecorder,
+    ) -> None:
+        self.context = context
+        self.machine = machine
+        self._world = world
+        self._handle = handle
+        self._judge = judge
+        self._beacon_signature = beacon_signature
+        self._metrics = metrics
+        self._recorder = recorder
+        self._alliance = f"{context.domain.contract.hex()}"
+        self._send_event, self._events = trio.open_memory_channel[Event](EVENTS_MAX)
+
+    def post(self, event: Event) -> None:
+        """Hand the machine an event. At the bound the event is dropped: every fact comes again."""
+        try:
+            self._send_event.send_nowait(event)
+        except trio.WouldBlock:
+            logger.warning("dropped a %s: %d events wait already", type(event).__name__, EVENTS_MAX)
+
+    async def run(self, records: Sequence[Record]) -> None:
+        """Drive until cancelled.
+
+        Args:
+            records: what journal and secrets hold of this round.
+
+        Raises:
+            StoreError: the disk refuses a promise; the node must not go on.
+        """
+        kept = [Persist(record.kind, record.key, record.body) for record in records]
+        async with trio.open_nursery() as nursery:
+            await self._execute(self.machine.start(kept, self._world.clock.now_ms()), nursery)
+            while True:
+                event = await self._next_event()
+                self._metrics.note_event(event)
+                self._recorder.note_event(self.context, self.machine, event)
+                effects = self.machine.handle(event, self._world.clock.now_ms())
+                self._recorder.note_machine(self.context, self.machine)
+                await self._execute(effects, nursery)
+
+    async def _next_event(self) -> Event:
+        try:
+            return self._events.receive_nowait()
+        except trio.WouldBlock:
+            pass
+        deadline_ms = self.machine.deadline_ms()
+        wait_s = 3600.0 if deadline_ms is None else (deadline_ms - self._world.clock.now_ms()) / 1000
+        with trio.move_on_after(max(IDLE_WAIT_MIN_S, wait_s)):
+            return await self._events.receive()
+        return TimePassed()
+
+    # --- effects -----------------------------------------------------------------------------------------------
+
+    async def _execute(self, effects: Sequence[Effect], nursery: trio.Nursery) -> None:
+        """Persist first and wait for the disk; then everything else, in order."""
+        promises = [effect for effect in effects if isinstance(effect, Persist)]
+        if promises:
+            await trio.to_thread.run_sync(self._persist, promises)
+        for effect in effects:
+            self._metrics.note_effect(effect)
+            match effect:
+                case Persist():
+                    pass
+                case StoreBlobs():
+                    await trio.to_thread.run_sync(self._store_blobs, effect.blobs)
+                case Send():
+                    await self._send(effect)
+                case Fetch():
+                    nursery.start_soon(self._fetch, effect)
+                case Train():
+                    nursery.start_soon(self._train, effect)
+                case OpenCohort():
+                    nursery.start_soon(self._open_cohort, effect)
+                case Evaluate():
+                    nursery.start_soon(self._evaluate, effect)
+                case Transact():
+                    nursery.start_soon(self._transact, effect)
+                case Report():
+                    level = logging.INFO if effect.culprit is None else logging.WARNING
+                    logger.log(level, "%s: %s", effect.phase, effect.text)
+                case _:
+                    assert_never(effect)
+
+    def _persist(self, promises: Sequence[Persist]) -> None:
+        for secret in (True, False):
+            records = [
+                Record(self._alliance, self.context.round, promise.kind, promise.key, promise.body)
+                for promise in promises
+                if promise.secret is secret
+            ]
+            if records and secret:
+                self._world.secrets.save(records)
+            elif records:
+                self._world.journal.append(records)
+
+    def _store_blobs(self, blobs: Sequence[bytes]) -> None:
+        for blob in blobs:
+            self._world.blobs.put(blob)
+
+    async def _send(self, effect: Send) -> None:
+        data = encode(effect.envelope)
+        for seat in effect.seats:
+            await self._world.net.send(self.context.seat(seat).peer_id, data)
+
+    async def _fetch(self, effect: Fetch) -> None:
+        """Own store first, then the named seats in their order; what came is stored before the machine hears of it."""
+        blobs = await trio.to_thread.run_sync(self._read_own, effect.digests)
+        missing = [digest for digest in effect.digests if digest not in blobs]
+        sources = [self.context.seat(seat).peer_id for seat in effect.seats]
+        if missing and sources:
+            fetched = await self._world.net.fetch(missing, sources, effect.bytes_max_each, FETCH_TIMEOUT_S)
+            await trio.to_thread.run_sync(self._store_blobs, list(fetched.values()))
+            blobs.update(fetched)
+        self.post(BlobsFetched(effect.tag, blobs))
+
+    def _read_own(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        found = {digest: self._world.blobs.get(digest) for digest in digests}
+        return {digest: data for digest, data in found.items() if data is not None}
+
+    async def _train(self, effect: Train) -> None:
+        try:
+            values = await self._judge.compute_update(effect.stage, effect.seed)
+        except P2PFlockError as error:
+            # A trainer that cannot train is a dropout; the round goes on without it, the operator reads why.
+            logger.error("training failed: %s", error)
+            return
+        self.post(UpdateComputed(values.astype(np.float64), os.urandom(64)))
+
+    async def _open_cohort(self, effect: OpenCohort) -> None:
+        def read_blob(digest: bytes) -> bytes:
+            data = self._world.blobs.get(digest)
+            if data is None:
+                raise StoreError(f"blob {digest.hex()} is gone from the store while it is needed; raise blob_bytes_max")
+            return data
+
+        result = await trio.to_thread.run_sync(open_sum, effect.opening, read_blob)
+        self.post(CohortOpened(effect.cohort, result))
+
+    async def _evaluate(self, effect: Evaluate) -> None:
+        assert isinstance(self.machine, ValidatorMachine) and self.machine.manifest is not None
+        try:
+            accepted = await self._judge.judge(self.context, effect, self.machine.manifest)
+        except P2PFlockError as error:
+            logger.error("evaluation failed: %s", error)
+            accepted = {}
+        self.post(EvaluationFinished(accepted))
+
+    async def _transact(self, effect: Transact) -> None:
+        call = effect.call
+        what = {SealRound: "seal", CommitRound: "commit", SettleRound: "settle"}[type(call)]
+        try:
+            await self._post_transaction(call)
+        except TransactionFailedError as error:
+            reason = "" if error.reason in LOST_RACES else error.reason
+            self.post(TransactionEnded(what, reason))
+        except ChainError as error:
+            logger.warning("%s: %s", what, error)
+            self.post(TransactionEnded(what, "rpc"))
+        else:
+            self.post(TransactionEnded(what, ""))
+
+    async def _post_transaction(self, call: SealRound | CommitRound | SettleRound) -> None:
+        round_number = self.context.round
+        match call:
+            case SealRound():
+                await self._handle.seal_round(
+                    round=round_number,
+                    view=call.view,
+                    beacon_signature=self._beacon_signature,
+                    manifest_digest=call.manifest_digest,
+                    survivors=call.survivors,
+                    positions=call.positions,
+                    signatures=call.signatures,
+                )
+            case CommitRound():
+                await self._handle.commit_round(
+                    round=round_number,
+                    positions=call.positions,
+                    commitments=call.commitments,
+                    signatures=call.signatures,
+                )
+            case SettleRound():
+                await self._handle.settle_round(round=round_number, positions=call.positions, ballots=call.ballots)

@@ -1,0 +1,391 @@
+"""Answers to the control commands, by ``CONTROL.md``: each asks node or chain and gives plain values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from p2p_flock.alliance.history import RoundRecord
+from p2p_flock.alliance.manifest import decode_manifest
+from p2p_flock.chain.alliance_contract import AllianceHandle
+from p2p_flock.chain.contracts import compute_params_hash
+from p2p_flock.chain.records import AllianceTerms, RoundPhase, RoundState
+from p2p_flock.daemon.control import Handler
+from p2p_flock.daemon.control_messages import params_from_json, params_to_json
+from p2p_flock.daemon.control_protocol import JsonObject
+from p2p_flock.daemon.member import compute_weight
+from p2p_flock.errors import P2PFlockError, UsageError
+from p2p_flock.types import AllianceId, CohortOutcome
+
+if TYPE_CHECKING:
+    from p2p_flock.daemon.node import Node
+    from p2p_flock.daemon.session import AllianceSession
+
+ROUNDS_SHOWN = 20
+CLOCK_OFFSET_WARN_MS = 3000
+
+
+class Handlers:
+    """One method per command."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._world = node.world
+
+    def table(self) -> Mapping[str, Handler]:
+        return {
+            "status": self.status,
+            "alliance.create": self.alliance_create,
+            "alliance.list": self.alliance_list,
+            "alliance.show": self.alliance_show,
+            "alliance.join": self.alliance_join,
+            "alliance.leave": self.alliance_leave,
+            "wallet.show": self.wallet_show,
+            "wallet.claim": self.wallet_claim,
+            "stop": self.stop,
+        }
+
+    # --- status ------------------------------------------------------------------------------------------------
+
+    async def status(self, _arguments: JsonObject) -> dict[str, object]:
+        world, session = self._world, self._node.session
+        state = session.state if session is not None else None
+        metrics = session.metrics if session is not None else None
+        in_round = session is not None and bool(session.history.rounds) and not session.history.closed
+        return {
+            "peer_id": world.net.peer_id,
+            "address": _hex(world.chain.address),
+            "uptime_s": int(time.time() - self._node.started_at),
+            "listen_addresses": list(world.net.addresses),
+            "connected_peers": len(world.net.connected()),
+            "chain_id": world.config.chain.chain_id,
+            "block": session.block if session is not None else None,
+            "chain_time_s": state.timestamp_s if state is not None else None,
+            "alliance": str(session.id) if session is not None else None,
+            "task": session.handle.terms.task_name if session is not None else None,
+            "seat": _own_seat(session, world.chain.address),
+            "round": len(session.history.rounds) - 1 if session is not None and session.history.rounds else None,
+            "settled_rounds": state.settled_round_count if state is not None else None,
+            "round_count": session.handle.params.round_count if session is not None else None,
+            "role": metrics.role if metrics is not None and in_round else "none",
+            "phase": _phase(session),
+            "phase_ends_at_s": _phase_ends_at_s(session, state),
+            "model_digest": _hex(session.lineage.model.digest) if session is not None else None,
+            "score_before": session.judge.score_before if session is not None else None,
+            "score_after": session.judge.score_after if session is not None else None,
+            "warnings": self._warnings(session),
+        }
+
+    def _warnings(self, session: AllianceSession | None) -> list[str]:
+        found = []
+        if not self._world.net.connected():
+            found.append("no peer is connected: check net.bootstrap and the firewall")
+        if session is not None and abs(self._world.clock.offset_ms) > CLOCK_OFFSET_WARN_MS:
+            found.append(f"this machine's clock is {self._world.clock.offset_ms / 1000:.1f} s off the chain's")
+        return found
+
+    # --- alliances ---------------------------------------------------------------------------------------------
+
+    async def alliance_create(self, arguments: JsonObject) -> dict[str, object]:
+        worker = self._node.require_worker()
+        manifest = decode_manifest((await worker.manifest()).to_bytes())
+        if arguments["task"] != manifest.task:
+            raise UsageError(
+                f"This node has the task {manifest.task!r}, not {arguments['task']!r}.\n"
+                "Set learning.task and restart it."
+            )
+        values = arguments["params"]
+        assert isinstance(values, dict)
+        params = params_from_json(values, manifest.digest)
+        number = await self._world.chain.create_alliance(params, _money(arguments["reward_pool"]), manifest.task)
+        handle = await self._world.chain.alliance(number)
+        return {
+            "alliance": str(self._id_of(number)),
+            "contract": _hex(handle.contract),
+            "manifest_digest": _hex(manifest.digest),
+            "transactions": [],
+        }
+
+    async def alliance_list(self, _arguments: JsonObject) -> dict[str, object]:
+        entries = []
+        for terms in reversed(await self._world.chain.list_alliances()):
+            handle = await self._world.chain.alliance(terms.number)
+            state = await handle.round_state()
+            params = handle.params
+            entries.append(
+                {
+                    "alliance": str(self._id_of(terms.number)),
+                    "task": terms.task_name,
+                    "task_installed": await self._is_installed(terms),
+                    "seats": len(await handle.seats()),
+                    "seat_count_min": params.seat_count_min,
+                    "seat_count_max": params.seat_count_max,
+                    "settled_rounds": state.settled_round_count,
+                    "round_count": params.round_count,
+                    "seat_stake": str(params.seat_stake),
+                    "closed": state.phase == RoundPhase.CLOSED,
+                    "joined": self._node.session is not None and self._node.session.id.number == terms.number,
+                }
+            )
+        return {"alliances": entries}
+
+    async def alliance_show(self, arguments: JsonObject) -> dict[str, object]:
+        handle = await self._handle(arguments["alliance"])
+        session = self._node.session
+        joined = session is not None and session.handle.contract == handle.contract
+        state, seats = await handle.round_state(), await handle.seats()
+        eth, flock = await self._world.chain.balances()
+        connected = self._world.net.connected()
+        own = [seat for seat in seats if seat.owner == self._world.chain.address]
+        opened = state.phase != RoundPhase.WAITING
+        return {
+            "alliance": str(self._id_of(handle.domain.alliance)),
+            "contract": _hex(handle.contract),
+            "task": handle.terms.task_name,
+            "task_installed": await self._is_installed(handle.terms),
+            "manifest_digest": _hex(handle.terms.manifest_digest),
+            "params": params_to_json(handle.params),
+            "params_hash": _hex(compute_params_hash(handle.params)),
+            "seats": [
+                {
+                    "index": seat.index,
+                    "owner": _hex(seat.owner),
+                    "peer_id": seat.peer_id,
+                    "weight": seat.weight,
+                    "leaving": seat.leaving,
+                    "binding_valid": session is None
+                    or not joined
+                    or any(e.owner == seat.owner and e.binding_valid for e in session.history.seats),
+                    "connected": seat.peer_id in connected,
+                }
+                for seat in seats
+            ],
+            "round": state.round if opened else None,
+            "settled_rounds": state.settled_round_count,
+            "phase": _phase(session) if joined else ("waiting" if not opened else "beacon"),
+            "phase_ends_at_s": _phase_ends_at_s(session, state) if joined else None,
+            "closed": state.phase == RoundPhase.CLOSED,
+            "model_digest": _hex(session.lineage.model.digest) if session is not None and joined else None,
+            "own_seat": own[0].index if own else None,
+            "own_state": await self._own_state(handle, bool(own and own[0].leaving)),
+            "weight_suggested": await self._suggest_weight(handle),
+            "eth": str(eth),
+            "flock": str(flock),
+            "rounds": _shown_rounds(session) if session is not None and joined else [],
+        }
+
+    async def alliance_join(self, arguments: JsonObject) -> dict[str, object]:
+        handle = await self._handle(arguments["alliance"])
+        if self._node.session is not None:
+            raise UsageError(
+                f"This node is in {self._node.session.id} already; a node is in one alliance at a time.\n"
+                "Leave that one first, or run another node with another --home."
+            )
+        worker = self._node.require_worker()
+        self._node.membership.check_manifest(handle, decode_manifest((await worker.manifest()).to_bytes()))
+        weight = arguments["weight"]
+        if weight is None:
+            weight = compute_weight((await worker.check_data()).train_count, handle.params)
+        assert isinstance(weight, int)
+        eth, flock = await self._world.chain.balances()
+        if flock < handle.params.seat_stake:
+            raise UsageError(
+                f"A seat stakes {handle.params.seat_stake} FLOCK wei, this account has {flock}.\n"
+                f"Send FLOCK to {_hex(self._world.chain.address)} and try again."
+            )
+        if eth == 0:
+            raise UsageError(
+                f"This account has no ETH for gas.\nSend a little to {_hex(self._world.chain.address)} and try again."
+            )
+        alliance_id = self._id_of(handle.domain.alliance)
+        params_hash = bytes.fromhex(str(arguments["params_hash"]).removeprefix("0x"))
+        receipt = await self._node.membership.join(handle, weight, params_hash, _money(arguments["maximum_loss"]))
+        self._node.membership.remember(alliance_id)
+        await self._node.open_session(alliance_id)
+        stake = await handle.stake()
+        return {
+            "alliance": str(alliance_id),
+            "seat": stake.seat,
+            "weight": weight,
+            "transactions": [_hex(receipt.hash)],
+        }
+
+    async def alliance_leave(self, arguments: JsonObject) -> dict[str, object]:
+        handle = await self._handle(arguments["alliance"])
+        if arguments["withdraw"]:
+            receipt = await handle.withdraw()
+            if self._node.session is not None and self._node.session.handle.contract == handle.contract:
+                self._node.membership.forget()
+        else:
+            receipt = await handle.leave()
+        stake = await handle.stake()
+        return {
+            "alliance": str(self._id_of(handle.domain.alliance)),
+            "state": await self._own_state(handle, not arguments["withdraw"]),
+            "withdrawable_at_s": stake.release_at_s or None,
+            "transactions": [_hex(receipt.hash)],
+        }
+
+    # --- wallet ------------------------------------------------------------------------------------------------
+
+    async def wallet_show(self, _arguments: JsonObject) -> dict[str, object]:
+        eth, flock = await self._world.chain.balances()
+        staked = unclaimed = withdrawable = 0
+        session = self._node.session
+        if session is not None:
+            stake = await session.handle.stake()
+            staked = stake.stake_wei
+            unclaimed = await session.handle.credit_wei()
+            unclaimed += sum(await session.handle.rewards_wei(_trained_rounds(session, self._world.chain.address)))
+            now_s = session.state.timestamp_s if session.state is not None else 0
+            if stake.release_at_s and now_s >= stake.release_at_s:
+                withdrawable = stake.stake_wei
+        return {
+            "address": _hex(self._world.chain.address),
+            "peer_id": self._world.net.peer_id,
+            "chain_id": self._world.config.chain.chain_id,
+            "eth": str(eth),
+            "flock": str(flock),
+            "staked": str(staked),
+            "unclaimed": str(unclaimed),
+            "withdrawable": str(withdrawable),
+        }
+
+    async def wallet_claim(self, arguments: JsonObject) -> dict[str, object]:
+        session = self._node.session
+        if arguments["alliance"] is not None:
+            handle = await self._handle(arguments["alliance"])
+        elif session is not None:
+            handle = session.handle
+        else:
+            return {"claimed": "0", "transactions": []}
+        rounds: list[int] = []
+        if session is not None and session.handle.contract == handle.contract:
+            trained = _trained_rounds(session, self._world.chain.address)
+            rewards = await handle.rewards_wei(trained)
+            rounds = [number for number, reward in zip(trained, rewards, strict=True) if reward]
+        before = (await self._world.chain.balances())[1]
+        if not rounds and not await handle.credit_wei():
+            return {"claimed": "0", "transactions": []}
+        receipt = await handle.claim(rounds)
+        return {
+            "claimed": str((await self._world.chain.balances())[1] - before),
+            "transactions": [_hex(receipt.hash)],
+        }
+
+    async def stop(self, _arguments: JsonObject) -> dict[str, object]:
+        self._node.stopping.set()
+        return {"stopping": True}
+
+    # --- parts -------------------------------------------------------------------------------------------------
+
+    def _id_of(self, number: int) -> AllianceId:
+        chain = self._world.config.chain
+        return AllianceId(chain.chain_id, bytes.fromhex(chain.factory.removeprefix("0x")), number)
+
+    async def _handle(self, text: object) -> AllianceHandle:
+        alliance_id = AllianceId.parse(str(text))
+        self._node.membership.check_id(alliance_id)
+        return await self._world.chain.alliance(alliance_id.number)
+
+    async def _is_installed(self, terms: AllianceTerms) -> bool:
+        if self._node.worker is None:
+            return False
+        try:
+            manifest = await self._node.worker.manifest()
+        except P2PFlockError:
+            return False
+        return decode_manifest(manifest.to_bytes()).digest == terms.manifest_digest
+
+    async def _suggest_weight(self, handle: AllianceHandle) -> int | None:
+        if self._node.worker is None:
+            return None
+        try:
+            return compute_weight((await self._node.worker.check_data()).train_count, handle.params)
+        except P2PFlockError:
+            return None
+
+    async def _own_state(self, handle: AllianceHandle, leaving: bool) -> str:
+        stake = await handle.stake()
+        if stake.seated:
+            return "leaving" if leaving else "joined"
+        if not stake.stake_wei:
+            return "none"
+        now_s = (await handle.round_state()).timestamp_s
+        return "withdrawable" if now_s >= stake.release_at_s else "unbonding"
+
+
+def _own_seat(session: AllianceSession | None, address: bytes) -> int | None:
+    if session is None:
+        return None
+    return next((index for index, entry in enumerate(session.history.seats) if entry.owner == address), None)
+
+
+def _phase(session: AllianceSession | None) -> str:
+    if session is None:
+        return "idle"
+    if session.history.closed:
+        return "closed"
+    if not session.history.rounds:
+        return "waiting"
+    return session.metrics.phase if session.metrics is not None else "beacon"
+
+
+def _phase_ends_at_s(session: AllianceSession | None, state: RoundState | None) -> int | None:
+    if session is None or state is None:
+        return None
+    match state.phase:
+        case RoundPhase.OPEN:
+            return state.train_deadline_s if state.timestamp_s < state.train_deadline_s else state.seal_deadline_s
+        case RoundPhase.SEALED:
+            return state.commit_deadline_s
+        case RoundPhase.REVEALING:
+            return state.reveal_deadline_s
+        case _:
+            return None
+
+
+def _trained_rounds(session: AllianceSession, address: bytes) -> list[int]:
+    """Settled rounds whose seal holds a contribution of this account."""
+    return [
+        record.opened.round
+        for record in session.history.rounds
+        if record.adopted
+        and record.manifest is not None
+        and any(record.seats[entry.seat].owner == address for entry in record.manifest.entries)
+    ]
+
+
+def _shown_rounds(session: AllianceSession) -> list[dict[str, Any]]:
+    ended = [record for record in session.history.rounds if record.ended]
+    return [_shown_round(session, record) for record in reversed(ended[-ROUNDS_SHOWN:])]
+
+
+def _shown_round(session: AllianceSession, record: RoundRecord) -> dict[str, Any]:
+    number = record.opened.round
+    assignment = session.history.assignment(number)
+    settled, ended = record.settled, record.settled or record.voided
+    assert ended is not None
+    digests = session.lineage.digests.get(number)
+    return {
+        "round": number,
+        "outcome": "settled" if settled is not None else "voided",
+        "cohort_outcomes": [CohortOutcome(o).name.lower() for o in settled.outcomes] if settled is not None else [],
+        "trainers": len(assignment.trainers) if assignment is not None else 0,
+        "survivors": len(record.manifest.entries) if record.manifest is not None else 0,
+        "votes_for": list(settled.votes_for) if settled is not None else [],
+        "votes_against": list(settled.votes_against) if settled is not None else [],
+        "model_digest": digests[1] if digests is not None else None,
+        "seconds": ended.at.timestamp_s - record.opened.at.timestamp_s,
+    }
+
+
+def _money(text: object) -> int:
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 40):
+        raise UsageError(f"an amount is a whole number of wei as text, not {text!r}")
+    return int(text)
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()

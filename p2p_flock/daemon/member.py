@@ -1,0 +1,107 @@
+"""Membership of this node: which alliance it is in, and joining one. Called by the control handlers and ``node.py``."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import trio
+
+from p2p_flock.alliance.manifest import TaskManifest
+from p2p_flock.chain.alliance_contract import AllianceHandle
+from p2p_flock.chain.records import TransactionReceipt
+from p2p_flock.crypto.signing import join_digest
+from p2p_flock.daemon.mask_keys import MaskKeys
+from p2p_flock.daemon.world import World
+from p2p_flock.errors import UsageError
+from p2p_flock.params import AllianceParams
+from p2p_flock.store.files import write_atomic
+from p2p_flock.types import AllianceId
+
+logger = logging.getLogger(__name__)
+
+MEMBERSHIP_NAME = "membership.json"
+EXAMPLES_PER_WEIGHT = 8  # example counts are public only in steps of this, capped by weight_max
+
+
+def compute_weight(example_count: int, params: AllianceParams) -> int:
+    """The public bucket of an example count: coarse and capped, declared once at join."""
+    return max(1, min(params.weight_max, round(example_count / EXAMPLES_PER_WEIGHT)))
+
+
+class Membership:
+    """Remembers the alliance across restarts in ``membership.json``."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._path = world.home / MEMBERSHIP_NAME
+
+    def joined(self) -> AllianceId | None:
+        """The alliance this node is in.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        try:
+            text = json.loads(self._path.read_bytes())["alliance"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{self._path} is damaged: {error}\nremove it and join the alliance again") from error
+        return AllianceId.parse(text)
+
+    def remember(self, alliance_id: AllianceId) -> None:
+        """Take part from now on, also after a restart."""
+        write_atomic(self._path, json.dumps({"alliance": str(alliance_id)}).encode())
+
+    def forget(self) -> None:
+        """Take part no longer."""
+        self._path.unlink(missing_ok=True)
+
+    def check_id(self, alliance_id: AllianceId) -> None:
+        """The ID belongs to the configured chain and factory.
+
+        Raises:
+            UsageError: it does not.
+        """
+        chain = self._world.config.chain
+        if alliance_id.chain_id != chain.chain_id:
+            raise UsageError(
+                f"{alliance_id} is on chain {alliance_id.chain_id}, this node on {chain.chain_id}.\n"
+                "Run another node with chain.rpc_urls and chain.chain_id of that chain."
+            )
+        if alliance_id.factory != bytes.fromhex(chain.factory.removeprefix("0x")):
+            raise UsageError(
+                f"{alliance_id} was made by another factory than this node's {chain.factory}.\n"
+                "Check the ID, or set chain.factory to the one in the ID."
+            )
+
+    def check_manifest(self, handle: AllianceHandle, manifest: TaskManifest) -> None:
+        """The installed task is exactly the alliance's.
+
+        Raises:
+            UsageError: name, version or any number of the task differs.
+        """
+        if manifest.digest != handle.terms.manifest_digest:
+            raise UsageError(
+                f"The alliance trains task {handle.terms.task_name!r} "
+                f"with manifest 0x{handle.terms.manifest_digest.hex()}, "
+                f"this node has {manifest.task} {manifest.version} with 0x{manifest.digest.hex()}.\n"
+                "Install the same version of the task and set learning.task to it."
+            )
+
+    async def join(
+        self, handle: AllianceHandle, weight: int, params_hash: bytes, maximum_loss_wei: int
+    ) -> TransactionReceipt:
+        """Stake and take a seat. The mask key's secret is on disk before its public key is on chain."""
+        keys = MaskKeys(self._world.secrets, handle.domain.contract.hex())
+        mask_key = await trio.to_thread.run_sync(keys.create)
+        digest = join_digest(handle.domain, self._world.chain.address, mask_key)
+        return await handle.join(
+            peer_id=self._world.net.peer_id,
+            mask_key=mask_key,
+            weight=weight,
+            params_hash=params_hash,
+            maximum_loss=maximum_loss_wei,
+            peer_signature=self._world.sign_as_peer(digest),
+        )

@@ -1,0 +1,312 @@
+"""The daemon: opens network, chain, disk and control socket, and runs the session of the alliance it is in.
+
+The composition root: the only place (with ``world.py``, which holds what is made here) that knows every adapter.
+Everything lives in one nursery and ends with it, in the reverse order of opening.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import trio
+from nacl.signing import SigningKey
+
+from p2p_flock.alliance.gossip import validate_hint
+from p2p_flock.alliance.manifest import decode_manifest
+from p2p_flock.alliance.model import Model
+from p2p_flock.chain.adapter import ChainConfig, open_chain
+from p2p_flock.chain.beacon import QUICKNET, QUICKNET_CHAIN_HASH, BeaconClient, BeaconNetwork
+from p2p_flock.chain.devnet_beacon import devnet_chain_hash
+from p2p_flock.chain.keystore import read_keystore
+from p2p_flock.crypto.signing import sign
+from p2p_flock.daemon.clock import ChainClock
+from p2p_flock.daemon.config import ChainSettings, NodeConfig
+from p2p_flock.daemon.control import serve_control
+from p2p_flock.daemon.control_protocol import prepare_control_socket
+from p2p_flock.daemon.data_directory import DataDirectory, load_identity
+from p2p_flock.daemon.handlers import Handlers
+from p2p_flock.daemon.judging import Judge
+from p2p_flock.daemon.member import Membership
+from p2p_flock.daemon.recorder import disable_masks, open_sent_recorder
+from p2p_flock.daemon.round_metrics import MetricsFile
+from p2p_flock.daemon.session import AllianceSession
+from p2p_flock.daemon.world import World
+from p2p_flock.errors import ConfigError, UsageError
+from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
+from p2p_flock.net.adapter import NetConfig, open_net
+from p2p_flock.net.discovery import PeerUp
+from p2p_flock.store.blobs import BlobStore
+from p2p_flock.store.files import write_atomic
+from p2p_flock.store.journal import Journal
+from p2p_flock.store.models import ModelStore
+from p2p_flock.store.secrets import RoundSecrets
+from p2p_flock.types import AllianceId
+
+logger = logging.getLogger(__name__)
+
+METRICS_NAME = "rounds.jsonl"
+PEER_BOOK_NAME = "peers.json"
+PEER_BOOK_INTERVAL_S = 30.0
+
+
+def run_node(config: NodeConfig, home: Path, password: str) -> int:
+    """Run the daemon until it is stopped; the process's exit code.
+
+    Raises:
+        P2PFlockError: what the operator must mend; anything else is a defect.
+    """
+    return trio.run(_main, config, home, password)
+
+
+async def _main(config: NodeConfig, home: Path, password: str) -> int:
+    directory = DataDirectory(home)
+    if config.test.disable_masks:
+        disable_masks()
+    async with AsyncExitStack() as stack:
+        world = await _open_world(stack, config, directory, password)
+        worker = await _open_worker(stack, config, directory)
+        node = Node(world, worker)
+        try:
+            return await node.run()
+        except BaseExceptionGroup as group:
+            raise _only(group) from None
+
+
+async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: DataDirectory, password: str) -> World:
+    account = await trio.to_thread.run_sync(read_keystore, directory.keystore, password)
+    identity = load_identity(directory.identity_key)
+    record_sent = open_sent_recorder(config.test, directory.home)
+    blobs = BlobStore(directory.blobs, config.store.blob_bytes_max)
+    models = ModelStore(directory.models)
+    journal = Journal(directory.journal)
+    stack.callback(journal.close)
+    metrics = MetricsFile(directory.home / METRICS_NAME)
+    stack.callback(metrics.close)
+
+    def find_blob(digest: bytes) -> Path | None:
+        path = blobs.path(digest)
+        if path is None and models.path(digest).exists():
+            path = models.path(digest)
+        return path
+
+    chain = await stack.enter_async_context(open_chain(_chain_config(config.chain), account, record_sent))
+    network, chain_hash = _beacon_network(config.chain)
+    if await chain.beacon_network() != network:
+        raise ConfigError(
+            "The beacon in the configuration is not the one that the contracts verify.\n"
+            "Correct chain.beacon_scheme and the values below it."
+        )
+    beacon = BeaconClient(network, config.chain.beacon_urls, chain_hash)
+    stack.callback(beacon.close)
+    net = await stack.enter_async_context(
+        open_net(
+            NetConfig(
+                private_key=identity,
+                listen_host=config.net.listen_host,
+                listen_port=config.net.listen_port,
+                bootstrap=config.net.bootstrap,
+                blob_source=find_blob,
+                peer_book=_read_peer_book(directory.home / PEER_BOOK_NAME),
+                announce=config.net.announce,
+                record_sent=record_sent,
+            )
+        )
+    )
+    return World(
+        config=config,
+        directory=directory,
+        home=directory.home,
+        net=net,
+        chain=chain,
+        beacon=beacon,
+        journal=journal,
+        secrets=RoundSecrets(directory.round_secrets, directory.secrets_key),
+        blobs=blobs,
+        models=models,
+        metrics=metrics,
+        clock=ChainClock(),
+        sign=partial(sign, bytes(account.key)),
+        sign_as_peer=lambda digest: bytes(SigningKey(identity).sign(digest).signature),
+    )
+
+
+def _chain_config(settings: ChainSettings) -> ChainConfig:
+    return ChainConfig(
+        rpc_urls=settings.rpc_urls,
+        chain_id=settings.chain_id,
+        factory=bytes.fromhex(settings.factory.removeprefix("0x")),
+        poll_interval_s=settings.poll_interval_ms / 1000,
+        confirmations=settings.confirmations,
+    )
+
+
+def _beacon_network(settings: ChainSettings) -> tuple[BeaconNetwork, str]:
+    if settings.beacon_scheme == "quicknet":
+        return QUICKNET, QUICKNET_CHAIN_HASH
+    key, genesis_s, period_s = settings.beacon_public_key, settings.beacon_genesis, settings.beacon_period_seconds
+    if key is None or genesis_s is None or period_s is None:
+        raise ConfigError("The devnet beacon needs chain.beacon_public_key, beacon_genesis and beacon_period_seconds.")
+    network = BeaconNetwork(bytes.fromhex(key.removeprefix("0x")), genesis_s, period_s)
+    return network, devnet_chain_hash(network)
+
+
+async def _open_worker(stack: AsyncExitStack, config: NodeConfig, directory: DataDirectory) -> Worker | None:
+    """The training process starts with the node: it imports its libraries while the node looks for peers."""
+    learning = config.learning
+    if learning.task is None or learning.data_path is None:
+        return None
+    directory.logs.mkdir(mode=0o700, exist_ok=True)
+    return await stack.enter_async_context(
+        open_worker(
+            WorkerConfig(
+                task_name=learning.task,
+                data_path=learning.data_path,
+                log_path=directory.logs / "worker.log",
+                data_seed=learning.data_seed,
+                memory_bytes_max=learning.memory_bytes_max,
+            )
+        )
+    )
+
+
+def _read_peer_book(path: Path) -> dict[str, list[str]]:
+    """Addresses from the last run; a damaged file costs only the time to find peers again."""
+    try:
+        book = json.loads(path.read_bytes())
+        return {str(peer): [str(address) for address in addresses] for peer, addresses in book.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The single error inside nested groups, else the group itself."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+class Node:
+    """A running daemon.
+
+    Attributes:
+        session: of the alliance the node is in; ``None`` before a join.
+        worker: the training process; ``None`` where no task or data is configured.
+    """
+
+    def __init__(self, world: World, worker: Worker | None) -> None:
+        self.world = world
+        self.worker = worker
+        self.session: AllianceSession | None = None
+        self.started_at = time.time()
+        self.membership = Membership(world)
+        self.stopping = trio.Event()
+        self._session_ready = trio.Event()
+        self.exit_code = 0
+
+    async def run(self) -> int:
+        """Serve until a signal, ``stop``, or (if so configured) the end of the alliance; returns the exit code."""
+        handlers = Handlers(self)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_signals)
+            nursery.start_soon(self._pump_messages)
+            nursery.start_soon(self._pump_peers)
+            nursery.start_soon(self._pump_gossip)
+            nursery.start_soon(self._save_peer_book)
+            nursery.start_soon(self._run_session)
+            await nursery.start(serve_control, prepare_control_socket(self.world.home), handlers.table())
+            joined = self.membership.joined()
+            if joined is not None:
+                await self.open_session(joined)
+            logger.info("node %s listens on %s", self.world.net.peer_id, ", ".join(self.world.net.addresses))
+            await self.stopping.wait()
+            nursery.cancel_scope.cancel()
+        self._write_peer_book()
+        return self.exit_code
+
+    # --- session -----------------------------------------------------------------------------------------------
+
+    def require_worker(self) -> Worker:
+        """The training process.
+
+        Raises:
+            UsageError: no task or data is configured.
+        """
+        if self.worker is None:
+            raise UsageError(
+                "This node has no task and data.\n"
+                "Set learning.task and learning.data_path in config.toml and restart it."
+            )
+        return self.worker
+
+    async def open_session(self, alliance_id: AllianceId) -> None:
+        """Start taking part in an alliance; the node is in one at a time.
+
+        Raises:
+            UsageError: the installed task is not the alliance's, or the ID belongs to another chain or factory.
+            ChainError: the endpoint failed.
+        """
+        self.membership.check_id(alliance_id)
+        worker = self.require_worker()
+        handle = await self.world.chain.alliance(alliance_id.number)
+        manifest = decode_manifest((await worker.manifest()).to_bytes())
+        self.membership.check_manifest(handle, manifest)
+        initial = Model(statistics=np.empty(0, dtype=np.float64), parameters=await worker.initial_parameters())
+        session = AllianceSession(self.world, alliance_id, handle, manifest, Judge(worker, initial))
+        topic = session_topic(alliance_id)
+        await self.world.net.subscribe(topic, lambda _peer, data: validate_hint(alliance_id.number, data))
+        self.session = session
+        self._session_ready.set()
+
+    async def _run_session(self) -> None:
+        await self._session_ready.wait()
+        assert self.session is not None
+        await self.session.run()
+        logger.info("the alliance is closed; this node holds its last model")
+        if self.world.config.node.exit_when_closed:
+            self.stopping.set()
+
+    # --- pumps -------------------------------------------------------------------------------------------------
+
+    async def _pump_messages(self) -> None:
+        async for message in self.world.net.messages:
+            if self.session is not None:
+                self.session.take_message(message.peer_id, message.data)
+
+    async def _pump_peers(self) -> None:
+        async for event in self.world.net.peer_events:
+            if self.session is not None:
+                self.session.note_reachable(event.peer_id, isinstance(event, PeerUp))
+
+    async def _pump_gossip(self) -> None:
+        async for _hint in self.world.net.gossip:
+            if self.session is not None:
+                self.session.look_at_chain()
+
+    async def _watch_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _number in signals:
+                self.stopping.set()
+
+    # --- peer book ---------------------------------------------------------------------------------------------
+
+    async def _save_peer_book(self) -> None:
+        while True:
+            await trio.sleep(PEER_BOOK_INTERVAL_S)
+            await trio.to_thread.run_sync(self._write_peer_book)
+
+    def _write_peer_book(self) -> None:
+        book = self.world.net.peer_book_snapshot()
+        write_atomic(self.world.home / PEER_BOOK_NAME, json.dumps(book, sort_keys=True).encode())
+
+
+def session_topic(alliance_id: AllianceId) -> str:
+    """Gossip topic of an alliance: chain, factory and number, so that no two alliances share one."""
+    return f"/p2p-flock/1/{alliance_id.chain_id}/{alliance_id.factory.hex()}/{alliance_id.number}"

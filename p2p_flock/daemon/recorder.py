@@ -1,0 +1,74 @@
+"""Test mode: keeps what masks hide on the node's own disk, and can switch the masks off. Never active outside a test.
+
+``daemon/config.py`` refuses these settings unless the chain is a devnet and the environment says that this is a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.trainer import TrainerMachine
+from p2p_flock.alliance.validator import ValidatorMachine
+from p2p_flock.daemon.config import SettingsForTest
+from p2p_flock.ports import CohortOpened, Event, UpdateComputed
+from p2p_flock.secagg import contributor, opening
+from p2p_flock.secagg.opening import Opened
+
+
+class TestRecorder:
+    """Writes encodings, updates and opened sums as .npy files; does nothing where the settings do not ask for it."""
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, settings: SettingsForTest, home: Path) -> None:
+        self._folder = home / "test" if settings.save_encodings else None
+        self._saved: set[tuple[int, int]] = set()
+
+    def note_event(self, context: RoundContext, machine: TrainerMachine | ValidatorMachine, event: Event) -> None:
+        """Keep a trainer's raw update and a validator's opened sums."""
+        if isinstance(event, UpdateComputed):
+            self._save("updates", f"{context.round}-{machine.seat}", event.values)
+        elif isinstance(event, CohortOpened) and isinstance(event.result, Opened):
+            self._save("opened", f"{context.round}-{event.cohort}", event.result.ring_sum)
+
+    def note_machine(self, context: RoundContext, machine: TrainerMachine | ValidatorMachine) -> None:
+        """Keep a trainer's encoding, once."""
+        if isinstance(machine, TrainerMachine) and machine.encoding is not None:
+            name = (context.round, machine.seat)
+            if name not in self._saved:
+                self._saved.add(name)
+                self._save("encodings", f"{context.round}-{machine.seat}", machine.encoding)
+
+    def _save(self, kind: str, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
+        if self._folder is not None:
+            folder = self._folder / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / f"{name}.npy", values)
+
+
+def open_sent_recorder(settings: SettingsForTest, home: Path) -> Callable[[bytes], None] | None:
+    """A function that appends every plaintext byte sent to the configured file, or ``None``."""
+    if settings.record_sent_path is None:
+        return None
+    path = home / settings.record_sent_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab", buffering=0)
+
+    def record(data: bytes) -> None:
+        file.write(data)
+
+    return record
+
+
+def disable_masks() -> None:
+    """Take the masks out of both ends of the protocol in this process: shows that the leak check can fail."""
+
+    def no_mask(*_: object) -> None:
+        return None
+
+    for module in (contributor, opening):
+        module.masks_into = no_mask  # type: ignore[attr-defined, assignment, unused-ignore]

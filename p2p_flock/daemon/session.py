@@ -1,0 +1,402 @@
+"""One node in one alliance: follows the chain, keeps model and keys current, runs a driver per round.
+
+Made by ``daemon/node.py`` for the alliance that the node joined. Three tasks share the state and never block each other
+for long: *follow* folds the chain's log, *keep* makes of it whatever should follow (fetch manifests, apply models,
+register keys, start rounds, end rounds that got stuck), and the running round's driver talks to peers. The chain is the
+only authority; gossip merely makes a node look at it sooner.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+import trio
+
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.gossip import decode_envelope, validate_envelope
+from p2p_flock.alliance.history import AllianceHistory, RoundRecord
+from p2p_flock.alliance.manifest import TaskManifest
+from p2p_flock.alliance.trainer import TrainerMachine
+from p2p_flock.alliance.validator import ValidatorMachine
+from p2p_flock.chain.alliance_contract import AllianceHandle
+from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
+from p2p_flock.chain_events import BallotsCommitted, ChainEvent, RoundOpened, RoundSealed, SeatJoined
+from p2p_flock.crypto.peer_identity import public_key_of
+from p2p_flock.crypto.signing import is_join_binding
+from p2p_flock.daemon.driver import RoundDriver
+from p2p_flock.daemon.judging import Judge
+from p2p_flock.daemon.lineage import Lineage
+from p2p_flock.daemon.mask_keys import MaskKeys
+from p2p_flock.daemon.recorder import TestRecorder
+from p2p_flock.daemon.round_metrics import RoundMetrics
+from p2p_flock.daemon.round_report import describe_round
+from p2p_flock.daemon.upkeep import Upkeep
+from p2p_flock.daemon.world import World
+from p2p_flock.errors import BeaconError, ChainError, CryptoError, WireError
+from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, MessageReceived, SealObserved, SeatReachable
+from p2p_flock.store.journal import Record
+from p2p_flock.types import AllianceId, Role, Verdict
+from p2p_flock.wire.codec import decode
+from p2p_flock.wire.messages import MANIFEST_BYTES_MAX, Envelope, Manifest
+
+logger = logging.getLogger(__name__)
+
+EARLY_ENVELOPES_MAX = 512  # messages of a round that this node has not started yet; peers repeat what is dropped
+FETCH_TIMEOUT_S = 3.0
+RETRY_S = 0.5  # how soon the keeper looks again after something could not be fetched
+IDLE_LOOK_S = 1.0  # how often it looks without any news, for deadlines
+
+
+class AllianceSession:
+    """See the module.
+
+    Attributes:
+        history: the chain's log, folded.
+        state: the contract's newest state, ahead of ``history`` by the confirmations.
+        metrics: of the running round.
+        finished: set once the alliance is closed and the last model is held.
+    """
+
+    def __init__(
+        self, world: World, alliance_id: AllianceId, handle: AllianceHandle, manifest: TaskManifest, judge: Judge
+    ) -> None:
+        self.id = alliance_id
+        self.handle = handle
+        self.history = AllianceHistory(handle.domain, handle.params)
+        self.state: RoundState | None = None
+        self.block: int | None = None
+        self.metrics: RoundMetrics | None = None
+        self.finished = trio.Event()
+        self.judge = judge
+        self._world = world
+        self._contract = handle.domain.contract.hex()
+        self._manifest = manifest
+        self.lineage = Lineage(world, str(alliance_id), manifest, judge.model)
+        self.keys = MaskKeys(world.secrets, self._contract)
+        self._upkeep = Upkeep(world, self)
+        self._recorder = TestRecorder(world.config.test, world.home)
+        self._log: list[ChainEvent] = []
+        self._driver: RoundDriver | None = None
+        self._round_scope: trio.CancelScope | None = None
+        self._round_started: int | None = None
+        self._closed_rounds = 0
+        self._bytes_sent = 0
+        self._early: deque[Envelope] = deque(maxlen=EARLY_ENVELOPES_MAX)
+        self._news = trio.Event()
+
+    async def run(self) -> None:
+        """Follow, keep, take part; returns when the alliance is closed and its last model is held.
+
+        Raises:
+            ChainError: the endpoints failed for long, or disagree.
+            StoreError: the disk refuses a promise.
+        """
+        await trio.to_thread.run_sync(self.lineage.restore)
+        self.judge.model = self.lineage.model
+        self._closed_rounds = self.lineage.next_round
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            nursery.start_soon(self._keep, nursery)
+            await self.finished.wait()
+            nursery.cancel_scope.cancel()
+
+    # --- from the network --------------------------------------------------------------------------------------
+
+    def take_message(self, peer_id: str, data: bytes) -> None:
+        """A point-to-point message; checked here, handed to the running round's machine if good."""
+        try:
+            envelope = decode_envelope(data)
+        except WireError as error:
+            logger.warning("dropped bytes from %s: %s", peer_id, error)
+            return
+        driver = self._driver
+        if driver is None or envelope.round > driver.context.round:
+            self._early.append(envelope)
+            return
+        self._hand_over(driver, envelope)
+
+    def _hand_over(self, driver: RoundDriver, envelope: Envelope) -> None:
+        checked = validate_envelope(driver.context, envelope)
+        if checked.verdict is Verdict.ACCEPT:
+            assert checked.message is not None
+            driver.post(MessageReceived(envelope, checked.message))
+        elif checked.verdict is Verdict.REJECT:
+            assert checked.reason is not None
+            logger.warning("dropped a message in the name of seat %d: %s", envelope.seat, checked.reason.text)
+
+    def note_reachable(self, peer_id: str, reachable: bool) -> None:
+        """A peer's last connection went, or its first came."""
+        if self._driver is not None:
+            for seat in self._driver.context.snapshot.seats:
+                if seat.peer_id == peer_id:
+                    self._driver.post(SeatReachable(seat.index, reachable))
+
+    def look_at_chain(self) -> None:
+        """Somebody hinted that something happened."""
+        self._news.set()
+
+    def member_peers(self) -> list[str]:
+        """Peer IDs of all other members, connected ones first."""
+        connected = self._world.net.connected()
+        own = self._world.net.peer_id
+        peers = {entry.peer_id for entry in self.history.seats if entry.binding_valid and entry.peer_id != own}
+        return sorted(peers, key=lambda peer_id: (peer_id not in connected, peer_id))
+
+    # --- from the chain ----------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        async for update in self.handle.follow(self.handle.terms.created_block):
+            self._world.clock.observe(update.timestamp_s)
+            self.state, self.block = update.state, update.block
+            if update.rewound_to is not None:
+                self._rewind(update.rewound_to)
+            for event in update.events:
+                self._log.append(event)
+                self._fold(event)
+            self._tell_driver(update)
+            if update.events or update.state.phase == RoundPhase.CLOSED:
+                self._news.set()
+
+    def _fold(self, event: ChainEvent) -> None:
+        valid = isinstance(event, SeatJoined) and self._is_bound(event)
+        self.history.apply(event, valid)
+        if isinstance(event, SeatJoined) and valid and event.peer_id != self._world.net.peer_id:
+            self._world.net.add_peer(event.peer_id, [])
+
+    def _is_bound(self, event: SeatJoined) -> bool:
+        """Whether the peer ID signed the join: without it a seat could point at somebody else's node."""
+        try:
+            peer_key = public_key_of(event.peer_id)
+        except (CryptoError, WireError):
+            peer_key = None
+        if peer_key is not None and is_join_binding(
+            self.handle.domain, event.owner, event.mask_key, peer_key, event.peer_signature
+        ):
+            return True
+        logger.warning("seat %d is ignored: its peer ID did not sign the join", event.seat)
+        return False
+
+    def _rewind(self, block: int) -> None:
+        """The chain was reorganised: fold the surviving log anew; the running round starts over from the journal."""
+        logger.warning("the chain was reorganised above block %d", block)
+        self._log = [event for event in self._log if event.at.block <= block]
+        known = {record.opened.round: record for record in self.history.rounds}
+        self.history = AllianceHistory(self.handle.domain, self.handle.params)
+        for event in self._log:
+            self._fold(event)
+        for record in self.history.rounds:
+            old = known.get(record.opened.round)
+            if old is not None and old.opened.beacon_round == record.opened.beacon_round:
+                record.randomness = old.randomness
+        self._stop_round()
+
+    def _tell_driver(self, update: ChainUpdate) -> None:
+        """Pass on what the running round's machine waits for."""
+        driver = self._driver
+        if driver is None:
+            return
+        for event in update.events:
+            if isinstance(event, RoundSealed) and event.round == driver.context.round:
+                driver.post(SealObserved(event))
+            elif isinstance(event, BallotsCommitted) and event.round == driver.context.round:
+                driver.post(CommitmentsObserved(event))
+        self._tell_commit_phase(driver, update.state)
+
+    def _tell_commit_phase(self, driver: RoundDriver, state: RoundState) -> None:
+        if state.round != driver.context.round or state.phase != RoundPhase.REVEALING:
+            return
+        positions = frozenset(p for p in range(64) if state.committed_positions >> p & 1)
+        known = self.history.rounds[driver.context.round].commitments
+        # Revealing waits until the commitments themselves are confirmed: else a reorg could let somebody copy.
+        if positions <= known.keys():
+            driver.post(CommitPhaseEnded(positions, state.reveal_deadline_s))
+
+    # --- keeping up --------------------------------------------------------------------------------------------
+
+    async def _keep(self, nursery: trio.Nursery) -> None:
+        while True:
+            with trio.move_on_after(IDLE_LOOK_S):
+                await self._news.wait()
+            self._news = trio.Event()
+            if not await self._advance(nursery):
+                await trio.sleep(RETRY_S)
+                self._news.set()
+
+    async def _advance(self, nursery: trio.Nursery) -> bool:
+        """Do what the log asks for; False where something could not be had and must be tried again soon."""
+        history = self.history
+        if self._round_started is not None and (
+            self._round_started >= len(history.rounds) or history.rounds[self._round_started].ended
+        ):
+            self._stop_round()
+        complete = await self._fetch_manifest() and await self._fetch_old_beacons()
+        while self.lineage.next_round < len(history.rounds) and history.rounds[self.lineage.next_round].ended:
+            if not await self.lineage.apply(history, self.lineage.next_round, self.member_peers()):
+                return False
+            self.judge.model = self.lineage.model
+        self._write_closed_lines()
+        if history.closed and self.lineage.next_round == len(history.rounds):
+            self.finished.set()
+            return True
+        await self._upkeep.run()
+        if history.rounds and self._round_started is None and self.lineage.next_round == len(history.rounds) - 1:
+            self._round_started = len(history.rounds) - 1
+            nursery.start_soon(self._run_round, history.rounds[-1])
+        return complete
+
+    async def _fetch_manifest(self) -> bool:
+        digest = self.history.missing_manifest()
+        while digest is not None:
+            data = await trio.to_thread.run_sync(self._world.blobs.get, digest)
+            if data is None:
+                fetched = await self._world.net.fetch(
+                    [digest], self.member_peers(), MANIFEST_BYTES_MAX, FETCH_TIMEOUT_S
+                )
+                data = fetched.get(digest)
+                if data is None:
+                    return False
+                await trio.to_thread.run_sync(self._world.blobs.put, data)
+            try:
+                self.history.add_manifest(decode(Manifest, data, MANIFEST_BYTES_MAX))
+            except WireError as error:
+                raise ChainError(f"a quorum of validators sealed a manifest that cannot be read: {error}") from error
+            digest = self.history.missing_manifest()
+        return True
+
+    async def _fetch_old_beacons(self) -> bool:
+        """Roles of rounds that ended without a seal follow from the beacon alone; keys depend on them."""
+        for record in self.history.rounds:
+            if record.ended and record.sealed is None and record.randomness is None:
+                try:
+                    value = await self._world.beacon.get(record.opened.beacon_round)
+                except BeaconError:
+                    return False
+                record.randomness = value.randomness
+        return True
+
+    def _write_closed_lines(self) -> None:
+        while self._closed_rounds < self.lineage.next_round:
+            number = self._closed_rounds
+            line = describe_round(self.history, number)
+            own = [i for i, e in enumerate(self.history.rounds[number].seats) if e.owner == self._world.chain.address]
+            digests = self.lineage.digests.get(number, (None, None))
+            sent = self._world.net.bytes_sent
+            self._world.metrics.write(
+                {
+                    "event": "closed",
+                    **line,
+                    "seat": own[0] if own else None,
+                    "role": self._role_in(number, own),
+                    "stage": self.lineage.stages[number].name.lower(),
+                    "base_model_digest": digests[0],
+                    "model_digest": digests[1],
+                    "bytes_sent": sent - self._bytes_sent,
+                    "closed_at": time.time(),
+                }
+            )
+            self._bytes_sent = sent
+            self._closed_rounds += 1
+
+    def _role_in(self, round_number: int, own: list[int]) -> str:
+        assignment = self.history.assignment(round_number)
+        if not own or assignment is None:
+            return "none"
+        role = Role.VALIDATOR if own[0] in assignment.validators else Role.TRAINER
+        return str(role.value)
+
+    # --- a round -----------------------------------------------------------------------------------------------
+
+    def _stop_round(self) -> None:
+        if self._round_scope is not None:
+            self._round_scope.cancel()
+        if self.metrics is not None:
+            self.metrics.end("settle")
+        self._driver = self._round_scope = self._round_started = None
+
+    async def _run_round(self, record: RoundRecord) -> None:
+        """Take part in one round until it ends on chain; then :meth:`_stop_round` cancels this."""
+        opened = record.opened
+        self.metrics = RoundMetrics(self._world.metrics, opened.round, time.time())
+        with trio.CancelScope() as scope:
+            self._round_scope = scope
+            context, beacon_signature = await self._wait_for_beacon(record, opened)
+            if context is None:
+                await trio.sleep_forever()
+                return
+            self.metrics.end("beacon")
+            driver = await self._make_driver(context, beacon_signature)
+            if driver is None:
+                await trio.sleep_forever()
+                return
+            records = await trio.to_thread.run_sync(self._load_records, context.round)
+            self._driver = driver
+            self._tell_known(driver, record)
+            await driver.run(records)
+
+    async def _wait_for_beacon(self, record: RoundRecord, opened: RoundOpened) -> tuple[RoundContext | None, bytes]:
+        """The round's context once its beacon is out, and the beacon's signature for ``sealRound``."""
+        offset_s = self._world.clock.offset_ms / 1000
+        deadline_s = opened.opens_at_s + self.handle.params.train_seconds - offset_s
+        try:
+            value = await self._world.beacon.wait_for(opened.beacon_round, deadline_s)
+        except BeaconError as error:
+            logger.error("round %d: %s", opened.round, error)
+            return None, b""
+        record.randomness = value.randomness
+        while True:
+            context = self.lineage.context(self.history, opened.round)
+            if context is not None:
+                return context, value.signature
+            await trio.sleep(0.05)  # the keeper is fetching an earlier manifest; bounded by the round's end
+
+    async def _make_driver(self, context: RoundContext, beacon_signature: bytes) -> RoundDriver | None:
+        assert self.metrics is not None
+        own = [seat for seat in context.snapshot.seats if seat.owner == self._world.chain.address]
+        if not own:
+            logger.info("round %d: not seated in this round", context.round)
+            return None
+        seat = own[0]
+        role = context.role_of(seat.index)
+        self.metrics.role, self.metrics.seat = role.value, seat.index
+        machine: TrainerMachine | ValidatorMachine
+        if role is Role.VALIDATOR:
+            machine = ValidatorMachine(context, seat.index, self._world.sign)
+        else:
+            secret = None if seat.mask_key is None else await trio.to_thread.run_sync(self.keys.find, seat.mask_key)
+            if secret is None:
+                # Either the key is spent (a fresh one is on its way), or this home was restored from an old backup.
+                logger.warning("round %d: elected trainer, but this node holds no usable mask key", context.round)
+                return None
+            machine = TrainerMachine(context, seat.index, self._world.sign, secret)
+        logger.info("round %d: seat %d is %s", context.round, seat.index, role.value)
+        return RoundDriver(
+            self._world, self.handle, context, machine, self.judge, beacon_signature, self.metrics, self._recorder
+        )
+
+    def _load_records(self, round_number: int) -> list[Record]:
+        journal = self._world.journal.records(self._contract, round_number)
+        return [*self._world.secrets.load(self._contract, round_number), *journal]
+
+    def _tell_known(self, driver: RoundDriver, record: RoundRecord) -> None:
+        """Everything that happened before the driver was there."""
+        connected = self._world.net.connected()
+        for seat in driver.context.snapshot.seats:
+            if seat.peer_id not in connected and seat.peer_id != self._world.net.peer_id:
+                driver.post(SeatReachable(seat.index, False))
+        if record.sealed is not None:
+            driver.post(SealObserved(record.sealed))
+        if record.commitments and record.sealed is not None:
+            positions = tuple(sorted(record.commitments))
+            commitments = tuple(record.commitments[position] for position in positions)
+            event = BallotsCommitted(record.sealed.at, driver.context.round, positions, commitments)
+            driver.post(CommitmentsObserved(event))
+        if self.state is not None:
+            self._tell_commit_phase(driver, self.state)
+        early, self._early = self._early, deque(maxlen=EARLY_ENVELOPES_MAX)
+        for envelope in early:
+            if envelope.round == driver.context.round:
+                self._hand_over(driver, envelope)
+            elif envelope.round > driver.context.round:
+                self._early.append(envelope)
