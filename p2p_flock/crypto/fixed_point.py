@@ -42,8 +42,8 @@ def encode_update(
         UsageError: the update holds a value that is not finite.
         ParameterError: a parameter out of range, or the wrong amount of dither.
     """
-    if not clip_norm > 0:
-        raise ParameterError("clip_norm is positive")
+    if not clip_norm > 0 or update.ndim != 1:
+        raise ParameterError("clip_norm is positive, the update one-dimensional")
     norm = _compute_norm(update)
     bounds = np.float64(max(norm, clip_norm))  # update / bounds · levels = clipped update / step
     return _encode(update, bounds, levels, weight, dither, lane_bits)

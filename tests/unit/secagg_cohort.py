@@ -1,0 +1,227 @@
+"""A cohort with deterministic keys and inputs, and the ways in which its members cheat. For the tests of ``secagg/``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from p2p_flock.crypto.key_agreement import agree, mask_public_key
+from p2p_flock.crypto.masking import Lanes, lane_dtype
+from p2p_flock.secagg import aggregator, keys
+from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceived, UnmaskingReceived
+from p2p_flock.secagg.answer import Answered, compute_answer
+from p2p_flock.secagg.bundle import seal_bundle
+from p2p_flock.secagg.context import CohortContext, build_context
+from p2p_flock.secagg.contributor import PreparedContribution, contribute
+from p2p_flock.secagg.dealing import commit_shares, compute_dealing
+from p2p_flock.secagg.document import compute_document_digest, compute_document_root
+from p2p_flock.types import Domain, Seat
+from p2p_flock.wire.messages import (
+    Bundle,
+    BundleDigest,
+    BundleShare,
+    ContributionDocument,
+    Manifest,
+    ManifestEntry,
+    Unmasking,
+)
+
+DOMAIN = Domain(8453, bytes(range(20)), 7)
+SEAL = hashlib.sha256(b"seal").digest()
+LEVELS = 100
+
+
+def digest_of(*parts: object) -> bytes:
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def make_seats(count: int, salt: int = 0) -> list[Seat]:
+    """``count`` seats with gaps between their indexes, so that index and position are never mistaken."""
+    return [
+        Seat(3 * i + 1, digest_of("owner", i)[:20], "", 1, mask_public_key(digest_of("mask secret", salt, i)))
+        for i in range(count)
+    ]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Context, everybody's secrets, and what everybody contributed."""
+
+    context: CohortContext
+    mask_secrets: dict[int, bytes]
+    lanes: dict[int, Lanes]
+    entropy: dict[int, bytes]
+    made: dict[int, PreparedContribution]
+
+    @property
+    def seats(self) -> tuple[int, ...]:
+        return self.context.seats
+
+    @property
+    def sum_bound(self) -> int:
+        return LEVELS * len(self.seats)
+
+    def plain_sum(self, seats: Iterable[int]) -> Lanes:
+        total = np.zeros(self.context.lane_count, dtype=lane_dtype(self.context.lane_bits))
+        for seat in seats:
+            total += self.lanes[seat]
+        return total
+
+    def manifest(self, sealed: Iterable[int]) -> Manifest:
+        entries = [
+            ManifestEntry(s, self.made[s].root, self.made[s].document_digest, self.made[s].document.next_mask_key)
+            for s in sealed
+        ]
+        return Manifest(self.context.round, tuple(entries))
+
+    def documents(self, seats: Iterable[int] | None = None) -> dict[int, ContributionDocument]:
+        return {s: self.made[s].document for s in (self.seats if seats is None else seats)}
+
+    def bundles_for(self, holder: int) -> dict[int, bytes]:
+        return {dealer: made.bundles[holder] for dealer, made in self.made.items() if dealer != holder}
+
+    def answer(self, seat: int, sealed: Iterable[int], seal: bytes = SEAL) -> Answered:
+        """What ``seat`` says when everything reached it."""
+        manifest = self.manifest(sealed)
+        made = self.made[seat]
+        answer = compute_answer(self.context, made.secrets, seal, manifest, self.documents(), self.bundles_for(seat))
+        assert isinstance(answer, Answered), answer
+        return answer
+
+    def unmasking(self, seat: int, sealed: Iterable[int], seal: bytes = SEAL) -> Unmasking:
+        return self.answer(seat, sealed, seal).unmasking
+
+    def document_event(self, seat: int) -> DocumentReceived:
+        made = self.made[seat]
+        return DocumentReceived(seat, made.root, made.document_digest, made.document)
+
+    def blob_events(self, seat: int) -> list[BlobVerified]:
+        made = self.made[seat]
+        blobs = [*made.chunks, *made.bundles.values()]
+        return [BlobVerified(hashlib.sha256(blob).digest(), len(blob)) for blob in blobs]
+
+    def seal_event(self, sealed: Iterable[int], seal: bytes = SEAL) -> aggregator.SealConfirmed:
+        return aggregator.SealConfirmed(seal, self.manifest(sealed))
+
+    def aggregator(self, contributed: Iterable[int]) -> Aggregator:
+        """A validator that received all of ``contributed``; nothing is sealed."""
+        machine = Aggregator(self.context)
+        for seat in contributed:
+            assert machine.handle(self.document_event(seat)) == ()
+            for event in self.blob_events(seat):
+                assert machine.handle(event) == ()
+        return machine
+
+    def sealed_aggregator(self, sealed: Iterable[int], answering: Iterable[int] = ()) -> Aggregator:
+        """A validator after the seal, with honest answers of ``answering``."""
+        chosen = tuple(sealed)
+        machine = self.aggregator(chosen)
+        assert machine.handle(self.seal_event(chosen)) == ()
+        for seat in answering:
+            assert machine.handle(UnmaskingReceived(seat, self.unmasking(seat, chosen))) == ()
+        return machine
+
+    def vectors(self, seats: Iterable[int]) -> dict[int, tuple[bytes, ...]]:
+        return {seat: self.made[seat].chunks for seat in seats}
+
+    # --- cheats ------------------------------------------------------------------------------------------------
+
+    def with_made(self, made: PreparedContribution) -> Cohort:
+        return replace(self, made={**self.made, made.document.seat: made})
+
+    def with_document(self, seat: int, change: Callable[[ContributionDocument], ContributionDocument]) -> Cohort:
+        """``seat`` publishes a changed document under the root that belongs to it."""
+        made = self.made[seat]
+        document = change(made.document)
+        root, digest = compute_document_root(self.context, document), compute_document_digest(document)
+        secrets = replace(made.secrets, root=root, document_digest=digest, next_mask_key=document.next_mask_key)
+        return self.with_made(replace(made, document=document, root=root, document_digest=digest, secrets=secrets))
+
+    def with_bundle(self, dealer: int, holder: int, sealed_bundle: bytes) -> Cohort:
+        """``dealer`` commits to, and publishes, these bytes as its bundle for ``holder``."""
+        made = self.made[dealer]
+        changed = self.with_made(replace(made, bundles={**made.bundles, holder: sealed_bundle}))
+
+        def change(document: ContributionDocument) -> ContributionDocument:
+            digest = hashlib.sha256(sealed_bundle).digest()
+            entries = tuple(
+                BundleDigest(holder, digest) if e.neighbor == holder else e for e in document.bundle_digests
+            )
+            return replace(document, bundle_digests=entries)
+
+        return changed.with_document(dealer, change)
+
+    def seal_bundle_for(self, dealer: int, holder: int, bundle: Bundle) -> bytes:
+        agreed = agree(self.mask_secrets[dealer], self.context.member(holder).mask_key)
+        return seal_bundle(self.context, keys.derive_bundle_key(self.context, agreed, dealer, holder), bundle)
+
+    def with_dealing(self, dealer: int, secret_of: int, shares: tuple[bytes, ...], commit: bool = True) -> Cohort:
+        """``dealer`` deals these shares of one secret; with ``commit`` it also commits to them."""
+        secrets = self.made[dealer].secrets
+        dealing = dict(
+            compute_dealing(
+                self.context, dealer, secrets.self_mask, {n.neighbor: n.pair_seed for n in secrets.neighbors}
+            )
+        )
+        dealing[secret_of] = shares
+        holders, changed = self.context.holders(dealer), self
+        for position, holder in enumerate(holders):
+            if holder != dealer:
+                parts = tuple(BundleShare(of, dealing[of][position]) for of in holders)
+                sealed_bundle = self.seal_bundle_for(dealer, holder, Bundle(dealer, holder, parts))
+                changed = changed.with_bundle(dealer, holder, sealed_bundle)
+        if not commit:
+            return changed
+        row = commit_shares(self.context, dealer, secret_of, shares)
+        return changed.with_document(
+            dealer,
+            lambda document: replace(
+                document,
+                share_commitments=tuple(
+                    row if old.secret_of == secret_of else old for old in document.share_commitments
+                ),
+            ),
+        )
+
+    def with_pair_commitment(self, seat: int, neighbor: int, commitment: bytes) -> Cohort:
+        """``seat`` commits to something else than its pair seed with ``neighbor``."""
+        return self.with_document(
+            seat,
+            lambda document: replace(
+                document,
+                pair_commitments=tuple(
+                    replace(pair, commitment=commitment) if pair.neighbor == neighbor else pair
+                    for pair in document.pair_commitments
+                ),
+            ),
+        )
+
+
+def make_cohort(
+    count: int = 5,
+    threshold: int = 3,
+    collusion_bound: int = 0,
+    lane_bits: int = 32,
+    lane_count: int = 40,
+    salt: int = 0,
+) -> Cohort:
+    """``count`` honest members that all contributed; inputs within ±100 a lane."""
+    seats = make_seats(count, salt)
+    context = build_context(
+        DOMAIN, 4, digest_of("seed", salt), 0, seats, threshold, collusion_bound, lane_bits, lane_count
+    )
+    generator = np.random.default_rng(salt)
+    signed = {16: np.int16, 32: np.int32}[lane_bits]
+    lanes = {
+        seat.index: generator.integers(-LEVELS, LEVELS, lane_count, endpoint=True)
+        .astype(signed)
+        .view(lane_dtype(lane_bits))
+        for seat in seats
+    }
+    mask_secrets = {seat.index: digest_of("mask secret", salt, i) for i, seat in enumerate(seats)}
+    entropy = {seat.index: digest_of("entropy", salt, seat.index) for seat in seats}
+    made = {seat: contribute(context, seat, mask_secrets[seat], lanes[seat], entropy[seat]) for seat in context.seats}
+    return Cohort(context, mask_secrets, lanes, entropy, made)
