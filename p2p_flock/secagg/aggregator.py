@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, RemoteProtocolError
 from p2p_flock.secagg import keys
-from p2p_flock.secagg.answer import get_sealed_entries, sort_key
+from p2p_flock.secagg.answer import get_sealed_entries, get_secret_of, sort_key
 from p2p_flock.secagg.collection import Collection, Faults, NeededBlob, ReceivedDocument
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import get_share_commitment
@@ -215,9 +215,10 @@ class Aggregator:
         if any(first >= second for first, second in pairwise(places)):
             raise RemoteProtocolError(seat, DropReason.MALFORMED, "items out of order")
         for item in unmasking.items:
-            secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
+            secret_of = get_secret_of(item)
             # [REJECT] Exactly this may be said under this seal: b of the sealed, pair seeds of sealed with unsealed.
-            if (item.owner, secret_of) not in phase.needed or seat not in self.context.holders(item.owner):
+            forbidden = (item.owner, secret_of) not in phase.needed or seat not in self.context.holders(item.owner)
+            if forbidden or isinstance(item, SelfMaskShare) != (item.owner == secret_of):
                 raise RemoteProtocolError(seat, DropReason.FORBIDDEN_ITEM, f"{type(item).__name__} of {item.owner}")
             # [REJECT] The share is the committed one. Honest holders check that before they speak: the holder lies.
             commitment = keys.commit_share(self.context, item.owner, secret_of, seat, item.share)
@@ -305,6 +306,5 @@ class Aggregator:
         shares: dict[tuple[int, int], dict[int, bytes]] = {}
         for seat, unmasking in phase.answers.items():
             for item in unmasking.items:
-                secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
-                shares.setdefault((item.owner, secret_of), {})[seat] = item.share
+                shares.setdefault((item.owner, get_secret_of(item)), {})[seat] = item.share
         return shares

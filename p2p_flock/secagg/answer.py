@@ -127,6 +127,11 @@ def sort_key(item: UnmaskingItem) -> tuple[int, int, int]:
     return (item.owner, 1, item.dropout)
 
 
+def get_secret_of(item: UnmaskingItem) -> int:
+    """The secret of ``item.owner`` that the share is of, as in ``ShareCommitments.secret_of``."""
+    return item.owner if isinstance(item, SelfMaskShare) else item.dropout
+
+
 def _items_of(
     context: CohortContext, dealer: int, unsealed: tuple[int, ...], shares: Mapping[int, bytes]
 ) -> list[UnmaskingItem]:

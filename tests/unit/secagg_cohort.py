@@ -1,4 +1,4 @@
-"""A cohort with deterministic keys and inputs, and the ways in which its members cheat. For the tests of ``secagg/``."""
+"""A cohort with deterministic keys and inputs, and the ways in which its members cheat. For tests of ``secagg/``."""
 
 from __future__ import annotations
 
