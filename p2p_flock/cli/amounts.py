@@ -8,7 +8,7 @@ from p2p_flock.errors import UsageError
 
 WEI_DECIMALS = 18
 WEI_MAX = (1 << 128) - 1  # what the contract's uint128 holds
-_AMOUNT = re.compile(r"(\d{1,40})(?:\.(\d{1,18}))?\s*(?i:(FLOCK|wei)?)")
+_AMOUNT = re.compile(r"([0-9]{1,40})(?:\.([0-9]{1,18}))?\s*(?i:(FLOCK|wei)?)")
 
 
 def parse_flock(text: str | int) -> int:

@@ -49,26 +49,22 @@ def show_status(result: StatusResult) -> None:
 
 
 def show_alliances(result: AllianceListResult) -> None:
-    """One line per alliance."""
+    """The ID on one line, the rest below it."""
     console = _console()
     if not result["alliances"]:
         console.print("The factory has no alliance yet. Create one with `p2p-flock alliance create`.")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("alliance", no_wrap=True, overflow="ignore")  # must be copied whole
-    for heading in ("task", "seats", "rounds", "stake", "state"):
-        table.add_column(heading)
     for entry in result["alliances"]:
         state = "closed" if entry["closed"] else "joined" if entry["joined"] else "open"
-        table.add_row(
-            Text(entry["alliance"]),
-            Text(entry["task"] if entry["task_installed"] else f"{entry['task']} (not installed)"),
-            f"{entry['seats']} of {entry['seat_count_min']}–{entry['seat_count_max']}",
-            f"{entry['settled_rounds']} of {entry['round_count']}",
-            format_money(entry["seat_stake"], "FLOCK"),
-            state,
+        task = entry["task"] if entry["task_installed"] else f"{entry['task']} (not installed)"
+        console.print(Text(entry["alliance"], style="bold"), soft_wrap=True)  # whole, to be copied
+        console.print(
+            Text(
+                f"  {state}; task {task}; {entry['seats']} of {entry['seat_count_max']} seats, "
+                f"starts at {entry['seat_count_min']}; {entry['settled_rounds']} of {entry['round_count']} rounds; "
+                f"stake {format_money(entry['seat_stake'], 'FLOCK')}"
+            )
         )
-    console.print(table, soft_wrap=True)
 
 
 def show_alliance(result: AllianceShowResult) -> None:
@@ -77,7 +73,7 @@ def show_alliance(result: AllianceShowResult) -> None:
     console = _console()
     seats = Table(box=None, header_style="bold", pad_edge=False, title="Seats", title_justify="left")
     for heading in ("seat", "owner", "peer ID", "weight", "state"):
-        seats.add_column(heading, no_wrap=True)
+        seats.add_column(heading, overflow="fold")
     for seat in result["seats"]:
         state = "you" if seat["index"] == result["own_seat"] else "connected" if seat["connected"] else "away"
         state += ", leaving" if seat["leaving"] else ""

@@ -20,7 +20,7 @@ rpc_urls = ["http://127.0.0.1:8545"]
 chain_id = 84530
 factory = "{FACTORY}"
 """
-PATH = Path("/home/node/config.toml")
+PATH = Path("/srv/node/config.toml")
 
 
 def parse(text: str, **environment: str) -> NodeConfig:
