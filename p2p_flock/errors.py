@@ -125,10 +125,6 @@ class CryptoError(P2PFlockError):
     """A primitive refused its input (an all-zero key agreement, a bad tag, a malformed signature)."""
 
 
-class RefusalError(CryptoError):
-    """A seal that this trainer must not answer; nothing was said. The text names the rule."""
-
-
 class StoreError(P2PFlockError):
     """The node's disk does not hold what it must."""
 

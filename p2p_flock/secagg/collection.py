@@ -41,6 +41,7 @@ class Collection:
         self.context = context
         self.documents: dict[int, ReceivedDocument] = {}
         self._needed: dict[int, dict[bytes, tuple[int, int]]] = {}  # seat → blob not held yet → least and most bytes
+        self._quarrels: set[tuple[int, int]] = set()  # (lower, higher seat) with different pair commitments
         self._held_blobs: dict[bytes, int] = {}  # bounded: only blobs that some document names are taken
 
     def take_document(self, seat: int, received: ReceivedDocument) -> Faults:
@@ -56,6 +57,11 @@ class Collection:
             validate_root(self.context, seat, received.document, received.root, received.document_digest)
         except RemoteProtocolError as fault:
             return (fault,)
+        self._quarrels |= {
+            (min(seat, other), max(seat, other))
+            for other, theirs in self.documents.items()
+            if get_pair_commitment(theirs.document, seat) != get_pair_commitment(received.document, other)
+        }
         self.documents[seat] = received
         self._needed[seat] = _compute_needed(self.context, received.document)
         faults: Faults = ()
@@ -67,6 +73,7 @@ class Collection:
     def forget(self, seat: int) -> None:
         """Drop a document because another one of this seat was sealed."""
         del self.documents[seat], self._needed[seat]
+        self._quarrels = {pair for pair in self._quarrels if seat not in pair}
 
     def take_blob(self, digest: bytes, size_bytes: int) -> Faults:
         """Note that a blob is in the own store. One that no document names is not noted: fetch after the document."""
@@ -91,15 +98,8 @@ class Collection:
 
     def get_mismatches(self) -> tuple[tuple[int, int], ...]:
         """Pairs of wholly received contributions whose commitments to their pair seed differ, ascending."""
-        complete = self._complete()
-        return tuple(
-            (low, high)
-            for low in complete
-            for high in complete
-            if low < high
-            and get_pair_commitment(self.documents[low].document, high)
-            != get_pair_commitment(self.documents[high].document, low)
-        )
+        complete = set(self._complete())
+        return tuple(sorted(pair for pair in self._quarrels if complete.issuperset(pair)))
 
     def compute_held(self) -> frozenset[int]:
         """See :meth:`aggregator.Aggregator.held`."""

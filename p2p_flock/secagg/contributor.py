@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.key_agreement import agree, mask_public_key
 from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
-from p2p_flock.errors import LocalProtocolError, RefusalError
+from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg import keys
-from p2p_flock.secagg.answer import Answered, Documents, Faults, Refusal, Refused, compute_answer
+from p2p_flock.secagg.answer import Answered, Documents, Refusal, Refused, compute_answer
 from p2p_flock.secagg.bundle import seal_bundle
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.dealing import Dealing, commit_shares, compute_dealing
-from p2p_flock.secagg.document import check_sealed_document, compute_document_digest, compute_document_root
+from p2p_flock.secagg.document import compute_document_digest, compute_document_root
 from p2p_flock.secagg.secrets import NeighborSecrets, RoundSecrets
 from p2p_flock.wire.messages import (
     CHUNK_BYTES,
@@ -31,20 +31,6 @@ from p2p_flock.wire.messages import (
     PairCommitment,
     Unmasking,
 )
-
-__all__ = [  # with what a caller needs around them
-    "Contributed",
-    "Contributor",
-    "Elected",
-    "LanesEncoded",
-    "PreparedContribution",
-    "RoundSecrets",
-    "SealConfirmed",
-    "Unmasked",
-    "check_sealed_document",
-    "contribute",
-    "respond",
-]
 
 ENTROPY_BYTES = 32
 
@@ -167,31 +153,6 @@ def _make_bundle(context: CohortContext, dealer: int, holder: int, dealing: Deal
     position = context.holders(dealer).index(holder)
     shares = tuple(BundleShare(secret_of, dealing[secret_of][position]) for secret_of in context.holders(dealer))
     return Bundle(dealer, holder, shares)
-
-
-def respond(
-    context: CohortContext,
-    secrets: RoundSecrets,
-    seal: bytes,
-    manifest: Manifest,
-    documents: Documents,
-    bundles: Mapping[int, bytes],
-) -> tuple[Unmasking, Faults]:
-    """Run by the survivor, at most once per round number: :func:`answer.compute_answer`, a refusal raised.
-
-    Returns:
-        the message, to be persisted before it is sent, and which dealers were left out of it, and why.
-
-    Raises:
-        RefusalError: the seal must not be answered.
-        LocalProtocolError: the secrets belong to another cohort, seat or fork.
-    """
-    if secrets.context_digest != context.digest:
-        raise LocalProtocolError("these round secrets belong to another cohort, or to another fork of the chain")
-    answer = compute_answer(context, secrets, seal, manifest, documents, bundles)
-    if isinstance(answer, Refused):
-        raise RefusalError(answer.reason.value)
-    return answer.unmasking, answer.faults
 
 
 # --- the machine -----------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from p2p_flock.crypto import merkle, suite
 from p2p_flock.crypto.key_agreement import is_usable_mask_key
-from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
+from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.wire.codec import decode, encode
-from p2p_flock.wire.messages import CHUNK_BYTES, DOCUMENT_BYTES_MAX, ContributionDocument, ManifestEntry
+from p2p_flock.wire.codec import encode
+from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
 
 # First byte of a leaf's payload.
 _HEADER, _CHUNK, _SELF_MASK, _PAIR, _SHARE, _BUNDLE, _NEXT_KEY = range(7)
@@ -95,20 +95,6 @@ def validate_root(
         raise RemoteProtocolError(seat, DropReason.BAD_ROOT, "the document has another digest than announced")
     if compute_document_root(context, document) != root:
         raise RemoteProtocolError(seat, DropReason.BAD_ROOT)
-
-
-def check_sealed_document(context: CohortContext, entry: ManifestEntry, data: bytes) -> ContributionDocument:
-    """Read and check the document of a sealed trainer from its bytes.
-
-    Raises:
-        RemoteProtocolError: as :func:`validate_root`; BAD_DOCUMENT where the bytes are no canonical document.
-    """
-    try:
-        document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
-    except WireError as error:
-        raise RemoteProtocolError(entry.seat, DropReason.BAD_DOCUMENT, str(error)) from error
-    validate_root(context, entry.seat, document, entry.root, entry.document_digest)
-    return document
 
 
 def get_share_commitment(context: CohortContext, document: ContributionDocument, secret_of: int, holder: int) -> bytes:

@@ -10,8 +10,14 @@ from p2p_flock.errors import CryptoError
 
 def test_frame__tells_where_a_part_ends() -> None:
     """Two different inputs with one hash would let a commitment be opened two ways."""
-    inputs = [("d", b"ab", b"c"), ("d", b"a", b"bc"), ("d", b"abc"), ("d", b"ab", b"c", b""), ("da", b"b", b"c")]
-    assert len({suite.frame(*parts) for parts in inputs}) == len(inputs)
+    inputs: list[tuple[str, *tuple[bytes, ...]]] = [
+        ("d", b"ab", b"c"),
+        ("d", b"a", b"bc"),
+        ("d", b"abc"),
+        ("d", b"ab", b"c", b""),
+        ("da", b"b", b"c"),
+    ]
+    assert len({suite.frame(domain, *parts) for domain, *parts in inputs}) == len(inputs)
 
 
 def test_keccak256__is_the_evm_one() -> None:

@@ -15,6 +15,7 @@ from p2p_flock.secagg.aggregator import (
     BlobVerified,
     Collecting,
     DocumentReceived,
+    Event,
     Gathering,
     SealConfirmed,
     UnmaskingReceived,
@@ -326,7 +327,7 @@ def test_open__wrong_chunks_name_their_trainer() -> None:
     """A validator's own broken store must not turn into a vote for a wrong sum."""
     machine = COHORT.sealed_aggregator(SEALED, answering=SEALED)
     good = COHORT.vectors(SEALED)
-    bad_chunk = [(7, DropReason.BAD_CHUNK)]
+    bad_chunk: Verdicts = [(7, DropReason.BAD_CHUNK)]
     for chunks in ((bytes(160),), (good[7][0][:-4],), (), good[7] * 2):
         result = machine.open({**good, 7: chunks}, COHORT.sum_bound)
         check_unopened(result, AbortReason.CONTRADICTION, bad_chunk)
@@ -387,7 +388,7 @@ def test_open__one_bad_share_is_found_whoever_answers() -> None:
 
 def test_machine__every_cell_of_the_table_is_met() -> None:
     """A cell that no test reaches is one that nobody knows."""
-    events = {
+    events: dict[type[Event], Event] = {
         DocumentReceived: COHORT.document_event(13),
         BlobVerified: COHORT.blob_events(13)[0],
         SealConfirmed: COHORT.seal_event(SEALED, digest_of("another")),

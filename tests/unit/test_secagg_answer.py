@@ -9,7 +9,7 @@ import pytest
 from p2p_flock.errors import DropReason
 from p2p_flock.secagg.answer import Answered, Refusal, Refused, compute_answer
 from p2p_flock.secagg.dealing import compute_dealing
-from p2p_flock.wire.messages import Bundle, BundleShare, Manifest, PairSeedShare, SelfMaskShare
+from p2p_flock.wire.messages import Bundle, BundleShare, Manifest, ManifestEntry, PairSeedShare, SelfMaskShare
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 
 COHORT = make_cohort()
@@ -100,13 +100,22 @@ def test_answer__bad_manifest_is_refused() -> None:
     assert ask(COHORT, 1, doubled) == Refused(Refusal.WRONG_ROUND, ())
 
 
+def forge(entry: ManifestEntry, field: str) -> ManifestEntry:
+    forged = digest_of("forged")
+    match field:
+        case "root":
+            return replace(entry, root=forged)
+        case "document_digest":
+            return replace(entry, document_digest=forged)
+        case _:
+            return replace(entry, next_mask_key=forged)
+
+
 @pytest.mark.parametrize("field", ["root", "document_digest", "next_mask_key"])
 def test_answer__foreign_contribution_under_its_own_name_is_refused(field: str) -> None:
     """Somebody else's vector under our seat would be opened with our shares."""
     manifest = COHORT.manifest(SEALED)
-    entries = tuple(
-        replace(entry, **{field: digest_of("forged")}) if entry.seat == 1 else entry for entry in manifest.entries
-    )
+    entries = tuple(forge(entry, field) if entry.seat == 1 else entry for entry in manifest.entries)
     assert ask(COHORT, 1, Manifest(4, entries)) == Refused(Refusal.FOREIGN_ROOT, ())
 
 

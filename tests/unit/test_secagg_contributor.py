@@ -10,19 +10,20 @@ import pytest
 
 from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.crypto.masking import Lanes
-from p2p_flock.errors import LocalProtocolError, RefusalError
+from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg.answer import Answered, Refusal, Refused
 from p2p_flock.secagg.contributor import (
     TRANSITIONS,
     Contributed,
     Contributor,
     Elected,
+    Event,
     LanesEncoded,
+    Phase,
     PreparedContribution,
     SealConfirmed,
     Unmasked,
     contribute,
-    respond,
 )
 from p2p_flock.secagg.document import validate_root
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
@@ -158,8 +159,8 @@ def test_machine__restored_machine_says_the_same() -> None:
 def test_machine__every_other_cell_is_our_own_mistake() -> None:
     """A second contribution in one round number must be impossible, not only avoided."""
     answer = COHORT.answer(1, COHORT.seats)
-    phases = [Elected(), Contributed(COHORT.made[1].secrets), Unmasked(answer.unmasking)]
-    events = [lanes_event(COHORT, 1), seal_event(COHORT, 1, COHORT.seats)]
+    phases: list[Phase] = [Elected(), Contributed(COHORT.made[1].secrets), Unmasked(answer.unmasking)]
+    events: list[Event] = [lanes_event(COHORT, 1), seal_event(COHORT, 1, COHORT.seats)]
     for phase in phases:
         for event in events:
             if (type(phase), type(event)) not in TRANSITIONS:
@@ -174,15 +175,3 @@ def test_machine__foreign_secrets_are_refused() -> None:
     for context, seat in ((COHORT.context, 4), (fork, 1)):
         with pytest.raises(LocalProtocolError):
             Contributor(context, seat, Contributed(secrets))
-    with pytest.raises(LocalProtocolError):
-        respond(fork, secrets, SEAL, COHORT.manifest(COHORT.seats), COHORT.documents(), COHORT.bundles_for(1))
-
-
-def test_respond__is_the_machine_with_refusals_raised() -> None:
-    """Callers of the function and of the machine would behave differently."""
-    arguments = (COHORT.context, COHORT.made[1].secrets, SEAL)
-    answer = COHORT.answer(1, COHORT.seats)
-    found = respond(*arguments, COHORT.manifest(COHORT.seats), COHORT.documents(), COHORT.bundles_for(1))
-    assert found == (answer.unmasking, answer.faults)
-    with pytest.raises(RefusalError, match="fewer than"):
-        respond(*arguments, COHORT.manifest((1, 4)), COHORT.documents(), COHORT.bundles_for(1))

@@ -9,14 +9,12 @@ import pytest
 
 from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.secagg.document import (
-    check_sealed_document,
     compute_document_digest,
     compute_document_root,
     compute_leaves,
     validate_document,
     validate_root,
 )
-from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import ContributionDocument
 from tests.unit.secagg_cohort import digest_of, make_cohort
 
@@ -119,15 +117,3 @@ def test_validate_root__bad_root_or_digest_is_refused() -> None:
     assert reason_of(lambda: validate_root(context, 4, DOCUMENT, made.root, digest_of(1))) == bad
     other = COHORT.with_pair_commitment(4, 1, digest_of(2)).made[4].document
     assert reason_of(lambda: validate_root(context, 4, other, made.root, compute_document_digest(other))) == bad
-
-
-def test_check_sealed_document__reads_the_published_bytes() -> None:
-    """Survivors could not check what they answer for."""
-    entry = COHORT.manifest((4,)).entries[0]
-    data = encode(DOCUMENT)
-    assert check_sealed_document(COHORT.context, entry, data) == DOCUMENT
-    for bad in (b"", data[:-1], data + b"\0", b"\xc1" * 100):
-        assert reason_of(lambda bad=bad: check_sealed_document(COHORT.context, entry, bad)) == (
-            4,
-            DropReason.BAD_DOCUMENT,
-        )
