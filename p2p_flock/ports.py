@@ -43,7 +43,7 @@ class UpdateComputed:
 
     Attributes:
         values: float64 array of the stage's width: local sums (STATISTICS) or new − old parameters (TRAINING).
-        entropy: 64 fresh random bytes for the round's secrets and the dither.
+        entropy: 32 fresh random bytes for the round's secrets and the dither.
     """
 
     values: NDArray[np.float64]

@@ -199,7 +199,7 @@ class RoundDriver:
             # A trainer that cannot train is a dropout; the round goes on without it, the operator reads why.
             logger.error("training failed: %s", error)
             return
-        self.post(UpdateComputed(values.astype(np.float64), os.urandom(64)))
+        self.post(UpdateComputed(values.astype(np.float64), os.urandom(32)))
 
     async def _open_cohort(self, effect: OpenCohort) -> None:
         def read_blob(digest: bytes) -> bytes:
