@@ -12,6 +12,7 @@ from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.crypto.masking import Lanes
 from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg.answer import Answered, Refusal, Refused
+from p2p_flock.secagg.context import build_context
 from p2p_flock.secagg.contributor import (
     TRANSITIONS,
     Contributed,
@@ -29,7 +30,7 @@ from p2p_flock.secagg.document import validate_root
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import CHUNK_BYTES
-from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
+from tests.unit.secagg_cohort import DOMAIN, SEAL, Cohort, digest_of, make_cohort, make_seats
 
 COHORT = make_cohort()
 OTHER_SEAL = digest_of("other seal")
@@ -103,8 +104,10 @@ def test_contribute__bad_arguments_are_refused() -> None:
 
 def test_round_secrets__survive_the_disk() -> None:
     """A node killed after contributing could not keep its promise to unmask (P8)."""
-    for cohort in (COHORT, make_cohort(32, 17)):
-        secrets = cohort.made[1].secrets
+    seats = make_seats(32)
+    largest = build_context(DOMAIN, 4, digest_of("seed"), 0, seats, 17, 0, 32, 40)
+    made = contribute(largest, 1, digest_of("mask secret", 0, 0), COHORT.lanes[1], COHORT.entropy[1])
+    for secrets in (COHORT.made[1].secrets, made.secrets):
         assert decode(RoundSecrets, encode(secrets), ROUND_SECRETS_BYTES_MAX) == secrets
 
 
