@@ -23,6 +23,8 @@ class LogPosition:
 
 @dataclass(frozen=True, slots=True)
 class SeatJoined:
+    """``round`` is the first one that may include the seat; ``peer_signature`` is not checked by the contract."""
+
     at: LogPosition
     seat: int
     owner: bytes

@@ -96,10 +96,6 @@ class RoundContext:
             for index, seats in enumerate(self.assignment.cohorts)
         )
 
-    def cohort_is_viable(self, cohort: int) -> bool:
-        """Whether enough of the cohort's trainers have a usable key for it to be opened at all."""
-        return len(self.cohorts[cohort].members) >= self.params.survivors_min
-
     # --- deadlines, chain time in ms ---------------------------------------------------------------------------
 
     @property

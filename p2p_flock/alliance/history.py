@@ -142,7 +142,7 @@ class AllianceHistory:
                     raise ChainError(
                         f"seat {event.seat} joined while the table has {len(self.seats)}; compare RPC endpoints"
                     )
-                key_round = NEVER if event.round == BEFORE_ROUND_ZERO else event.round
+                key_round = event.round - 1  # the key counts in the first round that may include the seat
                 entry = SeatEntry(event.owner, event.peer_id, event.weight, event.mask_key, key_round, binding_valid)
                 self.seats.append(entry)
             case SeatLeft():

@@ -99,6 +99,8 @@ class TrainerMachine:
 
     def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:
         """Begin, or begin again after a restart with what the journal holds of this round."""
+        if not self._cohort.is_viable:
+            return self._step_aside("too few of the cohort's trainers have a usable mask key")
         found = {record.kind: record.body for record in records}
         if CONTRIBUTION not in found or SECRETS not in found:
             # Secrets without a contribution were never spoken about: a fresh start contradicts nothing.
@@ -136,7 +138,7 @@ class TrainerMachine:
 
     def _contribute(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         assert isinstance(event, UpdateComputed)
-        if now_ms >= self.context.seal_deadline_ms or not self.context.cohort_is_viable(self._cohort.cohort):
+        if now_ms >= self.context.seal_deadline_ms:
             return self._step_aside("training ended after the round could still be sealed")
         try:
             self.encoding = self._encode(event)

@@ -169,7 +169,9 @@ def _start_anvil(options: DevnetOptions, port: int, stack: ExitStack) -> subproc
         str(find_anvil()),
         *("--host", "127.0.0.1", "--port", str(port), "--silent"),
         *("--hardfork", "osaka", "--enable-tx-gas-limit", "--chain-id", str(CHAIN_ID)),
-        *("--block-time", str(options.block_time_s), "--base-fee", str(BASE_FEE_WEI), "--prune-history"),
+        *("--block-time", str(options.block_time_s), "--base-fee", str(BASE_FEE_WEI)),
+        # States kept in memory. With none, a call at "latest" fails when the next block prunes it meanwhile.
+        *("--prune-history", "64"),
         *("--accounts", "1", "--balance", "1000000"),
         *("--state", str(options.directory / "anvil-state.json"), "--state-interval", str(STATE_INTERVAL_S)),
     ]
