@@ -183,6 +183,8 @@ class BlobClient:
         self, digests: Sequence[bytes], sources: Sequence[ID], bytes_max_each: int, timeout_s: float
     ) -> dict[bytes, bytes]:
         """The contents that could be had from ``sources`` in ``timeout_s``; those that could not are absent."""
+        for digest in digests:
+            _check_digest(digest)
         job = _Job(list(dict.fromkeys(digests)), bytes_max_each, len(sources))
         with trio.move_on_after(timeout_s):
             async with trio.open_nursery() as nursery:
@@ -249,6 +251,7 @@ class BlobClient:
 
         True if ``path`` now holds content with this digest. Raises OSError if the disk fails.
         """
+        _check_digest(digest)
         part = path.with_name(path.name + ".part")
         is_resumed = part.exists()
         with trio.move_on_after(timeout_s):
@@ -349,9 +352,12 @@ class _Job:
         self.changed.unpark_all()
 
 
-def _encode_item(digest: bytes, offset: int, bytes_max: int) -> bytes:
+def _check_digest(digest: bytes) -> None:
     if len(digest) != DIGEST_BYTES:
         raise NetError(f"a SHA-256 digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+
+
+def _encode_item(digest: bytes, offset: int, bytes_max: int) -> bytes:
     return digest + offset.to_bytes(8, "big") + bytes_max.to_bytes(8, "big")
 
 

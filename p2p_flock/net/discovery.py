@@ -274,11 +274,14 @@ def _decode_answer(data: bytes) -> list[tuple[str, tuple[Address, ...]]]:
 
 
 def parse_peer_id(text: str) -> ID:
-    """A peer ID from base58. Raises FrameError if it is none."""
+    """A peer ID from base58: a SHA-256 multihash, or a short key itself. Raises FrameError for all else."""
     try:
         peer = ID.from_base58(text)
     except ValueError as error:
         raise FrameError(f"not a peer ID: {text[:80]!r}") from error
-    if not 34 <= len(peer.to_bytes()) <= 64:
+    data = peer.to_bytes()
+    is_hash = data[:2] == b"\x12\x20" and len(data) == 34
+    is_key = data[:1] == b"\x00" and 3 < len(data) == data[1] + 2 <= 44
+    if not (is_hash or is_key):
         raise FrameError(f"not a peer ID: {text[:80]!r}")
     return peer

@@ -1,4 +1,4 @@
-"""The remedies for gossip (rows 4, 10, 11, 12 of the table in `net/hardening.py`): `Pubsub` and `GossipSub`, made safe.
+"""The remedies for gossip (rows 4 and 10 to 13 of the table in `net/hardening.py`): its two classes, made safe.
 
 Called by `net/gossip.py` only. Compared with the library this reads bounded frames, checks each message once in one
 place, lets a check say "not yet" without remembering it as "never", and lets no message of a peer end more than that
@@ -156,14 +156,23 @@ class SafePubsub(Pubsub):
         return left >= 1.0
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
-        """One stream per peer, even if two connections came up at once."""
+        """One stream per peer, even if two connections came up at once, and all our topics on it.
+
+        The library announces those of the moment at which it began to write its first frame; what is subscribed while
+        that is under way would never be announced.
+        """
         if peer_id in self._opening:
             return
+        announced = set(self.topic_ids)
         self._opening.add(peer_id)
         try:
             await super()._handle_new_peer(peer_id)
         finally:
             self._opening.discard(peer_id)
+        queue = self.peer_queues.get(peer_id)
+        for topic in sorted(set(self.topic_ids) - announced):
+            if queue is not None:
+                queue.push(self._build_announce_rpc(topic, subscribe=True)[0])
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
         """Keep the peer's topics while another connection to it lives: it will not announce them a second time."""

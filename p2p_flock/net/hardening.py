@@ -19,7 +19,8 @@ buffers, silent peers) and `net/session.py` (bulk encryption, the account of wha
 | 10 gossip forgets a peer's topics when one of two connections closes | `SafePubsub._handle_dead_peer` |
 | 11 gossip keeps every message body; sequence numbers repeat after a restart | `SafeGossipSub`, `SafePubsub` |
 | 12 gossip caches a verdict of "not yet" for 300 s as "never" | `SafePubsub.push_msg` |
-| 13 logs to stderr through the root logger, with payloads | `quiet_library_logging` |
+| 13 a topic subscribed while a peer is being greeted is never announced to it | `SafePubsub._handle_new_peer` |
+| 14 logs to stderr through the root logger, with payloads | `quiet_library_logging` |
 
 It must never import another module of this package but the two above and `framing`.
 """

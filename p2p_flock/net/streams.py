@@ -100,6 +100,8 @@ class Messenger:
             raise NetError(
                 f"a message of {len(data)} bytes; at most {self._message_bytes_max}, larger content is pulled"
             )
+        if peer == self._host.get_id():
+            raise NetError("a message to ourselves")
         if self._nursery is None:
             raise NetError("the network is not open")
         peer_id = peer.to_base58()

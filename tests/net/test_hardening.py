@@ -5,10 +5,11 @@ When an upgrade mends a defect, the assertion on the stock host fails: then remo
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import libp2p.network.connection.swarm_connection as swarm_connection
@@ -65,6 +66,12 @@ from tests.net.nodes import (
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 STOCK_READ = MultiselectCommunicator.read
 BAD = TProtocol("/test/bad/1")
+
+
+@pytest.fixture(autouse=True)
+def _collect_fallen_hosts() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 # 1. Impersonation.
@@ -412,7 +419,47 @@ async def test_gossip__not_yet_is_not_never() -> None:
         assert (await gossip.messages.receive()).data == b"x"
 
 
-# 13. Logging.
+# 13. The greeting.
+
+
+async def test_gossip__topic_subscribed_during_the_greeting_is_announced() -> None:
+    """Two members that subscribe in the moment they connect would never hear each other's hints."""
+
+    async def is_announced(host: HardenedHost, pubsub: Pubsub) -> bool:
+        open_stream = host.new_stream
+
+        async def open_slow_stream(peer: ID, protocols: Sequence[TProtocol]) -> INetStream:
+            stream = await open_stream(peer, protocols)
+            write = stream.write
+
+            async def subscribe_first(data: bytes) -> None:
+                stream.write = write
+                await pubsub.subscribe("t")
+                await write(data)
+
+            stream.write = subscribe_first
+            return stream
+
+        host.new_stream = open_slow_stream
+        async with open_hardened() as other, open_gossip(other) as listener:
+            await dial(other, host)
+            await until(lambda: host.get_id() in listener.pubsub.peers and other.get_id() in pubsub.peers)
+            with trio.move_on_after(0.5):
+                await until(lambda: bool(listener.subscribers("t")))
+                return True
+        return False
+
+    async with open_hardened() as host:
+        router = GossipSub([PROTOCOL_ID_V11], 6, 4, 12, heartbeat_interval=1)
+        pubsub = Pubsub(host, router)
+        async with background_trio_service(pubsub), background_trio_service(router):
+            await pubsub.wait_until_ready()
+            assert not await is_announced(host, pubsub), "stock gossip announces late topics: row 13 can go"
+    async with open_hardened() as host, open_gossip(host) as gossip:
+        assert await is_announced(host, gossip.pubsub)
+
+
+# 14. Logging.
 
 
 def test_library__is_quiet() -> None:
