@@ -93,6 +93,8 @@ def summarise(log: RoundLog, params: AllianceParams, nodes: Sequence[NodeMetrics
     model = _most_common([record.model_digest for record in closed.values()])
     base = _most_common([record.base_model_digest for record in closed.values()])
     seed = log.sealed.seed if log.sealed is not None else None
+    if seed is None and (told := _most_common([record.seed for record in closed.values()])) is not None:
+        seed = bytes.fromhex(told.removeprefix("0x"))  # the contract never saw the beacon of an unsealed round
     validators: tuple[int, ...] = ()
     cohorts: tuple[CohortSummary, ...] = ()
     if seed is not None:
@@ -147,15 +149,16 @@ def compute_seconds(log: RoundLog, phases: Sequence[PhaseRecord]) -> RoundSecond
 
 
 def _cohorts(log: RoundLog, cohorts: Sequence[tuple[int, ...]], trainers: Sequence[int]) -> tuple[CohortSummary, ...]:
-    words = log.sealed.survivors if log.sealed is not None else ()
-    is_survivor = {
-        seat: bool(words[index // BITS_PER_WORD] >> (index % BITS_PER_WORD) & 1) for index, seat in enumerate(trainers)
-    }
+    is_survivor: dict[int, bool] = {}
+    if log.sealed is not None:
+        words = log.sealed.survivors
+        for index, seat in enumerate(trainers):
+            is_survivor[seat] = bool(words[index // BITS_PER_WORD] >> (index % BITS_PER_WORD) & 1)
     settled = log.settled
     return tuple(
         CohortSummary(
             trainers=members,
-            survivors=tuple(seat for seat in members if is_survivor[seat]),
+            survivors=tuple(seat for seat in members if is_survivor.get(seat, False)),
             aggregate_digest=settled.aggregate_digests[index] if settled is not None else None,
             outcome=CohortOutcome(settled.outcomes[index]) if settled is not None else None,
             votes_for=settled.votes_for[index] if settled is not None else 0,

@@ -146,7 +146,7 @@ class Display:
             self._live.update(render(snapshot))
             return
         for summary in snapshot.rounds:
-            is_told = summary.model_digest in snapshot.scores or summary.voided
-            if (summary.settled or summary.voided) and is_told and summary.round not in self._lines_shown:
+            is_told = summary.model_digest in snapshot.scores or (summary.voided and summary.stage is not None)
+            if is_told and summary.round not in self._lines_shown:
                 self._lines_shown.add(summary.round)
                 self.say(round_line(summary, snapshot))
