@@ -32,7 +32,8 @@ from p2p_flock.wire.messages import (
 
 ENVELOPE_BYTES_MAX = MESSAGE_BYTES_MAX + 256
 HINT_BYTES_MAX = 64
-HINTS = frozenset({"sealed", "committed", "settled", "joined"})
+# What a hint may say: a transaction of ours is in a block, or this node holds the last model of a closed alliance.
+HINTS = frozenset({"sealed", "committed", "settled", "finished"})
 
 # Who may send which message to a validator. Trainers take no point-to-point message at all.
 SENDER_ROLE: Mapping[type[Message], Role] = {
@@ -96,11 +97,20 @@ def has_owner_signature(context: RoundContext, envelope: Envelope) -> bool:
         return False
 
 
+def decode_hint(data: bytes) -> Hint:
+    """Read a hint.
+
+    Raises:
+        WireError: not canonical or too long.
+    """
+    return decode(Hint, data, HINT_BYTES_MAX)
+
+
 def validate_hint(alliance: int, data: bytes) -> Verdict:
     """Check a gossiped hint. It has no authority, so it needs no signature beyond the mesh's own."""
     # [REJECT] The bytes are a canonical hint.
     try:
-        hint = decode(Hint, data, HINT_BYTES_MAX)
+        hint = decode_hint(data)
     except WireError:
         return Verdict.REJECT
     # [REJECT] It says something we know.

@@ -2,8 +2,7 @@
 
 Driven by ``daemon/driver.py`` and by the simulator. It never trusts a validator: it checks the seal's signatures
 itself, answers only for what the sealed manifest names, and whatever happens says each of its two messages at most
-once per
-round number, to the same bytes on every repetition.
+once per round number, to the same bytes on every repetition.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ from p2p_flock.wire.messages import (
 
 RESEND_MS = 2000  # a lost message costs this long; five trainers and three validators make 8 small messages a second
 FETCH_RETRY_MS = 500
+LAST_CALL_PERMILLE = 800  # of the unmask phase: time enough for one small message to arrive before its end
 BUNDLE_BYTES_MAX = 1 << 13
 ENVELOPE_RECORD_MAX = 1 << 21
 
@@ -101,20 +101,25 @@ class TrainerMachine:
         """Begin, or begin again after a restart with what the journal holds of this round."""
         if not self._cohort.is_viable:
             return self._step_aside("too few of the cohort's trainers have a usable mask key")
-        found = {record.kind: record.body for record in records}
-        if CONTRIBUTION not in found or SECRETS not in found:
+        found = {(record.kind, record.key): record.body for record in records}
+        contribution = found.get((CONTRIBUTION, ""))
+        if contribution is None:
             # Secrets without a contribution were never spoken about: a fresh start contradicts nothing.
             self._resend_at_ms = None
             return (
                 Train(self.context.stage, compute_training_seed(self.context, self.seat)),
                 Report("train", "training on own data"),
             )
-        self._secrets = decode(RoundSecrets, found[SECRETS], ROUND_SECRETS_BYTES_MAX)
+        self._contribution = decode(Envelope, contribution, ENVELOPE_RECORD_MAX)
+        root = decode(Contribution, self._contribution.body, ENVELOPE_RECORD_MAX).root
+        secrets = found.get((SECRETS, root.hex()))
+        if secrets is None:
+            return self._step_aside("the round's secrets are gone; was an old backup restored?")
+        self._secrets = decode(RoundSecrets, secrets, ROUND_SECRETS_BYTES_MAX)
         self._contributor = Contributor(self._cohort, self.seat, Contributed(self._secrets))
-        self._contribution = decode(Envelope, found[CONTRIBUTION], ENVELOPE_RECORD_MAX)
         self.phase = Phase.CONTRIBUTED
-        if UNMASKING in found:
-            self._unmasking = decode(Envelope, found[UNMASKING], ENVELOPE_RECORD_MAX)
+        if (UNMASKING, "") in found:
+            self._unmasking = decode(Envelope, found[UNMASKING, ""], ENVELOPE_RECORD_MAX)
             self.phase = Phase.ANSWERED
         return (Report(self.phase.value, "resumed from the journal"), *self._repeat(now_ms))
 
@@ -152,7 +157,8 @@ class TrainerMachine:
         self._contribution = self.context.seal_envelope(self.seat, message, self._sign)
         self.phase = Phase.CONTRIBUTED
         return (
-            Persist(SECRETS, "", encode(made.secrets), secret=True),
+            # Keyed by root: killed before the contribution is journalled, a restart draws other secrets under their own key.
+            Persist(SECRETS, made.root.hex(), encode(made.secrets), secret=True),
             Persist(CONTRIBUTION, "", encode(self._contribution)),
             StoreBlobs((encode(made.document), *made.chunks, *made.bundles.values())),
             *self._repeat(now_ms),
@@ -220,9 +226,9 @@ class TrainerMachine:
     def _answer_or_retry(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         assert self._seal is not None
         sealed_at_ms = self._seal.event.at.timestamp_s * 1000
-        half_time_ms = sealed_at_ms + self.context.params.unmask_seconds * 500
-        # At half time it answers with whatever it holds: t of n holders suffice, and one message is all it may say.
-        if self._manifest is not None and self._documents and now_ms >= half_time_ms:
+        last_call_ms = sealed_at_ms + self.context.params.unmask_seconds * LAST_CALL_PERMILLE
+        # At the last call it answers with whatever it holds: t of n holders suffice, and one message is all it may say.
+        if self._manifest is not None and self._documents and now_ms >= last_call_ms:
             return self._answer(now_ms)
         if self._fetch_at_ms is not None and now_ms >= self._fetch_at_ms:
             return self._fetch_missing(now_ms)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import base58
+import trio
 
 from p2p_flock.chain.client import (
     Call,
@@ -41,12 +42,13 @@ from p2p_flock.chain_events import (
     SeatMoved,
     SeatRemoved,
 )
-from p2p_flock.errors import ChainError, RpcError
+from p2p_flock.errors import ChainError, EndpointsDisagreeError, RpcError
 
 BLOCKS_PER_REQUEST = 2_000  # providers cap eth_getLogs at 5,000 or 10,000 blocks
 LOGS_PER_REQUEST_MAX = 10_000  # beyond it the range is halved, as providers ask for
 HEADS_REMEMBERED = 256  # blocks back to which a reorg is followed; deeper ones have not been seen on any OP chain
 
+OUTAGE_S_MAX = 60.0  # how long a feed puts up with a failing endpoint before its consumer hears of it
 PHASE_FIELD, SURVIVORS_FIELD = 1, 13  # places in the contract's RoundState that need converting
 
 # One entry per event: how the ABI's arguments become our dataclass. Logs without an entry (claims, withdrawals) are
@@ -233,7 +235,7 @@ class LogReader:
 
 
 class Follower:
-    """The state behind ``AllianceHandle.follow``: where we are, and the hashes of where we were."""
+    """The place of a :class:`ChainFeed`: where we are, and the hashes of where we were."""
 
     def __init__(self, client: RpcClient, contract: bytes, from_block: int, confirmations: int) -> None:
         self._client, self._confirmations = client, confirmations
@@ -301,6 +303,53 @@ class Follower:
 
     async def _hash_of(self, block: int) -> bytes:
         return block_head(await self._client.call("eth_getBlockByNumber", hex(block), False)).hash
+
+
+NUDGED_POLL_S_MIN = 0.05  # anybody may nudge; no more than twenty polls a second come of it
+
+
+class ChainFeed:
+    """A follower's updates, one whenever the chain has a new head; an asynchronous iterator that never ends.
+
+    Polls while it is iterated and holds no task and no connection: it may be dropped at any moment, and a slow consumer
+    makes updates fewer and larger, never lost. (No generator, which trio would have to be told to close.)
+    """
+
+    def __init__(self, follower: Follower, poll_interval_s: float) -> None:
+        self._follower, self._poll_interval_s = follower, poll_interval_s
+        self._next_poll = self._answered = trio.current_time()
+        self._nudged = trio.Event()
+
+    def nudge(self) -> None:
+        """Poll sooner: somebody says that something happened. At most every :data:`NUDGED_POLL_S_MIN`."""
+        self._nudged.set()
+
+    def __aiter__(self) -> ChainFeed:
+        return self
+
+    async def __anext__(self) -> ChainUpdate:
+        """The next update. Failures of the endpoint are borne for :data:`OUTAGE_S_MAX`.
+
+        Raises:
+            EndpointsDisagreeError: at once; nothing may be done on such ground.
+            ChainError: the endpoint failed for longer than that.
+        """
+        while True:
+            with trio.move_on_at(self._next_poll):
+                await trio.sleep(NUDGED_POLL_S_MIN)
+                await self._nudged.wait()
+            self._nudged = trio.Event()
+            self._next_poll = trio.current_time() + self._poll_interval_s
+            try:
+                update = await self._follower.poll()
+            except ChainError as error:
+                outage_s = trio.current_time() - self._answered
+                if isinstance(error, EndpointsDisagreeError) or outage_s > OUTAGE_S_MAX:
+                    raise
+                continue
+            self._answered = trio.current_time()
+            if update is not None:
+                return update
 
 
 def _is_block(answer: Json | RpcError, hash_: bytes) -> bool:

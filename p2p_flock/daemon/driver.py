@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -61,6 +61,11 @@ LOST_RACES = frozenset(
 )
 
 
+def round_pin(alliance: str, round_number: int) -> str:
+    """Name under which a round's blobs are pinned. ``alliance``: the contract's address in hex."""
+    return f"{alliance}-round-{round_number}"
+
+
 class RoundDriver:
     """Drives one machine through one round."""
 
@@ -74,6 +79,7 @@ class RoundDriver:
         beacon_signature: bytes,
         metrics: RoundMetrics,
         recorder: TestRecorder,
+        hint: Callable[[str], Awaitable[None]],
     ) -> None:
         self.context = context
         self.machine = machine
@@ -83,7 +89,8 @@ class RoundDriver:
         self._beacon_signature = beacon_signature
         self._metrics = metrics
         self._recorder = recorder
-        self._alliance = f"{context.domain.contract.hex()}"
+        self._hint = hint
+        self._alliance = context.domain.contract.hex()
         self._send_event, self._events = trio.open_memory_channel[Event](EVENTS_MAX)
 
     def post(self, event: Event) -> None:
@@ -169,8 +176,17 @@ class RoundDriver:
                 self._world.journal.append(records)
 
     def _store_blobs(self, blobs: Sequence[bytes]) -> None:
+        """Keep and pin what this node made itself until the round's end: it was promised to others.
+
+        Not synced: what a power failure takes, journal and secrets do not depend on; the node is a dropout then.
+        """
         for blob in blobs:
-            self._world.blobs.put(blob)
+            digest = self._world.blobs.put(blob, durable=False)
+            self._world.blobs.pin(digest, round_pin(self._alliance, self.context.round))
+
+    def _store_fetched(self, blobs: Sequence[bytes]) -> None:
+        for blob in blobs:
+            self._world.blobs.put(blob, durable=False)
 
     async def _send(self, effect: Send) -> None:
         data = encode(effect.envelope)
@@ -184,7 +200,7 @@ class RoundDriver:
         sources = [self.context.seat(seat).peer_id for seat in effect.seats]
         if missing and sources:
             fetched = await self._world.net.fetch(missing, sources, effect.bytes_max_each, FETCH_TIMEOUT_S)
-            await trio.to_thread.run_sync(self._store_blobs, list(fetched.values()))
+            await trio.to_thread.run_sync(self._store_fetched, list(fetched.values()))
             blobs.update(fetched)
         self.post(BlobsFetched(effect.tag, blobs))
 
@@ -233,6 +249,7 @@ class RoundDriver:
             self.post(TransactionEnded(what, "rpc"))
         else:
             self.post(TransactionEnded(what, ""))
+            await self._hint({"seal": "sealed", "commit": "committed", "settle": "settled"}[what])
 
     async def _post_transaction(self, call: SealRound | CommitRound | SettleRound) -> None:
         round_number = self.context.round

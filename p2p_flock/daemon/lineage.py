@@ -112,5 +112,5 @@ class Lineage:
         fetched = await self._world.net.fetch([digest], sources, bytes_max, FETCH_TIMEOUT_S)
         if digest not in fetched:
             return None
-        await trio.to_thread.run_sync(self._world.blobs.put, fetched[digest])
+        await trio.to_thread.run_sync(self._world.blobs.put, fetched[digest], False)
         return fetched[digest]

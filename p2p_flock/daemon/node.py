@@ -36,7 +36,7 @@ from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.member import Membership
 from p2p_flock.daemon.recorder import disable_masks, open_sent_recorder
 from p2p_flock.daemon.round_metrics import MetricsFile
-from p2p_flock.daemon.session import AllianceSession
+from p2p_flock.daemon.session import AllianceSession, topic_of
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ConfigError, UsageError
 from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
@@ -260,8 +260,9 @@ class Node:
         self.membership.check_manifest(handle, manifest)
         initial = Model(statistics=np.empty(0, dtype=np.float64), parameters=await worker.initial_parameters())
         session = AllianceSession(self.world, alliance_id, handle, manifest, Judge(worker, initial))
-        topic = session_topic(alliance_id)
-        await self.world.net.subscribe(topic, lambda _peer, data: validate_hint(alliance_id.number, data))
+        await self.world.net.subscribe(
+            topic_of(alliance_id), lambda _peer, data: validate_hint(alliance_id.number, data)
+        )
         self.session = session
         self._session_ready.set()
 
@@ -271,6 +272,7 @@ class Node:
         await self.session.run()
         logger.info("the alliance is closed; this node holds its last model")
         if self.world.config.node.exit_when_closed:
+            await self.session.linger()
             self.stopping.set()
 
     # --- pumps -------------------------------------------------------------------------------------------------
@@ -286,9 +288,9 @@ class Node:
                 self.session.note_reachable(event.peer_id, isinstance(event, PeerUp))
 
     async def _pump_gossip(self) -> None:
-        async for _hint in self.world.net.gossip:
-            if self.session is not None:
-                self.session.look_at_chain()
+        async for hint in self.world.net.gossip:
+            if self.session is not None and hint.topic == topic_of(self.session.id):
+                self.session.take_hint(hint.peer_id, hint.data)
 
     async def _watch_signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -305,8 +307,3 @@ class Node:
     def _write_peer_book(self) -> None:
         book = self.world.net.peer_book_snapshot()
         write_atomic(self.world.home / PEER_BOOK_NAME, json.dumps(book, sort_keys=True).encode())
-
-
-def session_topic(alliance_id: AllianceId) -> str:
-    """Gossip topic of an alliance: chain, factory and number, so that no two alliances share one."""
-    return f"/p2p-flock/1/{alliance_id.chain_id}/{alliance_id.factory.hex()}/{alliance_id.number}"

@@ -15,20 +15,22 @@ from collections import deque
 import trio
 
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.alliance.gossip import decode_envelope, validate_envelope
+from p2p_flock.alliance.gossip import decode_envelope, decode_hint, validate_envelope
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
+from p2p_flock.chain.events import ChainFeed
 from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
 from p2p_flock.chain_events import BallotsCommitted, ChainEvent, RoundOpened, RoundSealed, SeatJoined
 from p2p_flock.crypto.peer_identity import public_key_of
 from p2p_flock.crypto.signing import is_join_binding
-from p2p_flock.daemon.driver import RoundDriver
+from p2p_flock.daemon.driver import RoundDriver, round_pin
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.lineage import Lineage
 from p2p_flock.daemon.mask_keys import MaskKeys
+from p2p_flock.daemon.observability import round_context
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.round_report import describe_round
@@ -38,15 +40,21 @@ from p2p_flock.errors import BeaconError, ChainError, CryptoError, WireError
 from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, MessageReceived, SealObserved, SeatReachable
 from p2p_flock.store.journal import Record
 from p2p_flock.types import AllianceId, Role, Verdict
-from p2p_flock.wire.codec import decode
-from p2p_flock.wire.messages import MANIFEST_BYTES_MAX, Envelope, Manifest
+from p2p_flock.wire.codec import decode, encode
+from p2p_flock.wire.messages import MANIFEST_BYTES_MAX, Envelope, Hint, Manifest
 
 logger = logging.getLogger(__name__)
 
 EARLY_ENVELOPES_MAX = 512  # messages of a round that this node has not started yet; peers repeat what is dropped
 FETCH_TIMEOUT_S = 3.0
 RETRY_S = 0.5  # how soon the keeper looks again after something could not be fetched
+LINGER_S_MAX = 15.0  # whoever has not caught up by then finds the aggregate at others, or asks the next to start
 IDLE_LOOK_S = 1.0  # how often it looks without any news, for deadlines
+
+
+def topic_of(alliance_id: AllianceId) -> str:
+    """Gossip topic of an alliance: chain, factory and number, so that no two alliances share one."""
+    return f"/p2p-flock/1/{alliance_id.chain_id}/{alliance_id.factory.hex()}/{alliance_id.number}"
 
 
 class AllianceSession:
@@ -85,6 +93,8 @@ class AllianceSession:
         self._bytes_sent = 0
         self._early: deque[Envelope] = deque(maxlen=EARLY_ENVELOPES_MAX)
         self._news = trio.Event()
+        self._feed: ChainFeed | None = None
+        self._finished_peers: set[str] = set()
 
     async def run(self) -> None:
         """Follow, keep, take part; returns when the alliance is closed and its last model is held.
@@ -101,6 +111,7 @@ class AllianceSession:
             nursery.start_soon(self._keep, nursery)
             await self.finished.wait()
             nursery.cancel_scope.cancel()
+        await self.hint("finished")
 
     # --- from the network --------------------------------------------------------------------------------------
 
@@ -133,9 +144,29 @@ class AllianceSession:
                 if seat.peer_id == peer_id:
                     self._driver.post(SeatReachable(seat.index, reachable))
 
-    def look_at_chain(self) -> None:
-        """Somebody hinted that something happened."""
-        self._news.set()
+    def take_hint(self, peer_id: str, data: bytes) -> None:
+        """Somebody gossiped (already checked): look at the chain now instead of at the next poll."""
+        hint = decode_hint(data)
+        if hint.what == "finished":
+            self._finished_peers.add(peer_id)
+        self._nudge()
+
+    async def hint(self, what: str) -> None:
+        """Gossip a hint, and look ourselves."""
+        self._nudge()
+        message = Hint(self.id.number, max(0, len(self.history.rounds) - 1), what)
+        await self._world.net.publish(topic_of(self.id), encode(message))
+
+    async def linger(self) -> None:
+        """After the end: keep serving the last aggregate until every connected member holds the last model too."""
+        with trio.move_on_after(LINGER_S_MAX):
+            while not set(self.member_peers()) & self._world.net.connected() <= self._finished_peers:
+                await self.hint("finished")
+                await trio.sleep(RETRY_S)
+
+    def _nudge(self) -> None:
+        if self._feed is not None:
+            self._feed.nudge()
 
     def member_peers(self) -> list[str]:
         """Peer IDs of all other members, connected ones first."""
@@ -147,7 +178,8 @@ class AllianceSession:
     # --- from the chain ----------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        async for update in self.handle.follow(self.handle.terms.created_block):
+        self._feed = self.handle.follow(self.handle.terms.created_block)
+        async for update in self._feed:
             self._world.clock.observe(update.timestamp_s)
             self.state, self.block = update.state, update.block
             if update.rewound_to is not None:
@@ -236,6 +268,7 @@ class AllianceSession:
             if not await self.lineage.apply(history, self.lineage.next_round, self.member_peers()):
                 return False
             self.judge.model = self.lineage.model
+            await trio.to_thread.run_sync(self._unpin_before, self.lineage.next_round - 1)
         self._write_closed_lines()
         if history.closed and self.lineage.next_round == len(history.rounds):
             self.finished.set()
@@ -257,7 +290,7 @@ class AllianceSession:
                 data = fetched.get(digest)
                 if data is None:
                     return False
-                await trio.to_thread.run_sync(self._world.blobs.put, data)
+                await trio.to_thread.run_sync(self._world.blobs.put, data, False)
             try:
                 self.history.add_manifest(decode(Manifest, data, MANIFEST_BYTES_MAX))
             except WireError as error:
@@ -275,6 +308,10 @@ class AllianceSession:
                     return False
                 record.randomness = value.randomness
         return True
+
+    def _unpin_before(self, round_number: int) -> None:
+        """The round before the one just applied needs no promises any more: its blobs may go when space is short."""
+        self._world.blobs.unpin(round_pin(self._contract, round_number - 1))
 
     def _write_closed_lines(self) -> None:
         while self._closed_rounds < self.lineage.next_round:
@@ -333,7 +370,8 @@ class AllianceSession:
             records = await trio.to_thread.run_sync(self._load_records, context.round)
             self._driver = driver
             self._tell_known(driver, record)
-            await driver.run(records)
+            with round_context(str(self.id), context.round):
+                await driver.run(records)
 
     async def _wait_for_beacon(self, record: RoundRecord, opened: RoundOpened) -> tuple[RoundContext | None, bytes]:
         """The round's context once its beacon is out, and the beacon's signature for ``sealRound``."""
@@ -372,7 +410,15 @@ class AllianceSession:
             machine = TrainerMachine(context, seat.index, self._world.sign, secret)
         logger.info("round %d: seat %d is %s", context.round, seat.index, role.value)
         return RoundDriver(
-            self._world, self.handle, context, machine, self.judge, beacon_signature, self.metrics, self._recorder
+            self._world,
+            self.handle,
+            context,
+            machine,
+            self.judge,
+            beacon_signature,
+            self.metrics,
+            self._recorder,
+            self.hint,
         )
 
     def _load_records(self, round_number: int) -> list[Record]:
