@@ -6,19 +6,17 @@ are agreed on by all configured endpoints. Never decides anything: who may send 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import base58
-import trio
 
 from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes
 from p2p_flock.chain.contracts import ALLIANCE, TOKEN, address_bytes, address_text, compute_params_hash, load_contract
-from p2p_flock.chain.events import Follower, LogReader, decode_round_state
+from p2p_flock.chain.events import ChainFeed, Follower, LogReader, decode_round_state
 from p2p_flock.chain.records import (
     AllianceAccounts,
     AllianceTerms,
-    ChainUpdate,
     RoundState,
     SeatRecord,
     StakeRecord,
@@ -26,13 +24,12 @@ from p2p_flock.chain.records import (
 )
 from p2p_flock.chain.transactions import Sender
 from p2p_flock.chain_events import ChainEvent
-from p2p_flock.errors import ChainError, EndpointsDisagreeError, UsageError
+from p2p_flock.errors import ChainError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import Domain
 from p2p_flock.wire.messages import Ballot
 
 SEATS_PER_CALL = 256  # about 0.5 kB each in the answer
-OUTAGE_S_MAX = 60.0  # how long a follower puts up with a failing endpoint before its consumer hears of it
 # settleRound only records while others' ballots are missing and settles at the deadline: an estimate made just before
 # it may lack the gas for tallying 64 ballots over 16 cohorts and opening the next round. Unused gas costs nothing.
 SETTLE_GAS_HEADROOM = 2_000_000
@@ -100,7 +97,7 @@ class AllianceHandle:
         records: list[SeatRecord] = []
         while True:
             page = await self._read("getSeats", len(records), SEATS_PER_CALL)
-            records.extend(_seat_record(len(records) + i, values) for i, values in enumerate(page))
+            records += [_seat_record(index, values) for index, values in enumerate(page, start=len(records))]
             if len(page) < SEATS_PER_CALL:
                 return tuple(records)
 
@@ -159,30 +156,10 @@ class AllianceHandle:
     async def _read(self, function: str, *arguments: object) -> Any:
         return await read_contract(self._client, ALLIANCE, self.contract, function, *arguments)
 
-    async def follow(self, from_block: int) -> AsyncIterator[ChainUpdate]:
-        """Everything from ``from_block`` on, one :class:`ChainUpdate` whenever the chain has a new head; never ends.
-
-        Polls while it is iterated and holds no task or connection of its own: a slow consumer makes updates fewer
-        and larger, never lost. Failures of the endpoint are borne for :data:`OUTAGE_S_MAX`.
-
-        Raises:
-            EndpointsDisagreeError: at once; nothing may be done on such ground.
-            ChainError: the endpoint failed for longer than that.
-        """
+    def follow(self, from_block: int) -> ChainFeed:
+        """Everything from ``from_block`` on: ``async for update in alliance.follow(block)``, which never ends."""
         follower = Follower(self._client, self.contract, from_block, self._confirmations)
-        answered = trio.current_time()
-        while True:
-            next_poll = trio.current_time() + self._poll_interval_s
-            try:
-                update = await follower.poll()
-            except ChainError as error:
-                if isinstance(error, EndpointsDisagreeError) or trio.current_time() > answered + OUTAGE_S_MAX:
-                    raise
-            else:
-                answered = trio.current_time()
-                if update is not None:
-                    yield update
-            await trio.sleep_until(next_poll)
+        return ChainFeed(follower, self._poll_interval_s)
 
     # --- membership ----------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class HttpEndpoint:
         self._path, self._query = parts.path, f"?{parts.query}" if parts.query else ""
         self._timeout_s, self._body_bytes_max = timeout_s, body_bytes_max
         self._idle: list[http.client.HTTPConnection] = []
+        self._closed = False
         self._lock = threading.Lock()
         self._tls = ssl.create_default_context() if self._secure else None
 
@@ -68,9 +69,9 @@ class HttpEndpoint:
             ) from error
 
     def close(self) -> None:
-        """Close the idle connections; one in use is closed by its thread's timeout at the latest."""
+        """Close the idle connections; one in use is closed when its exchange ends, at its timeout at the latest."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._closed = self._idle, [], True
         for connection in idle:
             connection.close()
 
@@ -99,7 +100,7 @@ class HttpEndpoint:
             connection.close()
             raise ChainError(f"{self.name} answered with more than {self._body_bytes_max} bytes; use another endpoint.")
         with self._lock:
-            if not response.will_close and len(self._idle) < CONNECTIONS_MAX:
+            if not self._closed and not response.will_close and len(self._idle) < CONNECTIONS_MAX:
                 self._idle.append(connection)
                 return response.status, data
         connection.close()
