@@ -362,7 +362,6 @@ class AllianceSession:
             if context is None:
                 await trio.sleep_forever()
                 return
-            self.metrics.end("beacon")
             driver = await self._make_driver(context, beacon_signature)
             if driver is None:
                 await trio.sleep_forever()
@@ -393,11 +392,13 @@ class AllianceSession:
         assert self.metrics is not None
         own = [seat for seat in context.snapshot.seats if seat.owner == self._world.chain.address]
         if not own:
+            self.metrics.end("beacon")
             logger.info("round %d: not seated in this round", context.round)
             return None
         seat = own[0]
         role = context.role_of(seat.index)
         self.metrics.role, self.metrics.seat = role.value, seat.index
+        self.metrics.end("beacon")  # its line tells the role
         machine: TrainerMachine | ValidatorMachine
         if role is Role.VALIDATOR:
             machine = ValidatorMachine(context, seat.index, self._world.sign)
