@@ -109,7 +109,8 @@ class BallotDesk:
         """No further commitment will be taken; revealing copies from nobody now."""
         if self._commit_ended_at_ms is None:
             self._commit_ended_at_ms = now_ms
-        self._reveal_deadline_ms = reveal_deadline_s * 1000
+        # The contract settles without the missing ballots in the second after its deadline, not in the same one.
+        self._reveal_deadline_ms = (reveal_deadline_s + 1) * 1000
         self._on_chain = {position: c for position, c in self._on_chain.items() if position in committed}
 
     def post_failed(self, what: str, now_ms: int) -> None:

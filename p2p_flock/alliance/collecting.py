@@ -1,8 +1,7 @@
 """What a validator holds: contributions announced, documents checked, chunks and bundles fetched. Part of its machine.
 
 The cohorts' aggregators (``secagg/aggregator.py``) check everything; this part knows which seat belongs to which
-cohort,
-what was announced, and what must still be fetched.
+cohort, what was announced, and what must still be fetched.
 """
 
 from __future__ import annotations
@@ -19,6 +18,9 @@ from p2p_flock.wire.messages import DOCUMENT_BYTES_MAX, Contribution, Contributi
 class Collection:
     """Contributions of one round, by seat. The first one of a seat counts; a second, different one is evidence.
 
+    What a trainer announced under its own signature comes before what a leader's proposal says about it: else one
+    validator could make the others ignore honest trainers, and call them equivocators.
+
     Attributes:
         aggregators: one per cohort.
     """
@@ -27,6 +29,8 @@ class Collection:
         self.aggregators = tuple(Aggregator(cohort) for cohort in context.cohorts)
         self._context = context
         self._announced: dict[int, Contribution] = {}
+        self._learned: dict[int, Contribution] = {}  # from proposals, where nothing was announced here
+        self._taken: dict[int, Contribution] = {}  # of which the document is here, and good
         self._refused: set[bytes] = set()  # digests of documents that were fetched and are no good
 
     def announce(self, seat: int, contribution: Contribution) -> None:
@@ -39,16 +43,20 @@ class Collection:
             raise RemoteProtocolError(seat, DropReason.NO_MASK_KEY)
         if self._announced.setdefault(seat, contribution) != contribution:
             raise RemoteProtocolError(seat, DropReason.EQUIVOCATION, "two contributions in one round")
+        self._learned.pop(seat, None)
 
     def learn(self, seat: int, contribution: Contribution) -> None:
         """Take what another validator's proposal names, where nothing was announced here."""
-        if seat in self._context.eligible_trainers:
-            self._announced.setdefault(seat, contribution)
+        if seat in self._context.eligible_trainers and seat not in self._announced:
+            self._learned[seat] = contribution
 
     def seal(self, seal: bytes, manifest: Manifest) -> list[RemoteProtocolError]:
         """Follow the chain: a seat's sealed contribution counts, whatever was announced here."""
         for entry in manifest.entries:
-            self._announced[entry.seat] = Contribution(entry.root, entry.document_digest)
+            sealed = Contribution(entry.root, entry.document_digest)
+            self._announced[entry.seat] = sealed
+            if self._taken.get(entry.seat) != sealed:
+                self._taken.pop(entry.seat, None)
         faults: list[RemoteProtocolError] = []
         for aggregator in self.aggregators:
             faults += aggregator.handle(SealConfirmed(seal, manifest))
@@ -57,14 +65,18 @@ class Collection:
     def add_blobs(self, blobs: Mapping[bytes, bytes]) -> list[RemoteProtocolError]:
         """Take fetched blobs (digests verified, in the own store); returns what was found wrong, with its culprit."""
         faults: list[RemoteProtocolError] = []
-        for seat, contribution in self._announced.items():
+        for seat, contribution in self._named().items():
             data = blobs.get(contribution.document_digest)
             if data is not None and self.document(seat) is None:
-                faults += self._take_document(seat, contribution, data)
+                found = self._take_document(seat, contribution, data)
+                faults += found if seat in self._announced else []  # a leader's word convicts nobody
         for digest, data in blobs.items():
             for aggregator in self.aggregators:
                 faults += aggregator.handle(BlobVerified(digest, len(data)))
         return faults
+
+    def _named(self) -> dict[int, Contribution]:
+        return {**self._learned, **self._announced}
 
     def _take_document(self, seat: int, contribution: Contribution, data: bytes) -> list[RemoteProtocolError]:
         try:
@@ -76,6 +88,8 @@ class Collection:
         faults = self._aggregator_of(seat).handle(event)
         if self.document(seat) is None:
             self._refused.add(contribution.document_digest)
+        else:
+            self._taken[seat] = contribution
         return list(faults)
 
     def _aggregator_of(self, seat: int) -> Aggregator:
@@ -85,7 +99,7 @@ class Collection:
 
     def held_roots(self) -> dict[int, bytes]:
         """Root by seat of every contribution that is held, verified, and on no losing side of a quarrel."""
-        return {seat: self._announced[seat].root for aggregator in self.aggregators for seat in aggregator.held()}
+        return {seat: self._taken[seat].root for aggregator in self.aggregators for seat in aggregator.held()}
 
     def quarrels(self) -> frozenset[tuple[int, int]]:
         """Pairs of seats whose documents commit to different pair seeds. They cannot be summed together."""
@@ -100,12 +114,12 @@ class Collection:
         document = self.document(seat)
         if document is None or self._aggregator_of(seat).get_needed_blobs(seat):
             return None
-        return self._announced[seat].document_digest, document
+        return self._taken[seat].document_digest, document
 
     def missing(self) -> dict[int, tuple[bytes, ...]]:
         """Digests to fetch, by the seat whose contribution they belong to."""
         wanted: dict[int, tuple[bytes, ...]] = {}
-        for seat, contribution in self._announced.items():
+        for seat, contribution in self._named().items():
             if contribution.document_digest in self._refused:
                 continue
             if self.document(seat) is None:

@@ -7,6 +7,7 @@ reads the network: where it needs a manifest's content or a void round's beacon 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -31,6 +32,7 @@ from p2p_flock.crypto.key_agreement import is_usable_mask_key
 from p2p_flock.errors import ChainError
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import Assignment, CohortOutcome, Domain, RoundSnapshot, Seat
+from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Manifest
 
 NEVER = -1  # before round 0
@@ -99,6 +101,8 @@ class AllianceHistory:
         # owner -> latest round in which the owner was elected trainer, as far as roles are known
         self._elected: dict[bytes, int] = {}
         self._elections_counted = 0
+        # (seat, owner) that a SeatMoved wrote over; the contract's SeatRemoved follows in the same transaction
+        self._vacated: tuple[int, bytes] | None = None
 
     # --- folding ---------------------------------------------------------------------------------------------
 
@@ -116,18 +120,8 @@ class AllianceHistory:
                 self._apply_seat_event(event, binding_valid)
             case RoundOpened():
                 self._open(event)
-            case RoundSealed():
-                record = self._record(event.round)
-                record.sealed = event
-            case BallotsCommitted():
-                self._record(event.round).commitments.update(zip(event.positions, event.commitments, strict=True))
-            case BallotRevealed():
-                self._record(event.round).reveals[event.position] = event
-            case RoundSettled():
-                self._record(event.round).settled = event
-                self.closed = self.closed or event.closed
-            case RoundVoided():
-                self._record(event.round).voided = event
+            case RoundSealed() | BallotsCommitted() | BallotRevealed() | RoundSettled() | RoundVoided():
+                self._apply_round_event(event, self._running(event.round))
             case AllianceClosed():
                 self.closed = True
             case _:
@@ -143,17 +137,23 @@ class AllianceHistory:
                         f"seat {event.seat} joined while the table has {len(self.seats)}; compare RPC endpoints"
                     )
                 key_round = event.round - 1  # the key counts in the first round that may include the seat
+                if any(entry.owner == event.owner for entry in self.seats):
+                    raise ChainError("the log seats one owner twice; compare RPC endpoints")
                 entry = SeatEntry(event.owner, event.peer_id, event.weight, event.mask_key, key_round, binding_valid)
                 self.seats.append(entry)
             case SeatLeft():
                 self.seats[self._index(event.owner, event.seat)] = replace(self.seats[event.seat], leaving=True)
             case SeatRemoved():
-                index = self._index(event.owner, event.seat)
-                if index == len(self.seats) - 1:
+                if self._vacated != (event.seat, event.owner):
+                    self._check_last(self._index(event.owner, event.seat))
                     self.seats.pop()
+                self._vacated = None
             case SeatMoved():
-                self.seats[event.to_seat] = self.seats[self._index(event.owner, event.from_seat)]
-                self.seats.pop()
+                self._check_last(self._index(event.owner, event.from_seat))
+                if not 0 <= event.to_seat < event.from_seat:
+                    raise ChainError("the log moves a seat to where none is; compare RPC endpoints")
+                self._vacated = (event.to_seat, self.seats[event.to_seat].owner)
+                self.seats[event.to_seat] = self.seats.pop()
             case KeyRegistered():
                 index = self._index(event.owner, event.seat)
                 key_round = NEVER if event.round == BEFORE_ROUND_ZERO else event.round
@@ -166,7 +166,45 @@ class AllianceHistory:
             raise ChainError(f"the log names seat {seat} with an owner it does not have; compare RPC endpoints")
         return seat
 
+    def _check_last(self, seat: int) -> None:
+        if seat != len(self.seats) - 1:
+            raise ChainError("the log takes a seat from the middle of the table; compare RPC endpoints")
+
+    def _apply_round_event(
+        self,
+        event: RoundSealed | BallotsCommitted | BallotRevealed | RoundSettled | RoundVoided,
+        record: RoundRecord,
+    ) -> None:
+        if record.sealed is None and not isinstance(event, RoundSealed | RoundVoided):
+            raise ChainError(f"the log counts votes of round {event.round}, which is not sealed; compare RPC endpoints")
+        match event:
+            case RoundSealed():
+                if record.sealed is not None:
+                    raise ChainError(f"the log seals round {event.round} twice; compare RPC endpoints")
+                record.sealed = event
+            case BallotsCommitted():
+                if len(event.positions) != len(event.commitments):
+                    raise ChainError("the log holds commitments without positions; compare RPC endpoints")
+                record.commitments.update(zip(event.positions, event.commitments, strict=True))
+            case BallotRevealed():
+                if event.position not in record.commitments:
+                    raise ChainError("the log reveals a ballot that was not committed; compare RPC endpoints")
+                record.reveals[event.position] = event
+            case RoundSettled():
+                if not len(event.outcomes) == len(event.aggregate_digests) == self.params.cohort_count:
+                    raise ChainError(
+                        f"the log settles other cohorts than round {event.round} has; compare RPC endpoints"
+                    )
+                record.settled = event
+                self.closed = self.closed or event.closed
+            case RoundVoided():
+                record.voided = event
+            case _:
+                assert_never(event)
+
     def _open(self, event: RoundOpened) -> None:
+        if self._vacated is not None or (self.rounds and not self.rounds[-1].ended):
+            raise ChainError(f"round {event.round} opened before the one before it ended; compare RPC endpoints")
         if event.round != len(self.rounds) or event.seat_count != len(self.seats):
             raise ChainError(
                 f"round {event.round} opened with {event.seat_count} seats, but the log so far gives round "
@@ -179,6 +217,12 @@ class AllianceHistory:
             raise ChainError(f"the log names round {round_number}, which never opened; compare RPC endpoints")
         return self.rounds[round_number]
 
+    def _running(self, round_number: int) -> RoundRecord:
+        record = self._record(round_number)
+        if record.ended or round_number != len(self.rounds) - 1:
+            raise ChainError(f"the log goes on with round {round_number} after its end; compare RPC endpoints")
+        return record
+
     # --- what must be fetched --------------------------------------------------------------------------------
 
     def missing_manifest(self) -> bytes | None:
@@ -189,14 +233,22 @@ class AllianceHistory:
         return None
 
     def add_manifest(self, manifest: Manifest) -> None:
-        """Give the content of a sealed manifest (its digest was checked by whoever fetched it).
+        """Give the content of a sealed manifest.
 
         Raises:
-            ChainError: it contradicts the log, although a quorum of validators signed it.
+            ChainError: it is not the one that the chain names for its round, or it contradicts the log, although a
+                quorum of validators signed it.
         """
         record = self._record(manifest.round)
-        if record.sealed is None or any(entry.seat >= len(record.seats) for entry in manifest.entries):
-            raise ChainError(f"the sealed manifest of round {manifest.round} contradicts the log; compare RPC endpoints")
+        digest = hashlib.sha256(encode(manifest)).digest()
+        if (
+            record.sealed is None
+            or record.sealed.manifest_digest != digest
+            or any(entry.seat >= len(record.seats) for entry in manifest.entries)
+        ):
+            raise ChainError(
+                f"the sealed manifest of round {manifest.round} contradicts the log; compare RPC endpoints"
+            )
         record.manifest = manifest
 
     def add_randomness(self, round_number: int, randomness: bytes) -> None:

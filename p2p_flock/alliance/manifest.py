@@ -60,7 +60,7 @@ def encode_manifest(document: Mapping[str, Json]) -> bytes:
     """
     try:
         return json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise WireError(f"the task manifest cannot be encoded: {error}") from error
 
 
@@ -105,6 +105,10 @@ def _whole(document: dict[str, Json], key: str, low: int, high: int) -> int:
 
 def _positive(document: dict[str, Json], key: str) -> float:
     value = document.get(key)
-    if type(value) not in (int, float) or not math.isfinite(cast(float, value)) or cast(float, value) <= 0:
+    try:
+        number = float(value) if type(value) in (int, float) else math.nan  # type: ignore[arg-type]  # checked here
+    except OverflowError:
+        number = math.inf  # a whole number of hundreds of digits
+    if not (math.isfinite(number) and number > 0):
         raise WireError(f"task manifest: {key} must be a positive finite number")
-    return float(cast(float, value))
+    return number

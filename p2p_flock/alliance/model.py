@@ -77,7 +77,7 @@ def decode_model(data: bytes) -> Model:
     try:
         header = json.loads(data[8 : 8 + header_bytes])
         split = int(header["parameters"]["data_offsets"][1])
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise WireError(f"the model file's header cannot be read: {error}") from error
     body = memoryview(data)[8 + header_bytes :]
     if not 0 <= split <= len(body) or split % 8 or len(body) % 8:

@@ -28,10 +28,8 @@ from p2p_flock.ports import Effect, Persist, Report, SealRound, Send, Signer, St
 from p2p_flock.secagg.collection import drop_quarrels
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
-    MANIFEST_BYTES_MAX,
     Envelope,
     Have,
-    Manifest,
     ManifestEntry,
     SealProposal,
     SealSignature,
@@ -55,7 +53,8 @@ class SealDesk:
         self._haves: dict[int, tuple[Envelope, dict[int, bytes]]] = {}
         self._ready_at_ms: int | None = None
         self._signed: dict[int, SealSignature] = {}  # view -> what this node signed
-        self._waiting: dict[int, SealProposal] = {}  # leader seat -> proposal whose documents are not all held yet
+        self._waiting: dict[int, SealProposal] = {}  # leader seat -> proposal that is not answered yet
+        self._wanted: dict[int, tuple[ManifestEntry, ...]] = {}  # leader seat -> what its proposal names and we lack
         self._proposed: Seal | None = None
         self._proposal: Envelope | None = None
         self._signatures: dict[int, bytes] = {}  # position -> signature over the proposed seal
@@ -64,9 +63,12 @@ class SealDesk:
     def restore(self, record: Persist) -> None:
         """Take back a promise found in the journal."""
         if record.kind == HAVE:
-            have = decode(Have, record.body, 1 << 20)
-            self._own_roots.update(read_have(self._context, have))
             self._have_count += 1
+            try:
+                have = decode(Have, record.body, 1 << 20)
+                self._own_roots.update(read_have(self._context, have))
+            except WireError:
+                return  # said of other trainers, before the chain was reorganised
         elif record.kind == SEAL_SIGNATURE:
             signature = decode(SealSignature, record.body, 1 << 10)
             self._signed[signature.view] = signature
@@ -137,11 +139,8 @@ class SealDesk:
         return effects
 
     def wanted_documents(self) -> list[tuple[int, bytes, bytes]]:
-        """(seat, root, document digest) of contributions that waiting proposals name."""
-        wanted = []
-        for proposal in self._waiting.values():
-            wanted += [(entry.seat, entry.root, entry.document_digest) for entry in _entries(proposal)]
-        return wanted
+        """(seat, root, document digest) of contributions that a quorum's Have messages name and that are not here."""
+        return [(e.seat, e.root, e.document_digest) for entries in self._wanted.values() for e in entries]
 
     def _say_have(self, collection: Collection, now_ms: int) -> list[Effect]:
         held = collection.held_roots()
@@ -216,6 +215,7 @@ class SealDesk:
 
     def _answer_proposal(self, leader: int, collection: Collection, now_ms: int) -> list[Effect]:
         proposal = self._waiting[leader]
+        self._wanted.pop(leader, None)
         try:
             seal, survivors = check_proposal(self._context, leader, proposal, collection.quarrels())
         except RemoteProtocolError as error:
@@ -223,9 +223,13 @@ class SealDesk:
             return [Report("seal", str(error), error.culprit)]
         documents = {seat: held for seat in survivors if (held := collection.held_document(seat)) is not None}
         entries = {entry.seat: entry for entry in seal.manifest.entries}
-        if any(seat not in documents or documents[seat][0] != entries[seat].document_digest for seat in survivors):
+        lacking = [seat for seat in survivors if seat not in documents]
+        if lacking:
+            self._wanted[leader] = tuple(entries[seat] for seat in lacking)
             return []  # being fetched
         del self._waiting[leader]
+        if any(documents[seat][0] != entries[seat].document_digest for seat in survivors):
+            return [Report("seal", "the proposal names another document than its trainer announced", leader)]
         if any(documents[seat][1].next_mask_key != entries[seat].next_mask_key for seat in survivors):
             return [Report("seal", "the proposal installs a key that its trainer did not commit to", leader)]
         promised = self._signed.get(seal.view)
@@ -272,10 +276,3 @@ class SealDesk:
 
     def _others(self) -> tuple[int, ...]:
         return tuple(seat for seat in self._context.assignment.validators if seat != self._seat)
-
-
-def _entries(proposal: SealProposal) -> tuple[ManifestEntry, ...]:
-    try:
-        return decode(Manifest, proposal.manifest, MANIFEST_BYTES_MAX).entries
-    except WireError:
-        return ()

@@ -116,6 +116,8 @@ class TrainerMachine:
         if secrets is None:
             return self._step_aside("the round's secrets are gone; was an old backup restored?")
         self._secrets = decode(RoundSecrets, secrets, ROUND_SECRETS_BYTES_MAX)
+        if (self._secrets.context_digest, self._secrets.seat) != (self._cohort.digest, self.seat):
+            return self._step_aside("contributed to this round number before the chain was reorganised: once is all")
         self._contributor = Contributor(self._cohort, self.seat, Contributed(self._secrets))
         self.phase = Phase.CONTRIBUTED
         if (UNMASKING, "") in found:
@@ -157,7 +159,7 @@ class TrainerMachine:
         self._contribution = self.context.seal_envelope(self.seat, message, self._sign)
         self.phase = Phase.CONTRIBUTED
         return (
-            # Keyed by root: killed before the contribution is journalled, a restart draws other secrets under their own key.
+            # Keyed by root: killed before the contribution is journalled, a restart draws others under their own key.
             Persist(SECRETS, made.root.hex(), encode(made.secrets), secret=True),
             Persist(CONTRIBUTION, "", encode(self._contribution)),
             StoreBlobs((encode(made.document), *made.chunks, *made.bundles.values())),

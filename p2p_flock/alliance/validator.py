@@ -246,9 +246,10 @@ class ValidatorMachine:
     # --- what follows ------------------------------------------------------------------------------------------
 
     def _advance_sealing(self, now_ms: int) -> list[Effect]:
+        effects = self._seals.advance(self._collection, now_ms)
         for seat, root, digest in self._seals.wanted_documents():
             self._collection.learn(seat, Contribution(root, digest))
-        return [*self._fetch(now_ms), *self._seals.advance(self._collection, now_ms)]
+        return effects + self._fetch(now_ms)
 
     def _advance_opening(self, now_ms: int) -> list[Effect]:
         assert self._sealed is not None

@@ -99,18 +99,24 @@ def make_commitment(context: RoundContext, position: int, ballot: Ballot, sign: 
 
 
 def is_valid_commitment(context: RoundContext, position: int, seal: bytes, message: BallotCommitment) -> bool:
-    """Whether the contract would take this commitment."""
+    """Whether the contract would take this commitment. One that it would not take makes the whole batch fail."""
+    if message.commitment == bytes(32):
+        return False
     digest = commit_digest(context.domain, context.round, seal, position, message.commitment)
     return message.seal == seal and _is_signed_by(context, position, digest, message.signature)
 
 
 def is_valid_ballot(context: RoundContext, position: int, seal: bytes, commitment: bytes, ballot: Ballot) -> bool:
-    """Whether the contract would take this ballot: form, seal, commitment, signature."""
+    """Whether the contract would take this ballot: form, seal, commitment, signature.
+
+    One ballot that it would not take makes the whole settlement fail, so nothing here may be laxer than the contract.
+    """
     cohort_count = context.params.cohort_count
     if ballot.seal != seal or len(ballot.verdicts) != cohort_count or len(ballot.aggregate_digests) != cohort_count:
         return False
-    if any(verdict > Vote.NO for verdict in ballot.verdicts):
-        return False
+    for verdict, digest in zip(ballot.verdicts, ballot.aggregate_digests, strict=True):
+        if verdict > Vote.NO or (verdict == Vote.YES and digest == NO_AGGREGATE):
+            return False
     if compute_commitment(context, position, ballot) != commitment:
         return False
     return _is_signed_by(context, position, _ballot_digest(context, position, ballot), ballot.signature)
@@ -125,7 +131,12 @@ def _is_signed_by(context: RoundContext, position: int, digest: bytes, signature
 
 @dataclass(frozen=True, slots=True)
 class CohortTally:
-    """What the contract decides about one cohort."""
+    """What the contract decides about one cohort.
+
+    Attributes:
+        aggregate_digest: the adopted one; zero where none is.
+        votes_for: yes votes of the digest that has most of them.
+    """
 
     outcome: CohortOutcome
     aggregate_digest: bytes
@@ -137,17 +148,20 @@ def compute_tally(verdict_quorum: int, ballots: Mapping[int, Ballot], cohort: in
     """Count one cohort's votes. An unrevealed ballot abstains.
 
     Adopted when one aggregate digest has at least ``verdict_quorum`` yes votes (at most one can, for the quorum is more
-    than half of V); rejected when that many vote no; otherwise undecided: not adopted, nobody suspected.
+    than half of V); rejected when that many vote no; otherwise undecided: not adopted, nobody suspected. Votes on a
+    void cohort are counted and decide nothing.
     """
-    if is_void:
-        return CohortTally(CohortOutcome.VOID, NO_AGGREGATE, 0, 0)
     votes_against = sum(ballot.verdicts[cohort] == Vote.NO for ballot in ballots.values())
     for_digest = Counter(
         ballot.aggregate_digests[cohort] for ballot in ballots.values() if ballot.verdicts[cohort] == Vote.YES
     )
-    votes_for = sum(for_digest.values())
-    for digest, count in sorted(for_digest.items()):
-        if count >= verdict_quorum:
-            return CohortTally(CohortOutcome.ADOPTED, digest, votes_for, votes_against)
-    outcome = CohortOutcome.REJECTED if votes_against >= verdict_quorum else CohortOutcome.UNDECIDED
-    return CohortTally(outcome, NO_AGGREGATE, votes_for, votes_against)
+    leading, votes_for = max(for_digest.items(), key=lambda item: (item[1], item[0]), default=(NO_AGGREGATE, 0))
+    outcome = CohortOutcome.UNDECIDED
+    if is_void:
+        outcome = CohortOutcome.VOID
+    elif votes_for >= verdict_quorum:
+        outcome = CohortOutcome.ADOPTED
+    elif votes_against >= verdict_quorum:
+        outcome = CohortOutcome.REJECTED
+    adopted = leading if outcome is CohortOutcome.ADOPTED else NO_AGGREGATE
+    return CohortTally(outcome, adopted, votes_for, votes_against)

@@ -58,13 +58,15 @@ def decode(kind: type[M], data: bytes, bytes_max: int) -> M:
     """
     if len(data) > bytes_max:
         raise WireError(f"{kind.__name__}: {len(data)} bytes exceed the limit of {bytes_max}")
+    schema = _schema(kind)
     try:
         plain = msgpack.unpackb(
             data,
             raw=False,
             use_list=True,
             strict_map_key=True,
-            max_array_len=len(data),
+            # An array is allocated as long as its head says, before its items are read; and heads nest.
+            max_array_len=schema.items_max,
             max_map_len=0,
             max_ext_len=0,
             max_bin_len=len(data),
@@ -72,7 +74,7 @@ def decode(kind: type[M], data: bytes, bytes_max: int) -> M:
         )
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise WireError(f"{kind.__name__}: not msgpack: {error}") from error
-    message = _schema(kind).from_plain(plain, kind.__name__, 0)
+    message = schema.from_plain(plain, kind.__name__, 0)
     if encode(message) != data:
         raise WireError(f"{kind.__name__}: not in canonical form")
     return cast(M, message)
@@ -80,8 +82,11 @@ def decode(kind: type[M], data: bytes, bytes_max: int) -> M:
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
+    """``items_max``: length of the longest array that a value may hold at any depth."""
+
     to_plain: Callable[[object], Plain]
     from_plain: Callable[[Plain, str, int], object]
+    items_max: int = 0
 
 
 _schemas: dict[type, _Schema] = {}
@@ -111,7 +116,7 @@ def _make_schema(kind: type) -> _Schema:
         ]
         return kind(*values)
 
-    return _Schema(to_plain, from_plain)
+    return _Schema(to_plain, from_plain, max([len(fields), *(schema.items_max for _, schema in fields)]))
 
 
 def _field_schema(hint: object) -> _Schema:
@@ -170,7 +175,7 @@ def _tuple_schema(item: _Schema, bounds: Length) -> _Schema:
         check(len(plain), where)
         return tuple(item.from_plain(entry, f"{where}[{index}]", depth + 1) for index, entry in enumerate(plain))
 
-    return _Schema(to_plain, from_plain)
+    return _Schema(to_plain, from_plain, max(bounds.high, item.items_max))
 
 
 def _union_schema(kinds: tuple[type, ...]) -> _Schema:
@@ -187,4 +192,4 @@ def _union_schema(kinds: tuple[type, ...]) -> _Schema:
             raise WireError(f"{where}: unknown tag")
         return _schema(kinds[tag]).from_plain(plain[1], f"{where}.{kinds[tag].__name__}", depth + 1)
 
-    return _Schema(to_plain, from_plain)
+    return _Schema(to_plain, from_plain, max([2, *(_schema(kind).items_max for kind in kinds)]))
