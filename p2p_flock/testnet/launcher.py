@@ -55,7 +55,7 @@ class Run:
     network: Network | None = None
     metrics: list[NodeMetrics] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
-    troubles: list[str] = field(default_factory=list)
+    told_dead: set[str] = field(default_factory=set)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -131,9 +131,8 @@ async def _build_and_watch(state: Run) -> int:
 async def _build(state: Run) -> Network:
     """Everything up to the alliance that nobody has joined yet."""
     say, processes, options = state.display.say, state.processes, state.options
-    devnet = await building.start_chain(processes, options, state.params)
+    devnet, bootstrap = await building.start_foundations(processes, options, state.params)
     say(f"local chain with the contracts at {devnet.rpc_url}")
-    bootstrap = await building.start_bootstrap(processes)
     say(f"bootstrap node at {bootstrap[0]}")
     nodes = await building.make_nodes(processes, options, devnet, bootstrap)
     await building.fund(processes, nodes)
@@ -182,6 +181,7 @@ async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummar
     """Read the metrics, score new models, show a frame; the rounds so far."""
     for metrics in state.metrics:
         metrics.refresh()
+        _tell_if_dead(state, metrics.name)
     state.names = node_names(watch.view.owners, {node.address: node.name for node in state.nodes})
     rounds = [summarise(log, state.params, state.metrics) for _, log in sorted(watch.view.rounds.items())]
     homes = [node.home for node in state.nodes]
@@ -201,6 +201,15 @@ async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummar
         )
     )
     return rounds
+
+
+def _tell_if_dead(state: Run, name: str) -> None:
+    """One line, once, for a daemon that ended by a signal or an error; the rounds go on without it."""
+    child = state.processes.children[name]
+    if child.exit_code not in (None, 0) and name not in state.told_dead:
+        state.told_dead.add(name)
+        last = (child.log_tail().splitlines() or [""])[-1].strip()
+        state.display.say(f"{name} ended with exit code {child.exit_code}: {last}")
 
 
 def _phase_text(watch: Watch, rounds: Sequence[RoundSummary]) -> str:

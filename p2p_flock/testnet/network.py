@@ -123,6 +123,25 @@ async def for_each(nodes: Sequence[Any], action: Callable[[Any], Awaitable[Any]]
     return results
 
 
+async def start_foundations(
+    processes: Processes, options: Options, params: AllianceParams
+) -> tuple[Devnet, tuple[str, ...]]:
+    """Start the local chain and, beside it, the bootstrap node; the chain's description and the node's multiaddrs.
+
+    Raises:
+        UsageError: one of them did not start.
+    """
+    addresses: list[str] = []
+
+    async def bootstrap() -> None:
+        addresses.extend(await start_bootstrap(processes))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bootstrap)
+        devnet = await start_chain(processes, options, params)
+    return devnet, tuple(addresses)
+
+
 async def start_chain(processes: Processes, options: Options, params: AllianceParams) -> Devnet:
     """Start the local chain with its contracts and beacon. It ends by itself some time after the last round could.
 
