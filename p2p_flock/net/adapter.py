@@ -122,6 +122,10 @@ class Net:
         await trio.lowlevel.checkpoint()
         return self._messenger.send(_peer(peer_id), data)
 
+    def cut_off(self, peer_id: str, seconds: float) -> None:
+        """Take no messages from a peer that sends what no honest node would. Raises NetError for a bad peer ID."""
+        self._messenger.cut_off(_peer(peer_id).to_base58(), seconds)
+
     async def publish(self, topic: str, data: bytes) -> None:
         """Gossip at most 64 KiB to the topic's subscribers. Raises NetError beyond."""
         await self._gossip.publish(topic, data)

@@ -79,6 +79,7 @@ class Messenger:
         self._inbox_filled = trio.lowlevel.ParkingLot()
         self._inbox_emptied = trio.lowlevel.ParkingLot()
         self._inbound_streams: Counter[str] = Counter()
+        self._cut_off_until: dict[str, float] = {}
         self._nursery: trio.Nursery | None = None
         host.set_stream_handler(MESSAGE_PROTOCOL, self._receive)
 
@@ -119,6 +120,13 @@ class Messenger:
         outbox.size_bytes += len(data)
         outbox.changed.set()
         return True
+
+    def cut_off(self, peer_id: str, seconds: float) -> None:
+        """Take no message from this peer for a while: what waits is dropped, its streams end with the next message."""
+        self._cut_off_until[peer_id] = trio.current_time() + seconds
+        self.dropped_count += len(self._inbox.pop(peer_id, ()))
+        del self._inbox_bytes[peer_id]
+        self._inbox_emptied.unpark_all()
 
     def note_change(self, peer_id: str) -> None:
         """The peer was connected or lost: its outbox may go on."""
@@ -178,6 +186,8 @@ class Messenger:
     async def _receive(self, stream: INetStream) -> None:
         """Read one peer's messages until its stream ends. A frame too long ends the stream, and only that."""
         peer_id = stream.muxed_conn.peer_id.to_base58()
+        if trio.current_time() < self._cut_off_until.get(peer_id, 0.0):
+            raise FrameError("this peer is cut off for a while")
         if self._inbound_streams[peer_id] >= INBOUND_STREAMS_PER_PEER_MAX:
             raise FrameError("too many message streams")
         self._inbound_streams[peer_id] += 1
@@ -190,6 +200,8 @@ class Messenger:
                     raise FrameError(f"a message of {size} bytes, allowed are {self._message_bytes_max}")
                 with trio.fail_after(FRAME_SECONDS_MAX):
                     data = await reader.read_exactly(size)
+                if trio.current_time() < self._cut_off_until.get(peer_id, 0.0):
+                    raise FrameError("this peer is cut off for a while")
                 await self._keep(peer_id, data)
         except trio.TooSlowError as error:
             raise FrameError("a message that never ended") from error

@@ -29,6 +29,8 @@ from p2p_flock.net.session import Traffic
 ECHO = TProtocol("/test/echo/1")
 PATIENCE_SECONDS = 10.0
 
+stock_hosts_opened: list[IHost] = []  # by the running test, see conftest.py
+
 OpenHost = Callable[[], AbstractAsyncContextManager[IHost]]
 
 
@@ -50,6 +52,7 @@ async def open_stock(connections_max: int = 300, *, noise_only: bool = True) -> 
             auto_connect_interval=3600.0,
         ),
     )
+    stock_hosts_opened.append(host)
     host.set_stream_handler(ECHO, echo)
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         yield host

@@ -5,11 +5,10 @@ When an upgrade mends a defect, the assertion on the stock host fails: then remo
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import libp2p.network.connection.swarm_connection as swarm_connection
@@ -62,16 +61,8 @@ from tests.net.nodes import (
     wait_for_reaction,
 )
 
-# Stock hosts that fall leave their sockets to the garbage collector; ours are checked for that in the other files.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 STOCK_READ = MultiselectCommunicator.read
 BAD = TProtocol("/test/bad/1")
-
-
-@pytest.fixture(autouse=True)
-def _collect_fallen_hosts() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 # 1. Impersonation.
