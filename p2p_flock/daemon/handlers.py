@@ -81,6 +81,8 @@ class Handlers:
         found = []
         if not self._world.net.connected():
             found.append("no peer is connected: check net.bootstrap and the firewall")
+        if session is not None and session.chain_trouble is not None:
+            found.append(f"the chain cannot be followed: {session.chain_trouble}")
         if session is not None and abs(self._world.clock.offset_ms) > CLOCK_OFFSET_WARN_MS:
             found.append(f"this machine's clock is {self._world.clock.offset_ms / 1000:.1f} s off the chain's")
         return found
@@ -177,7 +179,7 @@ class Handlers:
 
     async def alliance_join(self, arguments: JsonObject) -> dict[str, object]:
         handle = await self._handle(arguments["alliance"])
-        if self._node.session is not None:
+        if self._node.session is not None and not self._node.session.finished.is_set():
             raise UsageError(
                 f"This node is in {self._node.session.id} already; a node is in one alliance at a time.\n"
                 "Leave that one first, or run another node with another --home."

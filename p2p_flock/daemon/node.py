@@ -208,7 +208,7 @@ class Node:
         self.started_at = time.time()
         self.membership = Membership(world)
         self.stopping = trio.Event()
-        self._session_ready = trio.Event()
+        self._nursery: trio.Nursery | None = None
         self.exit_code = 0
 
     async def run(self) -> int:
@@ -220,7 +220,7 @@ class Node:
             nursery.start_soon(self._pump_peers)
             nursery.start_soon(self._pump_gossip)
             nursery.start_soon(self._save_peer_book)
-            nursery.start_soon(self._run_session)
+            self._nursery = nursery
             await nursery.start(serve_control, prepare_control_socket(self.world.home), handlers.table())
             joined = self.membership.joined()
             if joined is not None:
@@ -264,15 +264,14 @@ class Node:
             topic_of(alliance_id), lambda _peer, data: validate_hint(alliance_id.number, data)
         )
         self.session = session
-        self._session_ready.set()
+        assert self._nursery is not None
+        self._nursery.start_soon(self._run_session, session)
 
-    async def _run_session(self) -> None:
-        await self._session_ready.wait()
-        assert self.session is not None
-        await self.session.run()
+    async def _run_session(self, session: AllianceSession) -> None:
+        await session.run()
         logger.info("the alliance is closed; this node holds its last model")
         if self.world.config.node.exit_when_closed:
-            await self.session.linger()
+            await session.linger()
             self.stopping.set()
 
     # --- pumps -------------------------------------------------------------------------------------------------

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 
 import trio
 
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.alliance.gossip import decode_envelope, decode_hint, validate_envelope
+from p2p_flock.alliance.gossip import decode_hint
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.trainer import TrainerMachine
@@ -27,6 +26,7 @@ from p2p_flock.chain_events import BallotsCommitted, ChainEvent, RoundOpened, Ro
 from p2p_flock.crypto.peer_identity import public_key_of
 from p2p_flock.crypto.signing import is_join_binding
 from p2p_flock.daemon.driver import RoundDriver, round_pin
+from p2p_flock.daemon.intake import Intake
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.lineage import Lineage
 from p2p_flock.daemon.mask_keys import MaskKeys
@@ -36,19 +36,19 @@ from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.round_report import describe_round
 from p2p_flock.daemon.upkeep import Upkeep
 from p2p_flock.daemon.world import World
-from p2p_flock.errors import BeaconError, ChainError, CryptoError, WireError
-from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, MessageReceived, SealObserved, SeatReachable
+from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisagreeError, WireError
+from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, SealObserved, SeatReachable
 from p2p_flock.store.journal import Record
-from p2p_flock.types import AllianceId, Role, Verdict
+from p2p_flock.types import AllianceId, Role
 from p2p_flock.wire.codec import decode, encode
-from p2p_flock.wire.messages import MANIFEST_BYTES_MAX, Envelope, Hint, Manifest
+from p2p_flock.wire.messages import MANIFEST_BYTES_MAX, Hint, Manifest
 
 logger = logging.getLogger(__name__)
 
-EARLY_ENVELOPES_MAX = 512  # messages of a round that this node has not started yet; peers repeat what is dropped
 FETCH_TIMEOUT_S = 3.0
 RETRY_S = 0.5  # how soon the keeper looks again after something could not be fetched
 LINGER_S_MAX = 15.0  # whoever has not caught up by then finds the aggregate at others, or asks the next to start
+OUTAGE_RETRY_S = 5.0  # between tries once the chain has been out of reach for a minute
 IDLE_LOOK_S = 1.0  # how often it looks without any news, for deadlines
 
 
@@ -65,6 +65,7 @@ class AllianceSession:
         state: the contract's newest state, ahead of ``history`` by the confirmations.
         metrics: of the running round.
         finished: set once the alliance is closed and the last model is held.
+        chain_trouble: why the chain cannot be followed, or ``None``.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class AllianceSession:
         self.block: int | None = None
         self.metrics: RoundMetrics | None = None
         self.finished = trio.Event()
+        self.chain_trouble: str | None = None
         self.judge = judge
         self._world = world
         self._contract = handle.domain.contract.hex()
@@ -91,7 +93,7 @@ class AllianceSession:
         self._round_started: int | None = None
         self._closed_rounds = 0
         self._bytes_sent = 0
-        self._early: deque[Envelope] = deque(maxlen=EARLY_ENVELOPES_MAX)
+        self._intake = Intake(world.net)
         self._news = trio.Event()
         self._feed: ChainFeed | None = None
         self._finished_peers: set[str] = set()
@@ -109,6 +111,7 @@ class AllianceSession:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._keep, nursery)
+            nursery.start_soon(self._maintain)
             await self.finished.wait()
             nursery.cancel_scope.cancel()
         await self.hint("finished")
@@ -116,26 +119,9 @@ class AllianceSession:
     # --- from the network --------------------------------------------------------------------------------------
 
     def take_message(self, peer_id: str, data: bytes) -> None:
-        """A point-to-point message; checked here, handed to the running round's machine if good."""
-        try:
-            envelope = decode_envelope(data)
-        except WireError as error:
-            logger.warning("dropped bytes from %s: %s", peer_id, error)
-            return
-        driver = self._driver
-        if driver is None or envelope.round > driver.context.round:
-            self._early.append(envelope)
-            return
-        self._hand_over(driver, envelope)
-
-    def _hand_over(self, driver: RoundDriver, envelope: Envelope) -> None:
-        checked = validate_envelope(driver.context, envelope)
-        if checked.verdict is Verdict.ACCEPT:
-            assert checked.message is not None
-            driver.post(MessageReceived(envelope, checked.message))
-        elif checked.verdict is Verdict.REJECT:
-            assert checked.reason is not None
-            logger.warning("dropped a message in the name of seat %d: %s", envelope.seat, checked.reason.text)
+        """A point-to-point message."""
+        is_member = any(entry.peer_id == peer_id for entry in self.history.seats)
+        self._intake.take(peer_id, data, is_member, self._driver)
 
     def note_reachable(self, peer_id: str, reachable: bool) -> None:
         """A peer's last connection went, or its first came."""
@@ -179,7 +165,18 @@ class AllianceSession:
 
     async def _follow(self) -> None:
         self._feed = self.handle.follow(self.handle.terms.created_block)
-        async for update in self._feed:
+        while True:
+            try:
+                update = await anext(self._feed)
+            except EndpointsDisagreeError:
+                raise  # nothing may be done on such ground
+            except ChainError as error:
+                # Without the chain nothing can go wrong but time: keep asking, and let the operator see it.
+                self.chain_trouble = str(error)
+                logger.error("the chain cannot be followed: %s", error)
+                await trio.sleep(OUTAGE_RETRY_S)
+                continue
+            self.chain_trouble = None
             self._world.clock.observe(update.timestamp_s)
             self.state, self.block = update.state, update.block
             if update.rewound_to is not None:
@@ -273,11 +270,18 @@ class AllianceSession:
         if history.closed and self.lineage.next_round == len(history.rounds):
             self.finished.set()
             return True
-        await self._upkeep.run()
+        await self._upkeep.keep_sealed_keys()
         if history.rounds and self._round_started is None and self.lineage.next_round == len(history.rounds) - 1:
             self._round_started = len(history.rounds) - 1
-            nursery.start_soon(self._run_round, history.rounds[-1])
+            self._round_scope = trio.CancelScope()
+            nursery.start_soon(self._run_round, history.rounds[-1], self._round_scope)
         return complete
+
+    async def _maintain(self) -> None:
+        """Upkeep has its own task: its transactions must not delay a round's start."""
+        while True:
+            await self._upkeep.run()
+            await trio.sleep(RETRY_S)
 
     async def _fetch_manifest(self) -> bool:
         digest = self.history.missing_manifest()
@@ -352,12 +356,11 @@ class AllianceSession:
             self.metrics.end("settle")
         self._driver = self._round_scope = self._round_started = None
 
-    async def _run_round(self, record: RoundRecord) -> None:
+    async def _run_round(self, record: RoundRecord, scope: trio.CancelScope) -> None:
         """Take part in one round until it ends on chain; then :meth:`_stop_round` cancels this."""
         opened = record.opened
         self.metrics = RoundMetrics(self._world.metrics, opened.round, time.time())
-        with trio.CancelScope() as scope:
-            self._round_scope = scope
+        with scope:
             context, beacon_signature = await self._wait_for_beacon(record, opened)
             if context is None:
                 await trio.sleep_forever()
@@ -441,9 +444,4 @@ class AllianceSession:
             driver.post(CommitmentsObserved(event))
         if self.state is not None:
             self._tell_commit_phase(driver, self.state)
-        early, self._early = self._early, deque(maxlen=EARLY_ENVELOPES_MAX)
-        for envelope in early:
-            if envelope.round == driver.context.round:
-                self._hand_over(driver, envelope)
-            elif envelope.round > driver.context.round:
-                self._early.append(envelope)
+        self._intake.replay(driver)

@@ -40,7 +40,6 @@ class Upkeep:
     async def run(self) -> None:
         """Do what is due."""
         try:
-            await self._keep_sealed_keys()
             await self._register_key()
             await self._end_stuck_round()
             await self._erase_final_secrets()
@@ -49,7 +48,7 @@ class Upkeep:
 
     # --- keys --------------------------------------------------------------------------------------------------
 
-    async def _keep_sealed_keys(self) -> None:
+    async def keep_sealed_keys(self) -> None:
         """A seal that holds our contribution installed our next mask key: keep its secret beyond the round's."""
         history = self._session.history
         for record in history.rounds[-2:]:

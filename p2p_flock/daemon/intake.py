@@ -1,0 +1,82 @@
+"""Messages from peers on their way to the running round's machine: checked, kept while early, counted where refused.
+
+One per session. Nothing that arrives can do more than cost its sender the connection's message streams for a while.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from p2p_flock.alliance.gossip import decode_envelope, validate_envelope
+from p2p_flock.daemon.driver import RoundDriver
+from p2p_flock.errors import WireError
+from p2p_flock.net.adapter import Net
+from p2p_flock.ports import MessageReceived
+from p2p_flock.types import Verdict
+from p2p_flock.wire.messages import Envelope
+
+logger = logging.getLogger(__name__)
+
+EARLY_ENVELOPES_MAX = 512  # messages of a round that this node has not started yet; peers repeat what is dropped
+REFUSALS_MAX = 8  # a bug or a version difference shows as one or two; a flood does not stop at eight
+CUT_OFF_S = 60.0
+
+
+class Intake:
+    """See the module."""
+
+    def __init__(self, net: Net) -> None:
+        self._net = net
+        self._early: deque[tuple[str, Envelope]] = deque(maxlen=EARLY_ENVELOPES_MAX)
+        self._refusals: dict[str, int] = {}
+
+    def take(self, peer_id: str, data: bytes, is_member: bool, driver: RoundDriver | None) -> None:
+        """Check one message; hand it to the machine, keep it for the next round, or refuse it."""
+        # [REJECT] Only members' nodes have anything to say here.
+        if not is_member:
+            self._refuse(peer_id, "it is no member")
+            return
+        # [REJECT] The bytes are a canonical envelope.
+        try:
+            envelope = decode_envelope(data)
+        except WireError as error:
+            self._refuse(peer_id, str(error))
+            return
+        if driver is None or envelope.round > driver.context.round:
+            self._early.append((peer_id, envelope))
+            return
+        self._hand_over(driver, peer_id, envelope)
+
+    def replay(self, driver: RoundDriver) -> None:
+        """Hand over what came before the round's driver was there."""
+        early, self._early = self._early, deque(maxlen=EARLY_ENVELOPES_MAX)
+        for peer_id, envelope in early:
+            if envelope.round == driver.context.round:
+                self._hand_over(driver, peer_id, envelope)
+            elif envelope.round > driver.context.round:
+                self._early.append((peer_id, envelope))
+
+    def _hand_over(self, driver: RoundDriver, peer_id: str, envelope: Envelope) -> None:
+        checked = validate_envelope(driver.context, envelope)
+        if checked.verdict is Verdict.IGNORE:
+            return
+        if checked.verdict is Verdict.REJECT:
+            assert checked.reason is not None
+            self._refuse(peer_id, checked.reason.text)
+            return
+        # [REJECT] Each node speaks for its own seat; nobody else's envelope comes outside a proposal.
+        if driver.context.seat(envelope.seat).peer_id != peer_id:
+            self._refuse(peer_id, f"it speaks for seat {envelope.seat}, which is not its own")
+            return
+        assert checked.message is not None
+        driver.post(MessageReceived(envelope, checked.message))
+
+    def _refuse(self, peer_id: str, why: str) -> None:
+        """Count a message that no honest node sends; past the bound the peer is cut off for a while."""
+        logger.warning("dropped a message from %s: %s", peer_id, why)
+        self._refusals[peer_id] = self._refusals.get(peer_id, 0) + 1
+        if self._refusals[peer_id] >= REFUSALS_MAX:
+            del self._refusals[peer_id]
+            logger.warning("taking no messages from %s for %.0f s", peer_id, CUT_OFF_S)
+            self._net.cut_off(peer_id, CUT_OFF_S)
