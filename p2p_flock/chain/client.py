@@ -57,11 +57,14 @@ class RpcClient:
         urls: Sequence[str],
         *,
         timeout_s: float = TIMEOUT_S,
+        lag_s_max: float = LAG_S_MAX,
         record_sent: Callable[[bytes], None] | None = None,
     ) -> None:
         """Prepare the endpoints; connects on first use.
 
         Args:
+            timeout_s: of one HTTP exchange.
+            lag_s_max: how long the endpoints may differ before they count as disagreeing.
             record_sent: called with the body of every request before it leaves (test mode: what did this node say?).
 
         Raises:
@@ -71,7 +74,7 @@ class RpcClient:
             raise ConfigError(f"Give one or two RPC URLs, not {len(urls)}.")
         self._endpoints = [HttpEndpoint(url, timeout_s=timeout_s, body_bytes_max=BODY_BYTES_MAX) for url in urls]
         self._limiter = trio.CapacityLimiter(CONNECTIONS_MAX * len(urls))
-        self._record_sent = record_sent
+        self._lag_s_max, self._record_sent = lag_s_max, record_sent
         self._numbers = itertools.count(1)
 
     @property
@@ -123,7 +126,7 @@ class RpcClient:
         raise AssertionError("unreachable: the loop ends by return or raise")
 
     async def agreed(self, calls: Sequence[Call], comparable: Callable[[Sequence[Json]], object] = tuple) -> list[Json]:
-        """The answers on which all endpoints agree; one that lags behind is given :data:`LAG_S_MAX` to catch up.
+        """The answers on which all endpoints agree; one that lags behind is given ``lag_s_max`` to catch up.
 
         Args:
             comparable: what must be equal of the answers, as clients differ in fields that do not matter here. Where
@@ -135,7 +138,7 @@ class RpcClient:
         """
         if len(self._endpoints) == 1:
             return [raised_or_value(answer) for answer in await self.batch(calls)]
-        with trio.move_on_after(LAG_S_MAX):
+        with trio.move_on_after(self._lag_s_max):
             while True:
                 each = [
                     [raised_or_value(answer) for answer in await self.batch(calls, index)]

@@ -63,9 +63,16 @@ class _Prepared:
 class Sender:
     """One per key and process. Transactions of one key from several tasks queue for their nonce only."""
 
-    def __init__(self, client: RpcClient, account: LocalAccount, chain_id: int, poll_interval_s: float) -> None:
+    def __init__(
+        self,
+        client: RpcClient,
+        account: LocalAccount,
+        chain_id: int,
+        poll_interval_s: float,
+        replace_after_s: float = REPLACE_AFTER_S,
+    ) -> None:
         self._client, self._account, self._chain_id = client, account, chain_id
-        self._poll_interval_s = poll_interval_s
+        self._poll_interval_s, self._replace_after_s = poll_interval_s, replace_after_s
         self._lock = trio.Lock()
         self._nonce_next: int | None = None
         self.address = bytes.fromhex(account.address.removeprefix("0x"))
@@ -151,7 +158,7 @@ class Sender:
     async def _wait(self, prepared: _Prepared, nonce: int, transaction: bytes) -> TransactionReceipt:
         transactions = [transaction]
         for replacement in range(1, REPLACEMENTS_MAX + 2):
-            with trio.move_on_after(REPLACE_AFTER_S):
+            with trio.move_on_after(self._replace_after_s):
                 while (receipt := await self._receipt(transactions)) is None:
                     await trio.sleep(self._poll_interval_s)
             if receipt is not None:
@@ -167,7 +174,7 @@ class Sender:
         self._nonce_next = None
         raise ChainError(
             f"{prepared.action}: no block took the transaction 0x{transaction.hex()} within "
-            f"{REPLACE_AFTER_S * (REPLACEMENTS_MAX + 1):.0f} s. Check the chain's state and the account's ETH."
+            f"{self._replace_after_s * (REPLACEMENTS_MAX + 1):.0f} s. Check the chain's state and the account's ETH."
         )
 
     async def _receipt(self, transactions: list[bytes]) -> TransactionReceipt | None:
