@@ -419,3 +419,16 @@ def test_machine__manifest_of_other_cohorts_is_void_here() -> None:
     machine = COHORT.aggregator(ALL)
     machine.handle(SealConfirmed(SEAL, Manifest(4, ())))
     assert machine.phase == Void(SEAL)
+
+
+def test_seal__replaced_contribution_takes_its_quarrels_with_it() -> None:
+    """Honest neighbors of an equivocator would stay under suspicion for a document that counts no more."""
+    quarrelsome = COHORT.with_pair_commitment(10, 4, digest_of("lie"))
+    machine = quarrelsome.aggregator(ALL)
+    assert machine.get_mismatches() == ((4, 10),)
+    machine.handle(COHORT.seal_event(ALL))
+    assert machine.handle(COHORT.document_event(10)) == ()
+    for event in COHORT.blob_events(10):
+        machine.handle(event)
+    assert machine.get_mismatches() == ()
+    assert machine.held() == set(ALL)

@@ -1,0 +1,76 @@
+"""Sealing and opening bundles."""
+
+from __future__ import annotations
+
+import pytest
+from nacl import bindings
+
+from p2p_flock.crypto.key_agreement import agree
+from p2p_flock.errors import CryptoError
+from p2p_flock.params import COMPLETE_GRAPH_OWNERS_MAX, SEATS_MAX
+from p2p_flock.secagg import keys
+from p2p_flock.secagg.bundle import BUNDLE_PLAIN_BYTES_MAX, _associated, open_bundle, seal_bundle
+from p2p_flock.wire.codec import encode
+from p2p_flock.wire.messages import Bundle, BundleShare
+from tests.unit.secagg_cohort import digest_of, make_cohort
+
+COHORT = make_cohort()
+CONTEXT = COHORT.context
+DEALER, HOLDER = 7, 1
+AGREED = agree(COHORT.mask_secrets[DEALER], CONTEXT.member(HOLDER).mask_key)
+KEY = keys.derive_bundle_key(CONTEXT, AGREED, DEALER, HOLDER)
+BUNDLE = Bundle(DEALER, HOLDER, tuple(BundleShare(seat, digest_of("share", seat)) for seat in CONTEXT.seats))
+
+
+def test_open_bundle__gives_what_was_sealed() -> None:
+    """No holder could answer for anybody."""
+    assert open_bundle(CONTEXT, KEY, DEALER, HOLDER, seal_bundle(CONTEXT, KEY, BUNDLE)) == BUNDLE
+
+
+def test_bundle_key__differs_by_direction_and_from_the_pair_seed() -> None:
+    """An opened pair seed would open the bundles between its two ends."""
+    derived = {
+        KEY,
+        keys.derive_bundle_key(CONTEXT, AGREED, HOLDER, DEALER),
+        keys.derive_pair_seed(CONTEXT, AGREED, DEALER, HOLDER),
+    }
+    assert len(derived) == 3
+
+
+def test_open_bundle__of_another_pair_is_refused() -> None:
+    """A holder would take shares that are meant for another."""
+    sealed = seal_bundle(CONTEXT, KEY, BUNDLE)
+    for dealer, holder in ((HOLDER, DEALER), (4, HOLDER), (DEALER, 4)):
+        with pytest.raises(CryptoError):
+            open_bundle(CONTEXT, KEY, dealer, holder, sealed)
+
+
+def seal_for_pair(plain: bytes) -> bytes:
+    """What a malicious dealer can make: the right key and pair around any plaintext."""
+    nonce = bytes(24)
+    associated = _associated(CONTEXT, DEALER, HOLDER)
+    return nonce + bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(plain, associated, nonce, KEY)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        encode(Bundle(4, HOLDER, BUNDLE.shares)),
+        encode(Bundle(DEALER, 4, BUNDLE.shares)),
+        encode(BUNDLE) + b"\0",
+        encode(BUNDLE)[:-1],
+        b"",
+        bytes(BUNDLE_PLAIN_BYTES_MAX),
+    ],
+)
+def test_open_bundle__bad_plaintext_of_the_dealer_is_refused(plain: bytes) -> None:
+    """Well sealed nonsense must be the dealer's fault, not our crash (P7)."""
+    with pytest.raises(CryptoError):
+        open_bundle(CONTEXT, KEY, DEALER, HOLDER, seal_for_pair(plain))
+
+
+def test_bundle__the_largest_one_fits() -> None:
+    """The largest cohort could not deal at all."""
+    seats = range(SEATS_MAX - COMPLETE_GRAPH_OWNERS_MAX, SEATS_MAX)
+    largest = Bundle(SEATS_MAX - 1, SEATS_MAX - 2, tuple(BundleShare(seat, bytes(32)) for seat in seats))
+    assert len(encode(largest)) <= BUNDLE_PLAIN_BYTES_MAX
