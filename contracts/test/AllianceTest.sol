@@ -176,8 +176,16 @@ abstract contract AllianceTest is Forge {
     function seedNow() internal view returns (bytes32) {
         RoundState memory s = state();
         return Sortition.computeSeed(
-            address(alliance), alliance.number(), s.round, beacon.valueOf(s.beaconRound)
+            address(alliance), alliance.number(), s.round, beaconValue(s.beaconRound)
         );
+    }
+
+    function beaconValue(uint64 beaconRound) internal view virtual returns (bytes32) {
+        return beacon.valueOf(beaconRound);
+    }
+
+    function beaconProof(uint64) internal view virtual returns (bytes memory) {
+        return new bytes(96);
     }
 
     function ownerAt(uint256 position) internal view returns (address) {
@@ -243,7 +251,7 @@ abstract contract AllianceTest is Forge {
 
     function sealOf(uint256 bitmap) internal view returns (SealCall memory call) {
         call.round = state().round;
-        call.beaconSignature = new bytes(96);
+        call.beaconSignature = beaconProof(state().beaconRound);
         call.manifestDigest = MANIFEST;
         call.survivors = words(bitmap);
         call.positions = firstPositions(params.validatorCount / 2 + 1);

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 /// The few of forge's cheatcodes that these tests use; a library of test helpers would be another dependency.
 interface Vm {
     function prank(address sender) external;
+    function deal(address account, uint256 ether_) external;
     function warp(uint256 timestamp) external;
     function chainId(uint256 id) external;
     function etch(address target, bytes calldata code) external;

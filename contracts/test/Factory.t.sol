@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Alliance} from "../src/Alliance.sol";
+import {FlockToken} from "../src/FlockToken.sol";
+import {AllianceParams, Ballot} from "../src/Types.sol";
+import {IAlliance} from "../src/interfaces/IAlliance.sol";
+import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
+import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
+import {IAllianceFactory} from "../src/interfaces/IAllianceFactory.sol";
+import {ParamsRules} from "../src/libraries/ParamsRules.sol";
+import {AllianceTest} from "./AllianceTest.sol";
+
+interface IFactoryParts {
+    function implementation() external view returns (address);
+    function members() external view returns (address);
+    function token() external view returns (address);
+    function beacon() external view returns (address);
+}
+
+contract FactoryTest is AllianceTest {
+    uint256 private constant POOL = 10_000 ether;
+
+    function _create(AllianceParams memory p, uint256 pool) private returns (address made) {
+        (, made) = factory.create(p, pool, "heart");
+    }
+
+    function setUp() public override {
+        super.setUp();
+        token.approve(address(factory), type(uint256).max);
+    }
+
+    /// An alliance would run under other terms than its creator fixed, or without its pool.
+    function test_create__terms_and_escrow() external {
+        AllianceParams memory p = defaultParams();
+        vm.expectEmit(); // the address is that of the factory's next clone
+        emit IAllianceFactory.AllianceCreated(2, _predicted(2), address(this), p.manifestDigest, "digits");
+        (uint256 number, address made) = factory.create(p, POOL, "digits");
+        eq(number, 2, "numbers count on");
+        eq(factory.allianceCount(), 2, "count");
+        eq(factory.alliances(2), made, "by number");
+        eq(factory.alliances(3), address(0), "not made");
+        IAlliance second = IAlliance(made);
+        eq(keccak256(abi.encode(second.params())), keccak256(abi.encode(p)), "params");
+        eq(second.paramsHash(), keccak256(abi.encode(p)), "hash");
+        eq(second.number(), 2, "number");
+        eq(second.creator(), address(this), "creator");
+        eq(token.balanceOf(made), POOL, "escrow");
+        (, uint256 pool,) = second.getAccounts();
+        eq(pool, POOL, "pool");
+        eq(address(Alliance(made).token()), address(token), "token");
+        eq(address(Alliance(made).beacon()), address(beacon), "beacon");
+        eq(Alliance(made).factory(), address(factory), "factory");
+        eq(second.roundState().phase, 0, "waits for seats");
+    }
+
+    function _predicted(uint256 number) private view returns (address) {
+        // Nonces of a contract start at 1; the factory has made Members, Alliance and number - 1 clones.
+        return address(
+            uint160(uint256(keccak256(abi.encodePacked(hex"d694", address(factory), bytes1(uint8(2 + number))))))
+        );
+    }
+
+    /// Somebody could refill the pool's books, or take over the implementation.
+    function test_initialize__only_by_the_factory() external {
+        Alliance made = Alliance(address(alliance));
+        vm.expectRevert(IAllianceErrors.NotFactory.selector);
+        made.initialize(POOL);
+        vm.expectRevert(IAllianceErrors.NotFactory.selector);
+        vm.prank(address(factory));
+        made.initialize(POOL); // not twice either
+        Alliance implementation = Alliance(IFactoryParts(address(factory)).implementation());
+        vm.expectRevert(IAllianceErrors.NotFactory.selector);
+        implementation.initialize(POOL);
+    }
+
+    /// The two halves of an alliance would be larger than a chain accepts, or be made for another token or beacon.
+    function test_parts__fit_and_agree() external view {
+        IFactoryParts parts = IFactoryParts(address(factory));
+        check(parts.implementation().code.length < 24_576, "EIP-170: Alliance");
+        check(parts.members().code.length < 24_576, "EIP-170: Members");
+        check(address(factory).code.length < 24_576, "EIP-170: AllianceFactory");
+        eq(parts.token(), address(token), "token");
+        eq(parts.beacon(), address(beacon), "beacon");
+        eq(address(Alliance(parts.members()).token()), address(token), "token of Members");
+        eq(address(Alliance(parts.members()).beacon()), address(beacon), "beacon of Members");
+    }
+
+    /// Ether or unknown calls would be swallowed.
+    function test_fallback__refuses_the_unknown() external {
+        (bool ok,) = address(alliance).call(abi.encodeWithSignature("mintEverything()"));
+        check(!ok, "unknown function");
+        (ok,) = address(alliance).call("");
+        check(!ok, "empty call");
+        vm.deal(address(this), 1 ether);
+        (ok,) = address(alliance).call{value: 1}("");
+        check(!ok, "ether");
+        (ok,) = address(alliance).call{value: 1}(abi.encodeWithSignature("leave()"));
+        check(!ok, "ether with a call");
+    }
+
+    /// An alliance would be listed under a name that breaks a screen.
+    function test_create__task_name() external {
+        AllianceParams memory p = defaultParams();
+        vm.expectRevert(IAllianceFactory.WrongTaskName.selector);
+        factory.create(p, POOL, "");
+        vm.expectRevert(IAllianceFactory.WrongTaskName.selector);
+        factory.create(p, POOL, string(new bytes(65)));
+        factory.create(p, POOL, string(new bytes(64)));
+    }
+
+    /// An alliance would exist without the pool it promises.
+    function test_create__without_approval() external {
+        AllianceParams memory p = defaultParams();
+        token.approve(address(factory), POOL - 1);
+        (bool ok,) = address(factory).call(abi.encodeCall(factory.create, (p, POOL, "heart")));
+        check(!ok, "created");
+        eq(factory.allianceCount(), 1, "count");
+    }
+
+    function _refuse(AllianceParams memory p, uint8 rule) private {
+        vm.expectRevert(abi.encodeWithSelector(ParamsRules.ParameterOutOfBounds.selector, rule));
+        _create(p, POOL);
+    }
+
+    /// Free seats, endless alliances or unfunded rounds could be created.
+    function test_create__bounds_of_money() external {
+        AllianceParams memory p = defaultParams();
+        p.manifestDigest = 0;
+        _refuse(p, 1);
+        p = defaultParams();
+        p.seatStake = 0;
+        _refuse(p, 2);
+        p.seatStake = 1;
+        _create(p, POOL);
+        p.rewardPerRound = uint128(type(uint96).max) + 1;
+        _refuse(p, 3);
+        p.rewardPerRound = 0;
+        _create(p, 0);
+        p.roundCount = 0;
+        _refuse(p, 4);
+        p.rewardPerRound = 1;
+        p.roundCount = 1_000_001;
+        _refuse(p, 4);
+        p.roundCount = 1_000_000;
+        _create(p, 1_000_000);
+        vm.expectRevert(abi.encodeWithSelector(ParamsRules.ParameterOutOfBounds.selector, uint8(5)));
+        _create(p, 999_999);
+    }
+
+    /// Committees could be drawn that do not fit the bitmaps, or that the seats cannot fill.
+    function test_create__bounds_of_committees() external {
+        AllianceParams memory p = defaultParams();
+        p.validatorCount = 0;
+        _refuse(p, 6);
+        p.validatorCount = 65;
+        _refuse(p, 6);
+        p.validatorCount = 64;
+        _refuse(p, 10);
+        (p.seatCountMin, p.seatCountMax) = (70, 70);
+        _create(p, POOL);
+        p = defaultParams();
+        p.cohortCount = 0;
+        _refuse(p, 7);
+        (p.cohortCount, p.seatCountMin, p.seatCountMax) = (17, 54, 99);
+        _refuse(p, 7);
+        p.cohortCount = 16;
+        _create(p, POOL);
+        p.seatCountMax = 53;
+        _refuse(p, 9);
+        (p.seatCountMin, p.seatCountMax) = (50, 99); // 3 + 16 · 3 = 51
+        _refuse(p, 10);
+        p.seatCountMin = 51;
+        _create(p, POOL);
+    }
+
+    /// Two seals could both gather a threshold, or a cohort open with fewer than three honest owners.
+    function test_create__bounds_of_secrecy() external {
+        AllianceParams memory p = defaultParams();
+        p.threshold = 2;
+        _refuse(p, 8);
+        p = defaultParams();
+        p.collusionBound = 2; // 5 survivors of each cohort of 4
+        _refuse(p, 10);
+        (p.collusionBound, p.seatCountMin) = (1, 13); // cohorts of 5: 2t = 6 is not above n + c = 6
+        _refuse(p, 11);
+        p.threshold = 4;
+        _create(p, POOL);
+        p.threshold = 3;
+        (p.seatCountMin, p.seatCountMax) = (67, 67); // cohorts of 32
+        _refuse(p, 11);
+        (p.seatCountMin, p.seatCountMax) = (68, 68); // one of 33: k-regular, not judged here
+        _create(p, POOL);
+    }
+
+    /// A sum could wrap around the ring and be garbled without a trace.
+    function test_create__bounds_of_the_ring() external {
+        AllianceParams memory p = defaultParams();
+        p.laneBits = 24;
+        _refuse(p, 12);
+        p = defaultParams();
+        p.levels = 0;
+        _refuse(p, 13);
+        p = defaultParams();
+        p.weightMax = 0;
+        _refuse(p, 13);
+        (p.laneBits, p.levels, p.weightMax) = (16, 682, 1); // 6 owners at most: 6 · 682 <= 4096
+        _create(p, POOL);
+        p.levels = 683;
+        _refuse(p, 14);
+        (p.laneBits, p.levels, p.weightMax) = (32, type(uint32).max, type(uint32).max);
+        _refuse(p, 14);
+    }
+
+    /// Phases could be too short for a block, or lock stakes for a lifetime; whoever left could not be slashed.
+    function test_create__bounds_of_time() external {
+        for (uint256 bad = 0; bad < 2; ++bad) {
+            uint32 duration = bad == 0 ? 2 : 30 days + 1;
+            AllianceParams memory phase = defaultParams();
+            phase.trainSeconds = duration;
+            _refuse(phase, 15);
+            phase = defaultParams();
+            phase.sealSeconds = duration;
+            _refuse(phase, 15);
+            phase = defaultParams();
+            phase.unmaskSeconds = duration;
+            _refuse(phase, 15);
+            phase = defaultParams();
+            phase.evaluateSeconds = duration;
+            _refuse(phase, 16);
+            phase = defaultParams();
+            phase.commitSeconds = duration;
+            _refuse(phase, 16);
+            phase = defaultParams();
+            phase.settleSeconds = duration;
+            _refuse(phase, 16);
+            phase = defaultParams();
+            phase.openingSlotSeconds = bad == 0 ? 0 : duration;
+            _refuse(phase, 17);
+        }
+        AllianceParams memory p = defaultParams();
+        p.beaconMargin = 0;
+        _refuse(p, 18);
+        p = defaultParams();
+        p.redrawRounds = 0;
+        _refuse(p, 19);
+        p = defaultParams();
+        p.penaltyWindowSeconds = p.unbondingSeconds;
+        _refuse(p, 20);
+        p.unbondingSeconds = 365 days + 1;
+        _refuse(p, 20);
+        p.unbondingSeconds = 365 days;
+        _create(p, POOL);
+        p.provableSlashBps = 5001;
+        _refuse(p, 21);
+        p.provableSlashBps = 5000;
+        _create(p, POOL);
+        p.voidCountMax = 0;
+        _refuse(p, 22);
+    }
+
+    /// Parameters at their largest would overflow a deadline and stop the alliance.
+    function test_create__largest_deadlines_open_a_round() external {
+        AllianceParams memory p = defaultParams();
+        (p.trainSeconds, p.sealSeconds, p.unmaskSeconds) = (30 days, 30 days, 30 days);
+        (p.evaluateSeconds, p.commitSeconds, p.settleSeconds) = (30 days, 30 days, 30 days);
+        (p.openingSlotSeconds, p.beaconMargin, p.unbondingSeconds) = (30 days, 255, 365 days);
+        params = p;
+        alliance = create(p, 0);
+        joinAll(11);
+        playRound(ALL, YES);
+        eq(state().settledRoundCount, 1, "settled");
+    }
+
+    /// The smallest committee, one validator, would stall: no leader change, one signature, one vote.
+    function test_create__one_validator() external {
+        params.validatorCount = 1;
+        (params.seatCountMin, params.seatCountMax) = (9, 12);
+        alliance = create(params, 0);
+        joinAll(9);
+        playRound(ALL, YES);
+        eq(state().settledRoundCount, 1, "settled");
+        eq(alliance.getReward(member(0), 0) > 0 ? 1 : 0, 1, "paid");
+    }
+
+    /// The largest committee would run out of gas under the 2^24 limit of one transaction.
+    function test_create__largest_committee() external {
+        params.validatorCount = 64;
+        params.cohortCount = 16;
+        (params.seatCountMin, params.seatCountMax) = (128, 128);
+        (params.collusionBound, params.threshold) = (0, 3);
+        alliance = create(params, 0);
+        joinAll(128);
+        vm.warp(state().opensAt);
+        SealCall memory call = sealOf(ALL);
+        uint256 gas = gasleft();
+        send(call);
+        check(gas - gasleft() < 4_000_000, "seal");
+        Ballot[] memory ballots = ballotsOf(64, YES);
+        CommitCall memory commits = commitOf(ballots);
+        gas = gasleft();
+        send(commits);
+        check(gas - gasleft() < 4_000_000, "commit");
+        gas = gasleft();
+        alliance.settleRound(0, ballots);
+        check(gas - gasleft() < 8_000_000, "settle");
+        eq(state().settledRoundCount, 1, "settled");
+    }
+}
