@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Testnet:
     report: Path
     output: Path
     process: subprocess.Popen[bytes]
+    restarted: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def text(self) -> str:
         """What the launcher printed, and what the daemons logged last: for a failed assertion."""
@@ -76,11 +77,11 @@ class Testnet:
         """SIGKILL a node's daemon."""
         os.kill(self.daemon_of(name), signal.SIGKILL)
 
-    def restart(self, name: str) -> subprocess.Popen[bytes]:
+    def restart(self, name: str) -> None:
         """Start a killed node again, as its operator would."""
         entry = next(node for node in self.network()["nodes"] if node["name"] == name)
         with (self.directory / "logs" / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 entry["command"],
                 env=marked_environment(self.directory, entry["environment"]),
                 stdin=subprocess.DEVNULL,
@@ -88,6 +89,7 @@ class Testnet:
                 stderr=log,
                 start_new_session=True,
             )
+        self.restarted.append(process)
 
 
 @contextmanager
@@ -99,12 +101,14 @@ def running_testnet(folder: Path, *options: str) -> Iterator[Testnet]:
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
+    testnet = Testnet(directory, report, output, process)
     try:
-        yield Testnet(directory, report, output, process)
+        yield testnet
     finally:
         process.kill()
-        process.wait()
         stop_directory(directory)
+        for child in (process, *testnet.restarted):
+            child.wait()
 
 
 def processes_of(testnet: Testnet) -> list[int]:
