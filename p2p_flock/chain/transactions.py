@@ -75,6 +75,7 @@ class Sender:
         self._poll_interval_s, self._replace_after_s = poll_interval_s, replace_after_s
         self._lock = trio.Lock()
         self._nonce_next: int | None = None
+        self._in_flight = 0  # transactions sent and not yet mined
         self.address = bytes.fromhex(account.address.removeprefix("0x"))
 
     def __repr__(self) -> str:
@@ -96,7 +97,10 @@ class Sender:
         """
         prepared = await self._prepare(action, to, data, value_wei, gas_headroom)
         nonce, transaction = await self._submit(prepared)
-        return await self._wait(prepared, nonce, transaction)
+        try:
+            return await self._wait(prepared, nonce, transaction)
+        finally:
+            self._in_flight -= 1
 
     async def _prepare(
         self, action: str, to: bytes | None, data: bytes, value_wei: int, gas_headroom: int
@@ -113,10 +117,15 @@ class Sender:
         return _Prepared(action, to, data, value_wei, gas, block_head(raised_or_value(head)))
 
     async def _submit(self, prepared: _Prepared) -> tuple[int, bytes]:
-        """Take the next nonce and broadcast; the counter starts anew from the chain after any doubt."""
+        """Take the next nonce and broadcast.
+
+        The counter goes on only while transactions are under way; else, and after any doubt, it starts anew from the
+        chain: a reorg may have taken transactions back, another program may have sent some.
+        """
         async with self._lock:
-            for _ in range(NONCE_ATTEMPTS_MAX):
-                if self._nonce_next is None:
+            for attempt in range(NONCE_ATTEMPTS_MAX):
+                await trio.sleep(attempt * self._poll_interval_s)
+                if self._nonce_next is None or self._in_flight == 0:
                     self._nonce_next = await self._nonce("pending")
                 nonce, self._nonce_next = self._nonce_next, None  # forgotten unless the send succeeds
                 try:
@@ -126,6 +135,7 @@ class Sender:
                         raise _refusal(prepared.action, error) from error
                 else:
                     self._nonce_next = nonce + 1
+                    self._in_flight += 1
                     return nonce, transaction
         raise ChainError(
             f"{prepared.action}: the account's nonce is contended. Is another program sending with this key? Stop it."
