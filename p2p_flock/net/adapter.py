@@ -26,6 +26,17 @@ from p2p_flock.net.peer_book import Address, parse_address, parse_addresses
 from p2p_flock.net.session import Traffic
 from p2p_flock.net.streams import InboundMessage, Messenger
 
+__all__ = [
+    "GossipMessage",
+    "InboundMessage",
+    "Liveness",
+    "Net",
+    "NetConfig",
+    "PeerDown",
+    "PeerUp",
+    "open_net",
+]
+
 MESSAGE_BYTES_MAX = 1 << 20
 
 

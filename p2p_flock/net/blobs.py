@@ -29,7 +29,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 
 from p2p_flock.errors import NetError
-from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame
+from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.yamux_stream import Stream
 
@@ -96,7 +96,7 @@ class BlobServer:
             self._streams[peer_id] -= 1
             if not self._streams[peer_id]:
                 del self._streams[peer_id]
-            await stream.close()
+            await end_stream(stream)
 
     async def _answer(self, writer: _Writer, item: bytes) -> None:
         digest = item[:DIGEST_BYTES]
@@ -166,18 +166,16 @@ class BlobClient:
 
     @asynccontextmanager
     async def _open(self, source: ID) -> AsyncIterator[tuple[INetStream, FrameReader]]:
-        async with self._streams:
-            stream = await self._host.new_stream(source, [BLOB_PROTOCOL])
-            try:
-                muxed = getattr(stream, "muxed_stream", None)
-                if isinstance(muxed, Stream):
-                    muxed.widen(WINDOW_BYTES)
-                yield stream, FrameReader(stream)
-                await stream.close()
-            except BaseException:
-                with trio.CancelScope(shield=True):  # our muxer's reset never waits
-                    await stream.reset()
-                raise
+        stream = await self._host.new_stream(source, [BLOB_PROTOCOL])
+        is_broken = True
+        try:
+            muxed = getattr(stream, "muxed_stream", None)
+            if isinstance(muxed, Stream):
+                muxed.widen(WINDOW_BYTES)
+            yield stream, FrameReader(stream)
+            is_broken = False
+        finally:
+            await end_stream(stream, broken=is_broken)
 
     async def fetch(
         self, digests: Sequence[bytes], sources: Sequence[ID], bytes_max_each: int, timeout_s: float
@@ -196,44 +194,47 @@ class BlobClient:
         """Take shares of the job for one source until nothing is left that it could have."""
         failures = 0
         while failures < FAILURES_MAX and source not in job.liars:
-            share = job.take_share(source)
-            if not share:
+            if not job.has_share(source):
                 if not job.may_still_need(source):
                     return
                 await job.changed.park()
                 continue
             try:
-                async with self._open(source) as (stream, reader):
-                    while share:
-                        await self._pull_share(source, job, share, stream, reader)
-                        share = job.take_share(source) if source not in job.liars else []
+                async with self._streams:  # before a share is taken, so that nothing is held by who waits
+                    await self._pull_shares(source, job)
             except _PULL_FAILURES as error:
                 failures += 1
                 log.debug("pulling from %s failed: %s", source, error)
                 await trio.sleep(RETRY_SECONDS * failures)
-            finally:
-                job.give_back(share)
+
+    async def _pull_shares(self, source: ID, job: _Job) -> None:
+        share = job.take_share(source)
+        try:
+            if share:
+                async with self._open(source) as (stream, reader):
+                    while share and source not in job.liars:
+                        await self._pull_share(source, job, share, stream, reader)
+                        share = job.take_share(source)
+        finally:
+            job.give_back(share)
 
     async def _pull_share(
         self, source: ID, job: _Job, share: list[bytes], stream: INetStream, reader: FrameReader
     ) -> None:
         await stream.write(
-            encode_frame(*(_encode_item(digest, len(job.partial(digest)), job.bytes_max) for digest in share))
+            encode_frame(*(_encode_item(digest, job.partial(digest).size, job.bytes_max) for digest in share))
         )
         for digest in list(share):
             partial = job.partial(digest)
-            is_whole = not partial
-            size = await _read_size(reader, len(partial), job.bytes_max)
+            is_whole = not partial.size
+            size = await _read_size(reader, partial.size, job.bytes_max)
             if size is None:
                 job.note_lacking(digest, source)
             else:
-
-                async def append(piece: bytes, partial: bytearray = partial) -> None:
-                    partial.extend(piece)
-
-                await _read_body(reader, size - len(partial), append)
-                if await _is_digest_of(digest, partial):
-                    job.note_found(digest)
+                await _read_body(reader, size - partial.size, partial.append)
+                content = await partial.join()
+                if await _is_digest_of(digest, content):
+                    job.note_found(digest, content)
                 else:
                     self._note_lie(source, digest, is_whole)
                     job.note_lie(digest, source, is_whole)
@@ -274,7 +275,11 @@ class BlobClient:
         return False
 
     async def _pull_file(self, source: ID, digest: bytes, part: Path, bytes_max: int) -> bool:
-        async with self._open(source) as (stream, reader), await trio.open_file(part, "ab") as file:
+        async with (
+            self._streams,
+            self._open(source) as (stream, reader),
+            await trio.open_file(part, "ab") as file,
+        ):
             offset = await file.tell()
             await stream.write(encode_frame(_encode_item(digest, offset, bytes_max)))
             size = await _read_size(reader, offset, bytes_max)
@@ -288,6 +293,23 @@ class BlobClient:
             return True
 
 
+class _Partial:
+    """The pieces of one content in order; joined once, since a growing buffer copies a large content several times."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._pieces: list[bytes] = []
+
+    async def append(self, piece: bytes) -> None:
+        self.size += len(piece)
+        self._pieces.append(piece)
+
+    async def join(self) -> bytes:
+        if self.size < HASH_IN_THREAD_BYTES:
+            return b"".join(self._pieces)
+        return await trio.to_thread.run_sync(b"".join, self._pieces)
+
+
 class _Job:
     """What one `BlobClient.fetch` still wants, and who need not be asked for it."""
 
@@ -298,13 +320,17 @@ class _Job:
         self.changed = trio.lowlevel.ParkingLot()
         self._todo = digests  # neither found nor being pulled
         self._pulled: set[bytes] = set()
-        self._partial: dict[bytes, bytearray] = {}
+        self._partial: dict[bytes, _Partial] = {}
         self._lacking: dict[bytes, set[ID]] = {digest: set() for digest in digests}
         self._source_count = max(1, source_count)
 
-    def partial(self, digest: bytes) -> bytearray:
+    def partial(self, digest: bytes) -> _Partial:
         """What has arrived of a content so far."""
-        return self._partial.setdefault(digest, bytearray())
+        return self._partial.setdefault(digest, _Partial())
+
+    def has_share(self, source: ID) -> bool:
+        """Whether there is something to ask ``source`` for."""
+        return any(source not in self._lacking[digest] for digest in self._todo)
 
     def take_share(self, source: ID) -> list[bytes]:
         """What to ask ``source`` for next: half an equal share of what is left, so that fast sources get more."""
@@ -327,9 +353,10 @@ class _Job:
         """Whether something that another source is sending might yet be asked of this one."""
         return any(source not in self._lacking[digest] for digest in self._pulled)
 
-    def note_found(self, digest: bytes) -> None:
+    def note_found(self, digest: bytes, content: bytes) -> None:
         """The content is complete and verified."""
-        self.found[digest] = bytes(self._partial.pop(digest))
+        self._partial.pop(digest)
+        self.found[digest] = content
         self._end(digest)
 
     def note_lacking(self, digest: bytes, source: ID) -> None:
@@ -383,7 +410,7 @@ async def _read_body(reader: FrameReader, size: int, append: Callable[[bytes], A
         await append(piece)
 
 
-async def _is_digest_of(digest: bytes, content: bytearray) -> bool:
+async def _is_digest_of(digest: bytes, content: bytes) -> bool:
     if len(content) < HASH_IN_THREAD_BYTES:
         return hashlib.sha256(content).digest() == digest
     return await trio.to_thread.run_sync(lambda: hashlib.sha256(content).digest()) == digest

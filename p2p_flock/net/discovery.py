@@ -26,7 +26,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame
+from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.peer_book import ADDRESS_CHARACTERS_MAX, ADDRESSES_PER_PEER_MAX, Address, PeerBook, parse_addresses
 
@@ -179,7 +179,7 @@ class Discovery:
                     answer = await FrameReader(stream).read_frame(ANSWER_BYTES_MAX)
                     self._take_answer(peer_id, stream, _decode_answer(answer))
                 finally:
-                    await stream.close()
+                    await end_stream(stream)
         except (*STREAM_FAILURES, StreamFailure, SwarmException, FrameError) as error:
             log.debug("no peer exchange with %s: %s", peer_id, error)
 
@@ -221,7 +221,7 @@ class Discovery:
         except trio.TooSlowError as error:
             raise FrameError("the question never came") from error
         finally:
-            await stream.close()
+            await end_stream(stream)
 
     def close(self) -> None:
         """End the channel of events."""

@@ -20,7 +20,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import signature_validator
 
-from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader
+from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, end_stream
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.types import Verdict
 
@@ -100,7 +100,7 @@ class SafePubsub(Pubsub):
         except STREAM_FAILURES:
             pass  # the peer closed its stream, or the connection ended: both are usual
         finally:
-            await stream.reset()
+            await end_stream(stream, broken=True)
 
     async def _take_rpc(self, peer_id: ID, rpc: rpc_pb2.RPC) -> None:
         rpc.ClearField("senderRecord")  # addresses travel in our own exchange; verifying it costs a signature per frame

@@ -68,7 +68,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.utils.varint import encode_delim
 from multiaddr import Multiaddr
 
-from p2p_flock.net.framing import STREAM_FAILURES, FrameError
+from p2p_flock.net.framing import STREAM_FAILURES, FrameError, end_stream
 from p2p_flock.net.muxer import Liveness, Muxer
 from p2p_flock.net.session import BulkSession, Traffic
 
@@ -84,9 +84,10 @@ HANDSHAKE_SECONDS_MAX = 10.0
 NEGOTIATION_SECONDS_MAX = 10.0
 # A protocol name in negotiation; go-libp2p's limit is 1024 too.
 NEGOTIATION_BYTES_MAX = 1024
-# Peers remembered as banned, and for how long. At the bound the oldest is forgiven.
+# Peers remembered as banned, and for how long. At the bound the oldest is forgiven. Long enough that a spammer's words
+# cost us next to nothing, short enough that a ban by two versions of us that disagree heals within a round.
 BANS_MAX = 1024
-BAN_SECONDS = 600.0
+BAN_SECONDS = 120.0
 _NO_ADDRESS = Multiaddr("/ip4/0.0.0.0")  # the library only logs it
 
 
@@ -386,7 +387,7 @@ class HardenedHost(BasicHost):
         ) as error:  # broad: what a handler raises on a peer's bytes costs that stream, not the connection or the host
             level = logging.DEBUG if isinstance(error, (*STREAM_FAILURES, FrameError)) else logging.WARNING
             log.log(level, "stream %s failed: %s", net_stream.get_protocol(), error, exc_info=level > logging.DEBUG)
-            await net_stream.reset()
+            await end_stream(net_stream, broken=True)
 
     async def new_stream(self, peer_id: ID, protocol_ids: Sequence[TProtocol]) -> INetStream:
         """Open a stream to a connected peer in one round trip.
@@ -398,11 +399,10 @@ class HardenedHost(BasicHost):
             with trio.fail_after(NEGOTIATION_SECONDS_MAX):
                 protocol = await _negotiate(stream, protocol_ids)
         except (*STREAM_FAILURES, MultiselectCommunicatorError, trio.TooSlowError) as error:
-            await stream.reset()
+            await end_stream(stream, broken=True)
             raise SwarmException(f"no stream to {peer_id}: {error}") from error
         except BaseException:
-            with trio.CancelScope(shield=True):  # our muxer's reset never waits
-                await stream.reset()
+            await end_stream(stream, broken=True)
             raise
         stream.set_protocol(protocol)
         return stream

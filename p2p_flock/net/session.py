@@ -54,7 +54,7 @@ class BulkSession(SecureSession):
         self._encrypt: Callable[[None, memoryview], bytes] = noise.cipher_state_encrypt.encrypt_with_ad
         self._decrypt: Callable[[None, memoryview], bytes] = noise.cipher_state_decrypt.decrypt_with_ad
         self._traffic = traffic
-        self._ciphertext = bytearray()
+        self._ciphertext = b""
         self._plaintext = bytearray()
         self._broken = False
 
@@ -83,10 +83,10 @@ class BulkSession(SecureSession):
         received = await self._raw.read(RECEIVE_BYTES_MAX)
         if not received:
             raise ConnectionClosedError("the peer closed the connection")
-        self._ciphertext += received
-        position, end = 0, len(self._ciphertext)
+        ciphertext_bytes = self._ciphertext + received if self._ciphertext else received
+        position, end = 0, len(ciphertext_bytes)
         before = len(self._plaintext)
-        with memoryview(self._ciphertext) as ciphertext:
+        with memoryview(ciphertext_bytes) as ciphertext:
             while end - position >= 2:
                 body = position + 2
                 length = int.from_bytes(ciphertext[position:body], "big")
@@ -94,7 +94,7 @@ class BulkSession(SecureSession):
                     break
                 self._plaintext += self._decrypt(None, ciphertext[body : body + length])
                 position = body + length
-        del self._ciphertext[:position]
+            self._ciphertext = bytes(ciphertext[position:])  # less than one message
         self._traffic.bytes_received += len(self._plaintext) - before
 
     async def write(self, data: bytes) -> None:

@@ -21,7 +21,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 
 from p2p_flock.errors import NetError
-from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame
+from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class Messenger:
         except (*STREAM_FAILURES, SwarmException) as error:
             log.debug("lost the message stream to %s: %s", outbox.peer, error)
             if stream is not None:
-                await stream.reset()
+                await end_stream(stream, broken=True)
             await trio.sleep(0.05)
             return None
         except trio.TooSlowError:
@@ -211,8 +211,7 @@ class Messenger:
             self._inbound_streams[peer_id] -= 1
             if not self._inbound_streams[peer_id]:
                 del self._inbound_streams[peer_id]
-            with trio.CancelScope(shield=True):  # our muxer's reset never waits
-                await stream.reset()
+            await end_stream(stream, broken=True)
 
     async def _keep(self, peer_id: str, data: bytes) -> None:
         with trio.move_on_after(INBOX_SECONDS_MAX):
