@@ -99,6 +99,8 @@ class TrainerMachine:
 
     def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:
         """Begin, or begin again after a restart with what the journal holds of this round."""
+        if self.seat not in self._cohort.seats:
+            return self._step_aside("this seat's mask key is spent and no fresh one counts yet")
         if not self._cohort.is_viable:
             return self._step_aside("too few of the cohort's trainers have a usable mask key")
         found = {(record.kind, record.key): record.body for record in records}

@@ -1,0 +1,171 @@
+"""One whole round of an alliance in one function: read this first.
+
+Called by tests and by whoever makes vectors, never by a node: it knows everybody's values. It holds no masks, messages
+or deadlines; given who holds, answers, judges and reveals what, it says what the round must come to. The machines and
+the contract must agree with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2p_flock.alliance.manifest import TaskManifest
+from p2p_flock.alliance.model import Model
+from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.crypto.fixed_point import encode_statistics, encode_update
+from p2p_flock.crypto.masking import keystream
+from p2p_flock.crypto.suite import derive_key
+from p2p_flock.params import AllianceParams
+from p2p_flock.types import Assignment, CohortOutcome, Domain, Seat, Stage
+
+Quarrel = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class RoundInputs:
+    """What the members of one round have and do.
+
+    Attributes:
+        seats: frozen seats; one without a mask key is elected in vain.
+        randomness: the beacon's, 32 bytes.
+        values, entropy: per trainer that trains in time; float64 of the stage's width, and 32 bytes.
+        held: per validator whose Have counts, the trainers whose contribution it holds and has verified.
+        answering: trainers whose unmasking reaches the validators.
+        verdicts: per validator whose ballot is revealed, per cohort: is the aggregate good? Absent: unavailable.
+        quarrels: pairs of trainers that committed to different pair seeds.
+    """
+
+    domain: Domain
+    round: int
+    params: AllianceParams
+    manifest: TaskManifest
+    model: Model
+    seats: Sequence[Seat]
+    randomness: bytes
+    values: Mapping[int, NDArray[np.float64]]
+    entropy: Mapping[int, bytes]
+    held: Mapping[int, frozenset[int]]
+    answering: frozenset[int]
+    verdicts: Mapping[int, Mapping[int, bool]]
+    quarrels: frozenset[Quarrel] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class RoundOutputs:
+    """What the round comes to.
+
+    Attributes:
+        survivors: sealed trainers in position order; empty where nothing can be sealed.
+        sums: per cohort that can be opened, Σ weight · round(value / step) as plain integers.
+        outcomes: per cohort, as the contract decides.
+        model: the next one.
+    """
+
+    seed: bytes
+    assignment: Assignment
+    survivors: tuple[int, ...]
+    sums: Mapping[int, tuple[int, ...]]
+    outcomes: tuple[CohortOutcome, ...]
+    model: Model
+
+
+def run_round(r: RoundInputs) -> RoundOutputs:
+    """Run a round."""
+    p = r.params
+    # OPEN. The beacon elects: the first V of the order are validators, the others trainers in K even cohorts.
+    seed = compute_seed(r.domain, r.round, r.randomness)
+    roles = compute_assignment(seed, len(r.seats), p)
+
+    # SEAL. A trainer survives when ⌊V/2⌋+1 validators hold it, no quarrel stands, and t of its holders survive too.
+    counts = Counter(seat for validator in r.held for seat in r.held[validator])
+    sealed: list[int] = []
+    for cohort in roles.cohorts:
+        keyed = [seat for seat in cohort if r.seats[seat].mask_key is not None]
+        kept = _without_quarrels((seat for seat in keyed if counts[seat] >= p.validator_count // 2 + 1), r.quarrels)
+        sealed += [seat for seat in keyed if seat in kept and len(kept) >= p.threshold]  # the graph is complete
+    sizes = [sum(seat in sealed for seat in cohort) for cohort in roles.cohorts]
+    least = max(3, p.threshold, p.collusion_bound + 3)
+    if max(sizes) < least:
+        void = (CohortOutcome.VOID,) * p.cohort_count
+        return RoundOutputs(seed, roles, (), {}, void, r.model)  # nobody may seal this: the round is void
+
+    # UNMASK. Masks cancel or are taken off, so a cohort's sum is the plain sum, if t of its survivors answer.
+    sums: dict[int, tuple[int, ...]] = {}
+    for index, cohort in enumerate(roles.cohorts):
+        members = [seat for seat in cohort if seat in sealed]
+        if len(members) >= least and len(r.answering.intersection(members)) >= p.threshold:
+            vectors = [_encode(r, seat) for seat in members]
+            sums[index] = tuple(sum(lane) for lane in zip(*vectors, strict=True))
+
+    # EVALUATE, COMMIT, SETTLE. Whoever can open votes; ⌈2V/3⌉ of the fixed V adopt or reject.
+    outcomes = []
+    for index, size in enumerate(sizes):
+        votes = [verdict[index] for verdict in r.verdicts.values() if index in verdict and index in sums]
+        outcome = CohortOutcome.UNDECIDED
+        if size < least:
+            outcome = CohortOutcome.VOID
+        elif 3 * votes.count(True) >= 2 * p.validator_count:
+            outcome = CohortOutcome.ADOPTED
+        elif 3 * votes.count(False) >= 2 * p.validator_count:
+            outcome = CohortOutcome.REJECTED
+        outcomes.append(outcome)
+    adopted = [index for index, outcome in enumerate(outcomes) if outcome is CohortOutcome.ADOPTED]
+    weights = {index: sum(_weight(r, s) for s in roles.cohorts[index] if s in sealed) for index in adopted}
+    return RoundOutputs(seed, roles, tuple(sealed), sums, tuple(outcomes), _next_model(r, sums, weights))
+
+
+def _without_quarrels(seats: Iterable[int], quarrels: frozenset[Quarrel]) -> set[int]:
+    """Who quarrels most goes, all that quarrel equally much at once, until nobody quarrels (secagg/SPEC.md)."""
+    kept = set(seats)
+    while True:
+        left = [pair for pair in quarrels if kept.issuperset(pair)]
+        if not left:
+            return kept
+        counts = Counter(seat for pair in left for seat in pair)
+        most = max(counts.values())
+        kept -= {seat for seat, count in counts.items() if count == most}
+
+
+def _weight(r: RoundInputs, seat: int) -> int:
+    return 1 if r.model.stage is Stage.STATISTICS else r.seats[seat].weight
+
+
+def _encode(r: RoundInputs, seat: int) -> list[int]:
+    """Weighted fixed point, lifted back to signed integers."""
+    width = r.manifest.width(r.model.stage)
+    dither = keystream(derive_key(r.entropy[seat], "dither"), 4 * width)
+    levels, bits = r.params.levels, r.params.lane_bits
+    if r.model.stage is Stage.STATISTICS:
+        lanes = encode_statistics(r.values[seat], r.manifest.statistics_clip, levels, 1, dither, bits)
+    else:
+        lanes = encode_update(r.values[seat], r.manifest.clip_norm, levels, _weight(r, seat), dither, bits)
+    half = 1 << (bits - 1)
+    return [(lane + half) % (2 * half) - half for lane in lanes.tolist()]
+
+
+def _next_model(r: RoundInputs, sums: Mapping[int, tuple[int, ...]], weights: Mapping[int, int]) -> Model:
+    """The adopted cohorts applied in cohort order: every operation is one of IEEE 754 double, in this order (P2)."""
+    levels = r.params.levels
+    if not weights:
+        return r.model
+    if r.model.stage is Stage.STATISTICS:
+        totals = [sum(lane) for lane in zip(*(sums[index] for index in weights), strict=True)]
+        statistics = [float(total) * r.manifest.statistics_clip / levels for total in totals]
+        return Model(np.array(statistics, dtype=np.float64), r.model.parameters)
+    parameters = r.model.parameters.tolist()
+    for index, weight in weights.items():
+        squared = sum(lane * lane for lane in sums[index])
+        root = isqrt(squared)
+        root += root * root < squared
+        factor = r.manifest.clip_norm / max(levels * weight, root)
+        share = weight / sum(weights.values())
+        parameters = [
+            value + (float(lane) * factor) * share for value, lane in zip(parameters, sums[index], strict=True)
+        ]
+    return Model(r.model.statistics, np.array(parameters, dtype=np.float64))

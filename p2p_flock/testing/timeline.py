@@ -1,0 +1,31 @@
+"""Virtual time: actions on a heap, one generator of chance. The same seed gives the same run in every process."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+
+STEPS_MAX = 200_000  # hundreds of times what a round takes
+
+
+class Timeline:
+    """Base of a simulation. ``now_ms`` is chain time; actions at the same moment run in the order of their planning."""
+
+    def __init__(self, seed: int, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.random = random.Random(seed)
+        self._heap: list[tuple[int, int, Callable[[], object]]] = []
+        self._count = 0
+
+    def _at(self, delay_ms: int, action: Callable[[], object]) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (self.now_ms + delay_ms, self._count, action))
+
+    def _run_until(self, is_over: Callable[[], bool]) -> None:
+        for _ in range(STEPS_MAX):
+            if is_over():
+                return
+            self.now_ms, _, action = heapq.heappop(self._heap)
+            action()
+        raise AssertionError("it does not end: is a machine looping?")
