@@ -34,6 +34,7 @@ class Upkeep:
         self._world = world
         self._session = session
         self._registered_in: int | None = None
+        self._registered_key: bytes | None = None  # the newest one; the log shows it only once it is confirmed
         self._next_try_ms = 0
         self._next_finality_check_ms = 0
 
@@ -80,7 +81,7 @@ class Upkeep:
             return
         public = await trio.to_thread.run_sync(self._session.keys.create)
         logger.info("registering a fresh mask key")
-        self._registered_in = current
+        self._registered_in, self._registered_key = current, public
         try:
             await self._session.handle.register_key(public)
         except ChainError:
@@ -151,6 +152,26 @@ class Upkeep:
             assert ended is not None
             if ended.at.block <= finalized:
                 await trio.to_thread.run_sync(self._keep_and_erase, contract, round_number)
+        in_use = self._keys_in_use(finalized)
+        if in_use is not None:
+            await trio.to_thread.run_sync(self._session.keys.erase_except, in_use)
+
+    def _keys_in_use(self, finalized: int) -> frozenset[bytes] | None:
+        """Public mask keys of ours that a running, coming or not yet final round may need; ``None`` if that is
+        unclear."""
+        history, address = self._session.history, self._world.chain.address
+        known, upcoming = history.upcoming_key(address)
+        if not known or all(entry.owner != address for entry in history.seats):
+            return None  # the round is unsealed, or our join is not confirmed yet
+        keys = {key for key in (upcoming, self._registered_key) if key is not None}
+        for record in history.rounds:
+            ended = record.settled or record.voided
+            if ended is not None and ended.at.block <= finalized:
+                continue
+            keys |= {key for owner, key in record.keys.items() if owner == address and key is not None}
+            if record.manifest is not None:
+                keys |= {e.next_mask_key for e in record.manifest.entries if record.seats[e.seat].owner == address}
+        return frozenset(keys)
 
     def _keep_and_erase(self, contract: str, round_number: int) -> None:
         record = self._session.history.rounds[round_number]
