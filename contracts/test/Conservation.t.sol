@@ -3,12 +3,11 @@ pragma solidity 0.8.37;
 
 import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Alliance} from "../src/Alliance.sol";
 import {AllianceBase} from "../src/AllianceBase.sol";
 import {Ballot, RoundState, SeatView} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {IBeacon} from "../src/interfaces/IBeacon.sol";
-import {AllianceTest} from "./AllianceTest.sol";
+import {AllianceTest, IAllianceParts} from "./AllianceTest.sol";
 
 /// What must hold at any moment; the empty string if it does.
 abstract contract ConservationChecks is AllianceTest {
@@ -326,14 +325,14 @@ contract LeakyMembers is AllianceBase {
 contract PlantedBugTest is ConservationChecks {
     function setUp() public override {
         super.setUp();
-        address real = vm.deployCode("Members.sol:Members", abi.encode(token, beacon));
+        address real = vm.deployCode("out/Members.sol/Members.json", abi.encode(token, beacon));
         address leaky = address(new LeakyMembers(IERC20(address(token)), beacon, real));
-        address implementation = vm.deployCode("Alliance.sol:Alliance", abi.encode(token, beacon, leaky));
+        address implementation = vm.deployCode("out/Alliance.sol/Alliance.json", abi.encode(token, beacon, leaky));
         uint256 pool = uint256(params.rewardPerRound) * params.roundCount;
         address clone = Clones.cloneWithImmutableArgs(
             implementation, abi.encode(params, 1, creator, keccak256(abi.encode(params)))
         );
-        Alliance(clone).initialize(pool);
+        IAllianceParts(clone).initialize(pool);
         token.transfer(clone, pool);
         alliance = IAlliance(clone);
         joinAll(11);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Alliance} from "../src/Alliance.sol";
 import {FlockToken} from "../src/FlockToken.sol";
 import {AllianceParams, Ballot} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
@@ -9,7 +8,7 @@ import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {IAllianceFactory} from "../src/interfaces/IAllianceFactory.sol";
 import {ParamsRules} from "../src/libraries/ParamsRules.sol";
-import {AllianceTest} from "./AllianceTest.sol";
+import {AllianceTest, IAllianceParts} from "./AllianceTest.sol";
 
 interface IFactoryParts {
     function implementation() external view returns (address);
@@ -48,9 +47,9 @@ contract FactoryTest is AllianceTest {
         eq(token.balanceOf(made), POOL, "escrow");
         (, uint256 pool,) = second.getAccounts();
         eq(pool, POOL, "pool");
-        eq(address(Alliance(made).token()), address(token), "token");
-        eq(address(Alliance(made).beacon()), address(beacon), "beacon");
-        eq(Alliance(made).factory(), address(factory), "factory");
+        eq(IAllianceParts(made).token(), address(token), "token");
+        eq(IAllianceParts(made).beacon(), address(beacon), "beacon");
+        eq(IAllianceParts(made).factory(), address(factory), "factory");
         eq(second.roundState().phase, 0, "waits for seats");
     }
 
@@ -63,13 +62,13 @@ contract FactoryTest is AllianceTest {
 
     /// Somebody could refill the pool's books, or take over the implementation.
     function test_initialize__only_by_the_factory() external {
-        Alliance made = Alliance(address(alliance));
+        IAllianceParts made = IAllianceParts(address(alliance));
         vm.expectRevert(IAllianceErrors.NotFactory.selector);
         made.initialize(POOL);
         vm.expectRevert(IAllianceErrors.NotFactory.selector);
         vm.prank(address(factory));
         made.initialize(POOL); // not twice either
-        Alliance implementation = Alliance(IFactoryParts(address(factory)).implementation());
+        IAllianceParts implementation = IAllianceParts(IFactoryParts(address(factory)).implementation());
         vm.expectRevert(IAllianceErrors.NotFactory.selector);
         implementation.initialize(POOL);
     }
@@ -82,8 +81,8 @@ contract FactoryTest is AllianceTest {
         check(address(factory).code.length < 24_576, "EIP-170: AllianceFactory");
         eq(parts.token(), address(token), "token");
         eq(parts.beacon(), address(beacon), "beacon");
-        eq(address(Alliance(parts.members()).token()), address(token), "token of Members");
-        eq(address(Alliance(parts.members()).beacon()), address(beacon), "beacon of Members");
+        eq(IAllianceParts(parts.members()).token(), address(token), "token of Members");
+        eq(IAllianceParts(parts.members()).beacon(), address(beacon), "beacon of Members");
     }
 
     /// Ether or unknown calls would be swallowed.
