@@ -104,8 +104,8 @@ async def test_sender__caps_gas_at_the_chains_limit(devnet: Devnet) -> None:
         assert as_quantity(transaction["gas"]) == GAS_PER_TRANSACTION_MAX
 
 
-async def test_sender__replaces_a_stuck_transaction(own_devnet: Devnet) -> None:
-    """A fee that was right a minute ago must not keep a seal out of the chain until its deadline."""
+async def test_sender__replaces_a_stuck_transaction_and_gives_up_in_the_end(own_devnet: Devnet) -> None:
+    """A fee that was right a minute ago must not keep a seal out, nor a dead chain hold a node for ever."""
     account = Account.from_key(FAUCET_KEY)
     async with open_sender(own_devnet, account, replace_after_s=0.4) as (client, sender):
         await client.call("evm_setIntervalMining", 0)
@@ -126,6 +126,9 @@ async def test_sender__replaces_a_stuck_transaction(own_devnet: Devnet) -> None:
             assert as_quantity(pending["maxPriorityFeePerGas"]) == 2 * TIP_WEI
             await client.call("evm_mine")
         assert "0x" + hashes[0].hex() != original
+        # The chain stands still from here on.
+        with trio.fail_after(20), pytest.raises(ChainError, match="no block took"):
+            await sender.send("paying", RECEIVER, b"", value_wei=1)
 
 
 async def pending_of(client: RpcClient):  # type: ignore[no-untyped-def]
@@ -134,11 +137,3 @@ async def pending_of(client: RpcClient):  # type: ignore[no-untyped-def]
     transactions = block["transactions"]
     assert isinstance(transactions, list)
     return as_object(transactions[0]) if transactions else None
-
-
-async def test_sender__gives_up_in_the_end(own_devnet: Devnet) -> None:
-    """A chain that stands still must not hold a round machine for ever."""
-    async with open_sender(own_devnet, Account.from_key(FAUCET_KEY), replace_after_s=0.1) as (client, sender):
-        await client.call("evm_setIntervalMining", 0)
-        with trio.fail_after(20), pytest.raises(ChainError, match="no block took"):
-            await sender.send("paying", RECEIVER, b"", value_wei=1)
