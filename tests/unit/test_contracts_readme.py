@@ -1,0 +1,22 @@
+"""Every numbered invariant of contracts/README.md names tests, and the tests exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CONTRACTS = Path(__file__).parents[2] / "contracts"
+
+
+def test_contracts_readme__every_invariant_has_a_test() -> None:
+    """An invariant could be promised that nothing checks, or whose test was renamed away."""
+    text = (CONTRACTS / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Invariants", 1)[1].split("\n## ", 1)[0]
+    invariants = re.findall(r"^(\d+)\. (.+)$", section, flags=re.MULTILINE)
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((CONTRACTS / "test").glob("*.sol")))
+    assert [int(number) for number, _ in invariants] == list(range(1, len(invariants) + 1))
+    for number, sentence in invariants:
+        names = re.findall(r"`(\w+)`", sentence)
+        missing = [name for name in names if f"function {name}(" not in sources]
+        assert names, f"invariant {number} names no test"
+        assert not missing, f"invariant {number} names tests that do not exist: {missing}"
