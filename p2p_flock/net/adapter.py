@@ -128,7 +128,7 @@ class Net:
 
         False if the peer's queue (256 messages, 16 MiB) is full and the message was not taken. A queued message is
         dropped after 60 s without a connection. Never waits for the peer. Raises NetError for a message beyond
-        ``message_bytes_max`` and for a peer ID that is none or our own.
+        ``message_bytes_max`` and for a peer ID that is none. A message to ourselves goes straight to `messages`.
         """
         await trio.lowlevel.checkpoint()
         return self._messenger.send(_peer(peer_id), data)
@@ -212,8 +212,8 @@ async def open_net(config: NetConfig) -> AsyncIterator[Net]:
             )
             BlobServer(host, config.blob_source)
             changes.listener = discovery.note_change
-            nursery.start_soon(messenger.run)
-            nursery.start_soon(discovery.run)
+            await nursery.start(messenger.run)
+            await nursery.start(discovery.run)
             for peer_id, address in bootstrap:
                 discovery.add(peer_id, [address], wanted=True, courteous=False)
             try:

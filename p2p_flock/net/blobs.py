@@ -180,13 +180,17 @@ class BlobClient:
     async def fetch(
         self, digests: Sequence[bytes], sources: Sequence[ID], bytes_max_each: int, timeout_s: float
     ) -> dict[bytes, bytes]:
-        """The contents that could be had from ``sources`` in ``timeout_s``; those that could not are absent."""
+        """The contents that could be had from ``sources`` in ``timeout_s``; those that could not are absent.
+
+        We ourselves are left out as a source.
+        """
         for digest in digests:
             _check_digest(digest)
+        sources = [source for source in dict.fromkeys(sources) if source != self._host.get_id()]
         job = _Job(list(dict.fromkeys(digests)), bytes_max_each, len(sources))
         with trio.move_on_after(timeout_s):
             async with trio.open_nursery() as nursery:
-                for source in dict.fromkeys(sources):
+                for source in sources:
                     nursery.start_soon(self._pull_from, source, job)
         return job.found
 

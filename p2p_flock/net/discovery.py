@@ -16,6 +16,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgpack
 import trio
@@ -29,6 +30,9 @@ from multiaddr import Multiaddr
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.peer_book import ADDRESS_CHARACTERS_MAX, ADDRESSES_PER_PEER_MAX, Address, PeerBook, parse_addresses
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +120,11 @@ class Discovery:
         except trio.WouldBlock:
             self.events_dropped_count += 1
 
-    async def run(self) -> None:
+    async def run(self, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Dial and ask for ever."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            task_status.started()
             nursery.start_soon(self._ask_again)
             while True:
                 self._changed = trio.Event()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import trio
 from libp2p.abc import INetStream
@@ -23,6 +24,9 @@ from libp2p.peer.id import ID
 from p2p_flock.errors import NetError
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +87,11 @@ class Messenger:
         self._nursery: trio.Nursery | None = None
         host.set_stream_handler(MESSAGE_PROTOCOL, self._receive)
 
-    async def run(self) -> None:
+    async def run(self, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry messages for ever."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            task_status.started()
             await self._hand_over()
 
     def close(self) -> None:
@@ -101,11 +106,11 @@ class Messenger:
             raise NetError(
                 f"a message of {len(data)} bytes; at most {self._message_bytes_max}, larger content is pulled"
             )
-        if peer == self._host.get_id():
-            raise NetError("a message to ourselves")
         if self._nursery is None:
             raise NetError("the network is not open")
         peer_id = peer.to_base58()
+        if peer == self._host.get_id():  # two seats of one owner
+            return self._keep_own(peer_id, data)
         outbox = self._outboxes.get(peer_id)
         if outbox is None:
             if len(self._outboxes) >= OUTBOXES_MAX:
@@ -215,17 +220,30 @@ class Messenger:
 
     async def _keep(self, peer_id: str, data: bytes) -> None:
         with trio.move_on_after(INBOX_SECONDS_MAX):
-            while (
-                len(self._inbox.get(peer_id, ())) >= INBOX_MESSAGES_PER_PEER_MAX
-                or self._inbox_bytes[peer_id] + len(data) > INBOX_BYTES_PER_PEER_MAX + self._message_bytes_max
-                or self._inbox_bytes.total() + len(data) > INBOX_BYTES_MAX
-            ):
+            while not self._has_room(peer_id, data):
                 await self._inbox_emptied.park()
-            self._inbox.setdefault(peer_id, deque()).append(data)
-            self._inbox_bytes[peer_id] += len(data)
-            self._inbox_filled.unpark_all()
+            self._put(peer_id, data)
             return
         self.dropped_count += 1
+
+    def _keep_own(self, own_id: str, data: bytes) -> bool:
+        if not self._has_room(own_id, data):
+            self.dropped_count += 1
+            return False
+        self._put(own_id, data)
+        return True
+
+    def _has_room(self, peer_id: str, data: bytes) -> bool:
+        return (
+            len(self._inbox.get(peer_id, ())) < INBOX_MESSAGES_PER_PEER_MAX
+            and self._inbox_bytes[peer_id] + len(data) <= INBOX_BYTES_PER_PEER_MAX + self._message_bytes_max
+            and self._inbox_bytes.total() + len(data) <= INBOX_BYTES_MAX
+        )
+
+    def _put(self, peer_id: str, data: bytes) -> None:
+        self._inbox.setdefault(peer_id, deque()).append(data)
+        self._inbox_bytes[peer_id] += len(data)
+        self._inbox_filled.unpark_all()
 
     async def _hand_over(self) -> None:
         """Give messages to our reader, one peer after the other, so that a loud peer cannot crowd out the others."""

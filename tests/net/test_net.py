@@ -78,6 +78,15 @@ async def test_messages__queue_to_an_absent_peer_is_bounded() -> None:
         assert net.dropped_counts["messages"] == 10
 
 
+async def test_messages__to_oneself_arrive() -> None:
+    """Two seats of one owner could not talk."""
+    async with open_net(make_config()) as net:
+        assert await net.send(net.peer_id, b"hello")
+        with trio.fail_after(1.0):
+            message = await net.messages.receive()
+        assert (message.peer_id, message.data) == (net.peer_id, b"hello")
+
+
 async def test_messages__wait_for_the_connection() -> None:
     """What was said in the second before a peer came would be lost."""
     config = make_config()
