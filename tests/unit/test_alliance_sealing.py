@@ -1,0 +1,268 @@
+"""Who survives, what a seal says, and which proposals a validator signs: nobody left out, nobody added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2p_flock.alliance.leading import is_gone, rotate, turn_starts_ms
+from p2p_flock.alliance.reference import RoundInputs, run_round
+from p2p_flock.alliance.sealing import (
+    check_proposal,
+    compute_survivors,
+    decode_sealed_manifest,
+    is_signed_by_quorum,
+    make_have,
+    make_seal,
+    read_have,
+    survivors_bitmap,
+)
+from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
+from p2p_flock.testing.alliance import make_params, make_setting
+from p2p_flock.wire.codec import encode
+from p2p_flock.wire.messages import Envelope, Have, Manifest, SealSignature
+from tests.unit.alliance_round import make_round
+
+ROUND = make_round()
+CONTEXT = ROUND.context
+FIRST, SECOND, THIRD = ROUND.validators
+ROOTS = ROUND.roots
+ONE, TWO = ROUND.trainers[:2]
+
+
+def without(*seats: int) -> dict[int, bytes]:
+    return {seat: root for seat, root in ROOTS.items() if seat not in seats}
+
+
+# --- Have --------------------------------------------------------------------------------------------------------
+
+
+def test_have__round_trip() -> None:
+    """A validator would be understood to hold other contributions than it does."""
+    for roots in (ROOTS, {}, without(ONE), {TWO: ROOTS[TWO]}):
+        assert read_have(CONTEXT, make_have(CONTEXT, roots)) == roots
+
+
+@pytest.mark.parametrize(
+    "have",
+    [
+        Have(b"", ()),
+        Have(b"\x01\x00", (bytes(32),)),
+        Have(b"\x20", (bytes(32),)),  # a sixth trainer of five
+        Have(b"\x03", (bytes(32),)),
+        Have(b"\x01", (bytes(32), bytes(32))),
+    ],
+    ids=["no bitmap", "bitmap too long", "bit beyond the last trainer", "root missing", "root too many"],
+)
+def test_have__refuses(have: Have) -> None:
+    """A bitmap would be read as one of other trainers."""
+    with pytest.raises(WireError):
+        read_have(CONTEXT, have)
+
+
+# --- survivors ---------------------------------------------------------------------------------------------------
+
+
+def test_survivors__are_those_that_a_quorum_holds() -> None:
+    """One validator could add or remove a trainer."""
+    assert compute_survivors(CONTEXT, {FIRST: ROOTS, SECOND: ROOTS, THIRD: without(ONE)}, frozenset()) == ROOTS
+    assert compute_survivors(CONTEXT, {FIRST: ROOTS, SECOND: without(ONE)}, frozenset()) == without(ONE)
+
+
+def test_survivors__need_the_same_root_at_a_quorum() -> None:
+    """Two validators that hold different contributions of one trainer would count as both holding it."""
+    other = {**ROOTS, ONE: bytes(32)}
+    assert compute_survivors(CONTEXT, {FIRST: ROOTS, SECOND: other}, frozenset()) == without(ONE)
+    assert compute_survivors(CONTEXT, {FIRST: ROOTS, SECOND: other, THIRD: other}, frozenset()) == other
+
+
+def test_survivors__without_quarrels() -> None:
+    """Masks that cannot cancel would garble the cohort's sum: the liar goes, its honest neighbors stay."""
+    haves = {FIRST: ROOTS, SECOND: ROOTS}
+    liar = frozenset({(min(ONE, other), max(ONE, other)) for other in ROOTS if other != ONE})
+    assert compute_survivors(CONTEXT, haves, liar) == without(ONE)
+    pair = frozenset({(min(ONE, TWO), max(ONE, TWO))})
+    assert compute_survivors(CONTEXT, haves, pair) == without(ONE, TWO), "nobody can tell who of two lies"
+
+
+def test_survivors__below_the_threshold_are_none() -> None:
+    """A cohort would be sealed that can never be opened."""
+    few = {seat: ROOTS[seat] for seat in ROUND.trainers[:2]}
+    assert compute_survivors(CONTEXT, {FIRST: few, SECOND: few}, frozenset()) == {}
+
+
+def test_survivors__have_a_mask_key() -> None:
+    """Validators could seal a trainer whose key is spent."""
+    keyless = make_setting(keyless=[ONE]).context
+    haves: dict[int, Mapping[int, bytes]] = {FIRST: ROOTS, SECOND: ROOTS}
+    assert ONE not in compute_survivors(keyless, haves, frozenset())
+
+
+@settings(max_examples=150, deadline=None, print_blob=True)
+@given(st.data())
+def test_survivors__agree_with_the_reference(data: st.DataObject) -> None:
+    """Machines and reference would disagree on who is in the sum."""
+    cohort_count = data.draw(st.integers(1, 2))
+    params = make_params(cohort_count=cohort_count, seat_count=3 + 5 * cohort_count)
+    seats = 3 + 5 * cohort_count
+    setting = make_setting(
+        params, seats, salt=data.draw(st.integers(0, 5)), keyless=data.draw(st.sets(st.integers(0, 5)))
+    )
+    context = setting.context
+    roots = {seat: bytes(32) for seat in context.trainers}
+    held = {v: data.draw(st.frozensets(st.sampled_from(context.trainers))) for v in context.assignment.validators}
+    pairs = st.tuples(st.sampled_from(context.trainers), st.sampled_from(context.trainers))
+    quarrels = frozenset(pair for pair in data.draw(st.sets(pairs, max_size=6)) if pair[0] < pair[1])
+    survivors = compute_survivors(context, {v: {s: roots[s] for s in held[v]} for v in held}, quarrels)
+    inputs = RoundInputs(
+        context.domain, 1, params, context.manifest, setting.model, context.snapshot.seats, setting.randomness,
+        {}, {}, held, frozenset(), {}, quarrels,
+    )  # fmt: skip
+    sealed = run_round(inputs).survivors
+    sizes = [sum(seat in survivors for seat in cohort) for cohort in context.assignment.cohorts]
+    expected = tuple(seat for seat in context.trainers if seat in survivors)
+    assert sealed == (expected if max(sizes) >= params.survivors_min else ())
+
+
+# --- manifest and seal -------------------------------------------------------------------------------------------
+
+
+def test_manifest__must_be_the_sealed_survivors() -> None:
+    """A trainer would answer for others than those whom the chain holds."""
+    manifest = ROUND.manifest()
+    bits = survivors_bitmap(CONTEXT, manifest)
+    assert bits == (0b11111,) and decode_sealed_manifest(CONTEXT, encode(manifest), bits) == manifest
+    entries = manifest.entries
+    bad = {
+        "another round": replace(manifest, round=2),
+        "out of order": replace(manifest, entries=(entries[1], entries[0], *entries[2:])),
+        "twice": replace(manifest, entries=(entries[0], *entries)),
+        "a validator": replace(manifest, entries=(replace(entries[0], seat=FIRST), *entries[1:])),
+        "one too few": replace(manifest, entries=entries[1:]),
+    }
+    for name, wrong in bad.items():
+        with pytest.raises(WireError, match="manifest"):
+            decode_sealed_manifest(CONTEXT, encode(wrong), bits)
+        assert name
+    with pytest.raises(WireError):
+        decode_sealed_manifest(CONTEXT, encode(manifest) + b"\x00", bits)
+
+
+def test_seal__digest_covers_view_and_content() -> None:
+    """Two different seals would have one name."""
+    digests = {
+        make_seal(CONTEXT, view, ROUND.manifest(seats)).digest for view in (0, 1) for seats in (None, without(ONE))
+    }
+    assert len(digests) == 4
+
+
+def test_quorum__needs_distinct_validators() -> None:
+    """A trainer would unmask for a seal that fewer than Q validators signed."""
+    seal = ROUND.seal()
+    signatures = tuple(ROUND.setting.signer(seat)(seal.signing_digest) for seat in ROUND.validators)
+    assert is_signed_by_quorum(CONTEXT, seal.signing_digest, (0, 1), signatures[:2])
+    assert is_signed_by_quorum(CONTEXT, seal.signing_digest, (0, 1, 2), signatures)
+    bad: list[tuple[tuple[int, ...], tuple[bytes, ...]]] = [
+        ((0,), signatures[:1]),
+        ((0, 0), (signatures[0], signatures[0])),
+        ((1, 0), (signatures[1], signatures[0])),
+        ((0, 1), (signatures[1], signatures[0])),
+        ((0, 3), signatures[:2]),
+        ((0, 1), signatures),
+        ((0, 1), (signatures[0], bytes(65))),
+        ((), ()),
+    ]
+    for positions, wrong in bad:
+        assert not is_signed_by_quorum(CONTEXT, seal.signing_digest, positions, wrong)
+    assert not is_signed_by_quorum(CONTEXT, bytes(32), (0, 1), signatures[:2])
+
+
+# --- proposals ---------------------------------------------------------------------------------------------------
+
+
+def test_proposal__that_follows_from_the_haves_is_good() -> None:
+    """No seal would ever be signed."""
+    seal, survivors = check_proposal(CONTEXT, FIRST, ROUND.proposal(), frozenset())
+    assert survivors == ROOTS and seal == ROUND.seal()
+    view_one, _ = check_proposal(CONTEXT, SECOND, ROUND.proposal(view=1), frozenset())
+    assert view_one == ROUND.seal(view=1)
+
+
+def changed_entry(**changes: bytes) -> bytes:
+    manifest = ROUND.manifest()
+    return encode(Manifest(1, (replace(manifest.entries[0], **changes), *manifest.entries[1:])))
+
+
+OTHER_KIND = CONTEXT.seal_envelope(SECOND, SealSignature(0, bytes(32), bytes(65)), ROUND.setting.signer(SECOND))
+MALFORMED = CONTEXT.seal_envelope(SECOND, Have(b"\x20", (bytes(32),)), ROUND.setting.signer(SECOND))
+HAVES = (ROUND.have(FIRST), ROUND.have(SECOND))
+FEW = {seat: ROOTS[seat] for seat in ROUND.trainers[:2]}
+BAD_PROPOSALS = {
+    "not the view's leader": ROUND.proposal(view=1),
+    "no such view": ROUND.proposal(view=3),
+    "too few Have messages": ROUND.proposal(haves=HAVES[:1]),
+    "one validator twice": ROUND.proposal(haves=(HAVES[0], HAVES[0])),
+    "another message as Have": ROUND.proposal(haves=(HAVES[0], OTHER_KIND)),
+    "a Have that cannot be read": ROUND.proposal(haves=(HAVES[0], MALFORMED)),
+    "a forged Have": ROUND.proposal(haves=(HAVES[0], replace(HAVES[1], signature=bytes(65)))),
+    "a Have of another round": ROUND.proposal(haves=(HAVES[0], replace(HAVES[1], round=2))),
+    "a survivor omitted": ROUND.proposal(manifest=encode(ROUND.manifest(without(ONE)))),
+    "a survivor added": ROUND.proposal(haves=(ROUND.have(FIRST, without(ONE)), HAVES[1])),
+    "another root": ROUND.proposal(manifest=changed_entry(root=bytes(32))),
+    "another round": ROUND.proposal(manifest=encode(replace(ROUND.manifest(), round=2))),
+    "no manifest": ROUND.proposal(manifest=b"\xc0"),
+    "no viable cohort": ROUND.proposal(
+        haves=(ROUND.have(FIRST, FEW), ROUND.have(SECOND, FEW)), manifest=encode(ROUND.manifest(FEW))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PROPOSALS)
+def test_proposal__refused_names_the_leader(name: str) -> None:
+    """A leader could leave out whom it dislikes, or add whom nobody holds."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        check_proposal(CONTEXT, FIRST, BAD_PROPOSALS[name], frozenset())
+    assert (caught.value.culprit, caught.value.reason) == (FIRST, DropReason.BAD_PROPOSAL)
+
+
+def test_proposal__that_ignores_a_quarrel_is_refused() -> None:
+    """A leader could seal two trainers whose masks do not cancel."""
+    with pytest.raises(RemoteProtocolError):
+        check_proposal(CONTEXT, FIRST, ROUND.proposal(), frozenset({(min(ONE, TWO), max(ONE, TWO))}))
+
+
+def test_envelope__type_of_the_proposal_is_bounded() -> None:
+    """The list of Have messages could grow without end."""
+    haves: tuple[Envelope, ...] = (HAVES[0],) * 65
+    with pytest.raises(WireError):
+        encode(ROUND.proposal(haves=haves))
+
+
+# --- whose turn --------------------------------------------------------------------------------------------------
+
+ORDER = (4, 7, 2)
+
+
+def test_turns__silent_leaders_cost_a_timeout_gone_ones_a_grace() -> None:
+    """P3: everybody would wait for a leader that is known to be gone, or nobody for one that is slow."""
+    assert [turn_starts_ms(ORDER, view, 100, 5000, {}) for view in range(3)] == [100, 5100, 10100]
+    gone_long = {4: -5000}
+    assert [turn_starts_ms(ORDER, view, 100, 5000, gone_long) for view in range(3)] == [100, 100, 5100]
+    gone_now = {4: 100, 7: 100}
+    assert [turn_starts_ms(ORDER, view, 100, 5000, gone_now) for view in range(3)] == [100, 1100, 1100]
+    gone_later = {4: 4800}
+    assert turn_starts_ms(ORDER, 1, 100, 5000, gone_later) == 5100, "a late loss never costs more than the timeout"
+
+
+def test_turns__loss_is_forgiven_for_a_grace() -> None:
+    """A connection that is redialled at once would cost a leader its turn."""
+    assert not is_gone({4: 1000}, 4, 1999) and is_gone({4: 1000}, 4, 2000) and not is_gone({}, 4, 2000)
+
+
+def test_turns__whoever_sealed_leads_on() -> None:
+    """A leader found dead once would be waited for three times."""
+    assert [rotate(ORDER, first) for first in range(3)] == [(4, 7, 2), (7, 2, 4), (2, 4, 7)]
