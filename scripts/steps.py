@@ -58,7 +58,9 @@ STEPS = (
     Step("e2e", (*PYTEST, *PATIENT, "-m", "not slow", "tests/e2e"), "alone", 600),
     Step("slow", (*PYTEST, *PATIENT, "-m", "slow", "tests"), "alone", 7200, is_default=False),
 )
-CORE_TESTS = tuple(f"tests/{name}" for name in ("wire", "crypto", "secagg", "alliance", "property", "vectors", "unit"))
+CORE_TESTS = tuple(
+    f"tests/{name}" for name in ("wire", "crypto", "secagg", "alliance", "property", "vectors", "simulation", "unit")
+)
 FAST = ("format", "lint", "imports", "types", "core")
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
+
+from p2p_flock.testnet.processes import find_processes
 
 from tests.e2e.running import Testnet, inspect, processes_of, running_testnet
 
@@ -67,3 +73,26 @@ def test_testnet__interrupted_leaves_nothing(tmp_path: Path) -> None:
         testnet.process.send_signal(signal.SIGINT)
         assert testnet.wait(STOP_SECONDS_MAX) == 130, testnet.text()
         assert processes_of(testnet) == []
+
+
+def test_testnet__taken_port_leaves_nothing(tmp_path: Path) -> None:
+    """A port that somebody takes between our look and the daemon's bind would leave half a network behind."""
+    directory = tmp_path / "run"
+    program = (
+        "import sys; from pathlib import Path; from p2p_flock.testnet import network; "
+        "from p2p_flock.testnet.launcher import run; from p2p_flock.testnet.options import Options; "
+        "network.choose_ports = lambda count: (int(sys.argv[1]),) * count; "
+        "sys.exit(run(Options(directory=Path(sys.argv[2]))))"
+    )
+    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+        port = str(holder.getsockname()[1])
+        result = subprocess.run(
+            [sys.executable, "-c", program, port, str(directory)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "taken" in result.stdout
+    assert find_processes(directory) == []
