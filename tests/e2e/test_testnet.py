@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_flock.testnet.processes import find_processes
-
 from tests.e2e.running import Testnet, inspect, processes_of, running_testnet
 
 RUN_SECONDS_MAX = 300
