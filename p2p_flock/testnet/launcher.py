@@ -18,12 +18,13 @@ from pathlib import Path
 import trio
 
 from p2p_flock.chain.client import RpcClient
+from p2p_flock.cli.alliance_terms import round_seconds_max
 from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.testnet import network as building
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.network import Network, Node
-from p2p_flock.testnet.options import Options, alliance_params, round_seconds_max
+from p2p_flock.testnet.options import Options, alliance_params
 from p2p_flock.testnet.processes import Processes, find_processes, marked_environment
 from p2p_flock.testnet.report import References, RunTimes, build_report, write_report
 from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer, verify_agreement
@@ -34,7 +35,8 @@ from p2p_flock.testnet.watch import Watch
 STARTED_VARIABLE = "FLOCK_TESTNET_STARTED_AT"
 FRAME_SECONDS = 0.25
 EXIT_SECONDS_MAX = 60.0  # for the nodes to fetch the last model and end
-ROUND_GRACE_SECONDS = 120.0
+JOIN_SECONDS_MAX = 120.0
+OPENING_SECONDS_MAX = 10.0  # opening slot, beacon margin, and the transactions' way into a block
 EXIT_INTERRUPTED = 130
 
 
@@ -153,7 +155,7 @@ async def _watch_rounds(state: Run, network: Network, watch: Watch, scorer: Scor
         UsageError: joining failed, or the rounds did not end in time.
     """
     # Generous: also a round in which everything fails must be voided before the next.
-    seconds_max = state.params.round_count * round_seconds_max(state.params) + ROUND_GRACE_SECONDS
+    seconds_max = state.params.round_count * (round_seconds_max(state.params) + OPENING_SECONDS_MAX) + JOIN_SECONDS_MAX
     finished = False
     with trio.move_on_after(seconds_max):
         async with trio.open_nursery() as nursery:

@@ -13,19 +13,24 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import trio
 
 from p2p_flock.chain.devnet_deployment import READY_FILE, Devnet, read_devnet
+from p2p_flock.cli.alliance_terms import round_seconds_max
+from p2p_flock.daemon.config import TEST_MODE_VARIABLE
 from p2p_flock.daemon.control_client import control_call
-from p2p_flock.errors import ChainError, ControlError, UsageError
+from p2p_flock.errors import ControlError, UsageError
 from p2p_flock.learning.tasks.heart_data import partition_of_node, write_partition
 from p2p_flock.params import AllianceParams
-from p2p_flock.testnet.options import CHAIN_ID, Options, round_seconds_max
+from p2p_flock.testnet.options import Options
 from p2p_flock.testnet.ports import choose_ports
 from p2p_flock.testnet.processes import Child, Processes, marked_environment
 from p2p_flock.types import AllianceId
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 START_SECONDS_MAX = 90.0  # for one process to answer; eight daemons on one busy core took 20
 COMMAND_SECONDS_MAX = 90.0
@@ -34,7 +39,6 @@ POLL_SECONDS = 0.1
 WORDS_SHOWN_MAX = 5  # of a command that failed: module, subcommand and home
 POLL_INTERVAL_MS = 100  # of the nodes; half of the default block time
 LIFETIME_EXTRA_SECONDS = 600
-TEST_MODE_VARIABLE = "P2P_FLOCK_TEST_MODE"
 # One thread per process: N trainers share this machine, and torch would start one per core in each of them.
 NODE_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
@@ -108,19 +112,19 @@ async def wait_until(child: Child, is_ready: Callable[[], bool], what: str) -> N
         await trio.sleep(POLL_SECONDS)
 
 
-async def for_each(nodes: Sequence[Any], action: Callable[[Any], Awaitable[Any]]) -> list[Any]:
+async def for_each(items: Sequence[Item], action: Callable[[Item], Awaitable[Result]]) -> list[Result]:
     """Run ``action`` on each, a few at a time; results in order."""
-    results: list[Any] = [None] * len(nodes)
+    results: dict[int, Result] = {}
     limiter = trio.CapacityLimiter(COMMANDS_AT_ONCE)
 
     async def run(index: int) -> None:
         async with limiter:
-            results[index] = await action(nodes[index])
+            results[index] = await action(items[index])
 
     async with trio.open_nursery() as nursery:
-        for index in range(len(nodes)):
+        for index in range(len(items)):
             nursery.start_soon(run, index)
-    return results
+    return [results[index] for index in range(len(items))]
 
 
 async def start_foundations(
@@ -160,10 +164,7 @@ async def start_chain(processes: Processes, options: Options, params: AlliancePa
         ],
     )
     await wait_until(child, (directory / READY_FILE).exists, "the local chain")
-    devnet = read_devnet(directory)
-    if devnet.chain_id != CHAIN_ID:
-        raise ChainError(f"the local chain has number {devnet.chain_id}, not {CHAIN_ID}")
-    return devnet
+    return read_devnet(directory)
 
 
 async def start_bootstrap(processes: Processes) -> tuple[str, ...]:
