@@ -101,6 +101,7 @@ class AllianceHistory:
         # owner -> latest round in which the owner was elected trainer, as far as roles are known
         self._elected: dict[bytes, int] = {}
         self._elections_counted = 0
+        self._assignments: dict[tuple[int, bytes], Assignment] = {}  # asked for often, 1 ms each at eight seats
         # (seat, owner) that a SeatMoved wrote over; the contract's SeatRemoved follows in the same transaction
         self._vacated: tuple[int, bytes] | None = None
 
@@ -271,7 +272,10 @@ class AllianceHistory:
         seed = self.seed(round_number)
         if seed is None:
             return None
-        return compute_assignment(seed, self._record(round_number).opened.seat_count, self.params)
+        if (round_number, seed) not in self._assignments:
+            seat_count = self._record(round_number).opened.seat_count
+            self._assignments[round_number, seed] = compute_assignment(seed, seat_count, self.params)
+        return self._assignments[round_number, seed]
 
     def snapshot(self, round_number: int) -> RoundSnapshot | None:
         """The frozen seats of a round with the mask key each may use in it.
