@@ -57,7 +57,6 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         uint8 phase; // WAITING, RUNNING or CLOSED
         uint32 nextRound; // rounds opened so far: the index of the next one
         uint64 since; // when the alliance began to wait, or closed
-        uint32 leavingCount;
         uint32 queueHead;
         uint32 settledRoundCount;
         uint16 voidCount; // in a row
@@ -161,8 +160,8 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         uint16 seats = uint16(_seats.length);
         uint32 round = _status.nextRound;
         if (seats < p.seatCountMin) {
+            if (_status.phase != WAITING) _status.since = uint64(block.timestamp);
             _status.phase = WAITING;
-            _status.since = uint64(block.timestamp);
             emit SeatsAwaited(round, seats);
             return;
         }
@@ -223,10 +222,7 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         }
         _seats.pop();
         _seatHistory[owner].push(nextRound, 0);
-        if (member.leaving) {
-            member.leaving = false;
-            _status.leavingCount -= 1;
-        }
+        member.leaving = false;
         member.seated = false;
         member.releaseAt = uint64(block.timestamp) + p.unbondingSeconds;
         emit SeatRemoved(seat, owner, member.releaseAt);

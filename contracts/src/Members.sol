@@ -59,7 +59,7 @@ contract Members is AllianceBase, IMembers {
             member.joinedRound,
             peerSignature
         );
-        if (_status.phase == WAITING && _seats.length - _status.leavingCount >= p.seatCountMin) _openRound(p);
+        if (_status.phase == WAITING && _seats.length >= p.seatCountMin) _openRound(p);
         token.safeTransferFrom(msg.sender, address(this), p.seatStake);
     }
 
@@ -93,7 +93,6 @@ contract Members is AllianceBase, IMembers {
         }
         if (member.leaving) revert AlreadyLeaving();
         member.leaving = true;
-        _status.leavingCount += 1;
         _leavingQueue.push(msg.sender);
         emit SeatLeaving(member.seat, msg.sender);
     }
