@@ -107,8 +107,7 @@ class ContributedRound:
         chosen = tuple(self.made if announced is None else announced)
         for trainer in chosen:
             machine.handle(self.say(trainer, self.contribution(trainer)), NOW_MS)
-        for _ in range(2):  # documents first, then what they name
-            machine.handle(BlobsFetched("", self.blobs_of(chosen)), NOW_MS)
+        machine.handle(BlobsFetched("", self.blobs_of(chosen)), NOW_MS)
         return machine
 
 
