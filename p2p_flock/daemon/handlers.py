@@ -185,7 +185,7 @@ class Handlers:
                 "Leave that one first, or run another node with another --home."
             )
         worker = self._node.require_worker()
-        self._node.membership.check_manifest(handle, decode_manifest((await worker.manifest()).to_bytes()))
+        self._node.membership.check_terms(handle, decode_manifest((await worker.manifest()).to_bytes()))
         weight = arguments["weight"]
         if weight is None:
             weight = compute_weight((await worker.check_data()).train_count, handle.params)

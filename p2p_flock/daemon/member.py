@@ -13,8 +13,8 @@ from p2p_flock.chain.records import TransactionReceipt
 from p2p_flock.crypto.signing import join_digest
 from p2p_flock.daemon.mask_keys import MaskKeys
 from p2p_flock.daemon.world import World
-from p2p_flock.errors import UsageError
-from p2p_flock.params import AllianceParams
+from p2p_flock.errors import ParameterError, UsageError
+from p2p_flock.params import AllianceParams, validate_params
 from p2p_flock.store.files import write_atomic
 from p2p_flock.types import AllianceId
 
@@ -76,12 +76,19 @@ class Membership:
                 "Check the ID, or set chain.factory to the one in the ID."
             )
 
-    def check_manifest(self, handle: AllianceHandle, manifest: TaskManifest) -> None:
-        """The installed task is exactly the alliance's.
+    def check_terms(self, handle: AllianceHandle, manifest: TaskManifest) -> None:
+        """The installed task is exactly the alliance's, and its parameters keep every rule.
+
+        The contract checks 2t > n + c for the seats at the start only; a node never takes part where more seats could
+        break it.
 
         Raises:
-            UsageError: name, version or any number of the task differs.
+            UsageError: name, version or any number of the task differs, or a parameter breaks a rule.
         """
+        try:
+            validate_params(handle.params)
+        except ParameterError as error:
+            raise UsageError(f"{error}.\nDo not join this alliance; tell its creator.") from error
         if manifest.digest != handle.terms.manifest_digest:
             raise UsageError(
                 f"The alliance trains task {handle.terms.task_name!r} "

@@ -257,7 +257,7 @@ class Node:
         worker = self.require_worker()
         handle = await self.world.chain.alliance(alliance_id.number)
         manifest = decode_manifest((await worker.manifest()).to_bytes())
-        self.membership.check_manifest(handle, manifest)
+        self.membership.check_terms(handle, manifest)
         initial = Model(statistics=np.empty(0, dtype=np.float64), parameters=await worker.initial_parameters())
         session = AllianceSession(self.world, alliance_id, handle, manifest, Judge(worker, initial))
         await self.world.net.subscribe(
