@@ -243,6 +243,9 @@ class ValidatorMachine:
             self._ballots.post_failed(event.what, now_ms)
         return [Report(self.phase.value, f"{event.what}: {event.reason}")]
 
+    def _time_passed(self, event: Event, now_ms: int) -> list[Effect]:
+        return []  # whatever follows from time follows in _advance_*
+
     # --- what follows ------------------------------------------------------------------------------------------
 
     def _advance_sealing(self, now_ms: int) -> list[Effect]:
@@ -339,7 +342,7 @@ _ALWAYS: dict[type, _Action] = {
     TransactionEnded: ValidatorMachine._transaction_ended,
     CommitmentsObserved: ValidatorMachine._commitments_observed,
     CommitPhaseEnded: ValidatorMachine._commit_phase_ended,
-    TimePassed: lambda machine, event, now_ms: [],
+    TimePassed: ValidatorMachine._time_passed,
 }
 
 _TABLE: dict[Phase, dict[type, _Action]] = {
