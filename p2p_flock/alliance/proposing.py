@@ -15,6 +15,7 @@ from p2p_flock.alliance.sealing import (
     Quarrels,
     Seal,
     check_proposal,
+    choose_haves,
     compute_survivors,
     make_have,
     make_manifest,
@@ -174,7 +175,8 @@ class SealDesk:
             or not self._haves_suffice(collection.quarrels(), now_ms)
         ):
             return []
-        haves = {seat: roots for seat, (_, roots) in self._haves.items()}
+        carried = choose_haves(self._context, self._haves)
+        haves = {seat: self._haves[seat][1] for seat in carried}
         survivors = compute_survivors(self._context, haves, collection.quarrels())
         if not some_cohort_is_viable(self._context, survivors):
             return []
@@ -186,7 +188,7 @@ class SealDesk:
         promised = self._signed.get(seal.view)
         if promised is not None and promised.seal != seal.digest:
             return []  # proposed before a restart; the next view will do
-        proposal = SealProposal(seal.view, encode(manifest), tuple(envelope for envelope, _ in self._haves.values()))
+        proposal = SealProposal(seal.view, encode(manifest), tuple(self._haves[seat][0] for seat in carried))
         self._proposed = seal
         self._proposal = self._context.seal_envelope(self._seat, proposal, self._sign)
         return [*self._sign_seal(seal), Send(self._others(), self._proposal), Report("seal", "seal proposed")]

@@ -21,6 +21,7 @@ from p2p_flock.types import Verdict
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
     MANIFEST_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
     ContributionDocument,
     Envelope,
     Have,
@@ -28,6 +29,10 @@ from p2p_flock.wire.messages import (
     ManifestEntry,
     SealProposal,
 )
+
+ENVELOPE_HEAD_BYTES_MAX = 96  # all of an envelope but its body
+MANIFEST_ENTRY_BYTES_MAX = 110
+FRAME_BYTES_MAX = 4096  # what else stands in a proposal and around it
 
 Quarrels = frozenset[tuple[int, int]]  # seats whose documents commit to different pair seeds
 
@@ -94,6 +99,20 @@ def compute_survivors(
         held = frozenset(cohort.seats) & candidates.keys()
         kept |= survivors_closure(cohort, drop_quarrels(held, quarrels))
     return {seat: root for seat, root in candidates.items() if seat in kept}
+
+
+def choose_haves(context: RoundContext, haves: Mapping[int, tuple[Envelope, dict[int, bytes]]]) -> tuple[int, ...]:
+    """The validators whose Have messages a proposal carries: all of them, or the most complete ones that fit.
+
+    With 64 validators and 512 trainers all of them are longer than a message may be; a quorum of them always fits.
+    """
+    room_bytes = MESSAGE_BYTES_MAX - FRAME_BYTES_MAX - len(context.trainers) * MANIFEST_ENTRY_BYTES_MAX
+    chosen = []
+    for seat in sorted(haves, key=lambda seat: (-len(haves[seat][1]), seat)):
+        room_bytes -= len(haves[seat][0].body) + ENVELOPE_HEAD_BYTES_MAX
+        if room_bytes >= 0:
+            chosen.append(seat)
+    return tuple(sorted(chosen))
 
 
 def some_cohort_is_viable(context: RoundContext, survivors: Mapping[int, bytes]) -> bool:
