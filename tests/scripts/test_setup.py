@@ -26,6 +26,7 @@ esac
 FAKE_NPM = """#!{bin}/bash
 echo "npm $*" >> {calls}; mkdir -p contracts/node_modules
 """
+FAKE_ID = "#!{bin}/bash\necho {code}\n"
 FAKE_TOOL = "#!{bin}/bash\nexit {code}\n"
 
 
@@ -121,14 +122,17 @@ def test_setup__leaves_nothing_of_itself(machine: Path) -> None:
     assert not (machine / ".flock").exists()
 
 
-def test_setup__without_a_compiler_prints_what_is_missing(machine: Path) -> None:
+@pytest.mark.parametrize(("user", "words"), [(0, "failed"), (1000, "sudo apt-get update && sudo apt-get install")])
+def test_setup__without_a_compiler_says_what_is_missing(machine: Path, user: int, words: str) -> None:
     """libp2p's one compiled dependency would fail with a page of compiler output."""
     (machine / "bin" / "gcc").unlink()
     add_program(machine, "apt-get", FAKE_TOOL, code=100)  # one that cannot install
+    (machine / "bin" / "id").unlink()
+    add_program(machine, "id", FAKE_ID, code=user)
     result = call(machine / "scripts" / "setup", {"PATH": str(machine / "bin"), "HOME": str(machine)})
     assert result.returncode == 1
-    assert "gcc libc6-dev" in result.stdout + result.stderr
-    assert "libgmp-dev" in result.stdout + result.stderr
+    assert words in result.stdout + result.stderr
+    assert "gcc libc6-dev libgmp-dev" in result.stdout + result.stderr
     assert not (machine / ".venv").exists()
 
 
