@@ -60,6 +60,7 @@ class Phase(Enum):
     """Where a trainer stands in its round."""
 
     COMPUTING = "computing"  # the worker trains
+    PREPARED = "prepared"  # masked, journalled, stored; nothing said yet
     CONTRIBUTED = "contributed"  # promised; waiting for a seal
     ANSWERING = "answering"  # sealed; fetching what the answer is made of
     ANSWERED = "answered"  # unmasked; repeats the same bytes until the round ends
@@ -159,12 +160,21 @@ class TrainerMachine:
         self._secrets = made.secrets
         message = Contribution(made.root, made.document_digest)
         self._contribution = self.context.seal_envelope(self.seat, message, self._sign)
-        self.phase = Phase.CONTRIBUTED
+        self.phase = Phase.PREPARED
+        self._resend_at_ms = now_ms  # at once, when the blobs are stored
         return (
             # Keyed by root: killed before the contribution is journalled, a restart draws others under their own key.
             Persist(SECRETS, made.root.hex(), encode(made.secrets), secret=True),
-            Persist(CONTRIBUTION, "", encode(self._contribution)),
             StoreBlobs((encode(made.document), *made.chunks, *made.bundles.values())),
+        )
+
+    def _announce(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        assert self._contribution is not None
+        if now_ms >= self.context.seal_deadline_ms:
+            return self._step_aside("masking ended after the round could still be sealed")
+        self.phase = Phase.CONTRIBUTED
+        return (
+            Persist(CONTRIBUTION, "", encode(self._contribution)),
             *self._repeat(now_ms),
             Report("contribute", "masked update published"),
         )
@@ -178,9 +188,9 @@ class TrainerMachine:
         weight = self.context.weight_of(self.seat)
         return encode_update(event.values, manifest.clip_norm, levels, weight, dither, bits)
 
-    def _seal_seen_while_computing(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+    def _seal_seen_too_early(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         # A masked vector that appears after the seal could only ever be opened against us: it is never published.
-        return self._step_aside("the round was sealed before training ended")
+        return self._step_aside("the round was sealed before the masked update was published")
 
     def _too_late(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         if now_ms >= self.context.seal_deadline_ms:
@@ -345,8 +355,12 @@ _Action = Callable[[TrainerMachine, Event, int], tuple[Effect, ...]]
 _TABLE: dict[Phase, dict[type, _Action]] = {
     Phase.COMPUTING: {
         UpdateComputed: TrainerMachine._contribute,
-        SealObserved: TrainerMachine._seal_seen_while_computing,
+        SealObserved: TrainerMachine._seal_seen_too_early,
         TimePassed: TrainerMachine._too_late,
+    },
+    Phase.PREPARED: {
+        SealObserved: TrainerMachine._seal_seen_too_early,
+        TimePassed: TrainerMachine._announce,
     },
     Phase.CONTRIBUTED: {
         SealObserved: TrainerMachine._seal_seen,

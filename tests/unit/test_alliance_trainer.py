@@ -100,6 +100,9 @@ def trainer_in(phase: Phase) -> Journal:
         journal.tell(SealObserved(ROUND.sealed()))
         return journal
     journal.tell(UpdateComputed(VALUES, digest_of("entropy", SEAT)))
+    if phase is Phase.PREPARED:
+        return journal
+    journal.tell(TimePassed())
     if phase is Phase.CONTRIBUTED:
         return journal
     journal.tell(SealObserved(sealed_with(journal)), SEALED_MS)
@@ -176,16 +179,26 @@ def test_computing__trains_from_a_seed_that_all_can_derive() -> None:
 
 
 def test_computing__update_is_journalled_then_stored_then_said() -> None:
-    """P8: a contribution would be announced that a restart cannot stand by."""
+    """P8: a contribution would be announced that a restart cannot stand by, or that nobody can fetch."""
     journal = Journal()
-    effects = journal.tell(EVENTS[UpdateComputed])
-    assert [type(effect) for effect in effects] == [Persist, Persist, StoreBlobs, Send, Report]
+    prepared = journal.tell(EVENTS[UpdateComputed])
+    assert [type(effect) for effect in prepared] == [Persist, StoreBlobs] and journal.machine.phase is Phase.PREPARED
+    assert journal.machine.deadline_ms() == NOW_MS, "goes on as soon as the blobs are stored"
+    announced = journal.tell(TimePassed())
+    assert [type(effect) for effect in announced] == [Persist, Send, Report]
     assert [(p.kind, p.secret) for p in journal.records] == [(SECRETS, True), (CONTRIBUTION, False)]
-    sent = effects[3]
-    assert (
-        isinstance(sent, Send) and sent.seats == ROUND.validators and encode(sent.envelope) == journal.records[1].body
-    )
+    sent = announced[1]
+    assert isinstance(sent, Send) and sent.seats == ROUND.validators
+    assert encode(sent.envelope) == journal.records[1].body
     assert journal.machine.phase is Phase.CONTRIBUTED and journal.machine.next_mask_secret is not None
+
+
+@pytest.mark.parametrize(("event", "now_ms"), [(TimePassed(), LATE_MS), (EVENTS[SealObserved], NOW_MS)])
+def test_prepared__steps_aside(event: Event, now_ms: int) -> None:
+    """A masked vector would be announced that can only be opened against its trainer."""
+    journal = trainer_in(Phase.PREPARED)
+    assert [type(effect) for effect in journal.tell(event, now_ms)] == [Report]
+    assert journal.machine.phase is Phase.ASIDE
 
 
 @pytest.mark.parametrize(
@@ -383,6 +396,7 @@ def test_restart__between_the_two_journals_begins_afresh() -> None:
     after = Journal(records=before.records[:1])
     assert after.machine.phase is Phase.COMPUTING
     after.tell(UpdateComputed(VALUES, digest_of("other entropy")))
+    after.tell(TimePassed())
     assert len({(record.kind, record.key) for record in after.records}) == 3, "no record is written twice"
     again = Journal(records=after.records)
     assert again.machine.phase is Phase.CONTRIBUTED and again.machine.next_mask_secret == after.machine.next_mask_secret
