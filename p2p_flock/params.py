@@ -21,7 +21,7 @@ PHASE_SECONDS_MIN = 3  # the chain's clock ticks in whole seconds; below three a
 
 @dataclass(frozen=True, slots=True)
 class AllianceParams:
-    """See DESIGN's parameter table. Money in FLOCK wei, times in whole seconds, ratios in basis points or millionths."""
+    """Money in FLOCK wei, times in whole seconds, ratios in basis points or millionths."""
 
     manifest_digest: bytes
     seat_stake: int
@@ -113,7 +113,7 @@ def validate_params(params: AllianceParams) -> None:
     for name in ("train", "seal", "unmask", "evaluate", "commit", "settle"):
         _require(getattr(p, f"{name}_seconds") >= PHASE_SECONDS_MIN, f"{name}_seconds ≥ {PHASE_SECONDS_MIN}")
     _require(p.opening_slot_seconds >= 1 and p.beacon_margin >= 1, "opening slot and beacon margin are at least 1")
-    _require(p.redraw_rounds >= 1, "redraw_rounds is at least 1")
+    _require(p.redraw_rounds == 1, "redraw_rounds is 1: this version draws the cohorts anew in every round")
     _require(p.penalty_window_seconds < p.unbonding_seconds, "evidence windows end before unbonding does")
     _require(p.provable_slash_bps <= 5000, "a provable slash takes at most half the stake")
     _require(p.void_count_max >= 1, "void_count_max is at least 1")

@@ -34,7 +34,7 @@ _DEFAULT: dict[str, object] = {
     **_TESTNET, "round_count": 101, "seat_count_min": 23, "seat_count_max": 23, "validator_count": 7,
     "threshold": 10, "collusion_bound": 3, "train_seconds": 3_600, "seal_seconds": 60, "unmask_seconds": 60,
     "evaluate_seconds": 600, "commit_seconds": 60, "settle_seconds": 60, "opening_slot_seconds": 60,
-    "beacon_margin": 2, "redraw_rounds": 10, "penalty_window_seconds": 86_400, "unbonding_seconds": 604_800,
+    "beacon_margin": 2, "redraw_rounds": 1, "penalty_window_seconds": 86_400, "unbonding_seconds": 604_800,
 }  # fmt: skip
 PRESETS = {"testnet": _TESTNET, "default": _DEFAULT}
 

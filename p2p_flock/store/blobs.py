@@ -126,7 +126,7 @@ class BlobStore:
             return digest in self._sizes
 
     def pin(self, digest: bytes, reason: str) -> None:
-        """Never prune ``digest`` until ``unpin(reason)``; survives restarts of the node. May come before the blob itself.
+        """Never prune ``digest`` until ``unpin(reason)``; survives restarts. May come before the blob itself.
 
         ``reason`` is a file name: letters, digits, ``. _ -``; for example ``round-7``.
 

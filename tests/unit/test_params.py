@@ -1,0 +1,56 @@
+"""The rules that alliance parameters must keep."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from p2p_flock.errors import ParameterError
+from p2p_flock.params import validate_params
+from p2p_flock.testing.alliance import make_params
+
+
+def test_params__the_testnets_are_good() -> None:
+    """The rules would refuse the alliance that everything else is tested with."""
+    validate_params(make_params())
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"manifest_digest": b"short"}, "32 bytes"),
+        ({"seat_stake": 0}, "stake"),
+        ({"round_count": 0}, "one round"),
+        ({"validator_count": 0}, "validators"),
+        ({"validator_count": 65, "seat_count_min": 100, "seat_count_max": 100}, "validators"),
+        ({"cohort_count": 0}, "cohorts"),
+        ({"seat_count_max": 7}, "seat_count_min"),
+        ({"seat_count_min": 6}, "every cohort"),  # cohorts of three: nobody may drop out
+        ({"threshold": 2}, "threshold"),
+        ({"collusion_bound": 1}, "2t > n"),  # n = 5, t = 3: two seals could each gather a threshold
+        ({"seat_count_max": 9}, "2t > n"),  # a later member would make n = 6
+        ({"lane_bits": 24}, "lanes"),
+        ({"lane_bits": 16}, "lane_bits"),  # 5 · 1000 · 16 does not fit 12 bits
+        ({"levels": 2**28}, "lane_bits"),
+        ({"train_seconds": 2}, "train_seconds"),
+        ({"settle_seconds": 0}, "settle_seconds"),
+        ({"beacon_margin": 0}, "margin"),
+        ({"redraw_rounds": 10}, "redraw_rounds"),
+        ({"penalty_window_seconds": 120}, "unbonding"),
+        ({"provable_slash_bps": 5001}, "half"),
+        ({"void_count_max": 0}, "void_count_max"),
+    ],
+)
+def test_params__refuses(change: dict[str, int | bytes], rule: str) -> None:
+    """An alliance could be made whose privacy, liveness or money rules do not hold."""
+    params = dataclasses.replace(make_params(), **change)  # type: ignore[arg-type]  # values of several fields' types
+    with pytest.raises(ParameterError, match=rule):
+        validate_params(params)
+
+
+@pytest.mark.parametrize(("validators", "quorum", "verdict"), [(1, 1, 1), (2, 2, 2), (3, 2, 2), (4, 3, 3), (7, 4, 5)])
+def test_params__quorums(validators: int, quorum: int, verdict: int) -> None:
+    """Nodes and contract would count differently (DESIGN §6)."""
+    params = dataclasses.replace(make_params(), validator_count=validators)
+    assert (params.seal_quorum, params.verdict_quorum) == (quorum, verdict)
