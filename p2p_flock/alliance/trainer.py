@@ -48,7 +48,7 @@ from p2p_flock.wire.messages import (
 )
 
 RESEND_MS = 2000  # a lost message costs this long; five trainers and three validators make 8 small messages a second
-FETCH_RETRY_MS = 500
+FETCH_RETRY_MS = 1000
 LAST_CALL_PERMILLE = 800  # of the unmask phase: time enough for one small message to arrive before its end
 BUNDLE_BYTES_MAX = 1 << 13
 ENVELOPE_RECORD_MAX = 1 << 21

@@ -60,7 +60,7 @@ from p2p_flock.wire.messages import (
 
 TICK_MS = 200  # how often what it waits for is looked at; a look costs microseconds
 REPEAT_MS = 2000  # how often what was said is said again
-FETCH_RETRY_MS = 500
+FETCH_RETRY_MS = 1000  # most pulls take a tenth of it; asking twice costs everybody the bytes twice
 
 
 class Phase(Enum):
@@ -97,8 +97,7 @@ class ValidatorMachine:
         self._sealed: SealObserved | None = None
         self._next_tick_ms = 0
         self._repeat_at_ms = 0
-        self._fetch_at_ms = 0
-        self._requested: frozenset[bytes] = frozenset()
+        self._ask_again_ms: dict[bytes, int] = {}  # digest -> when to ask for it once more
 
     # --- the machine -------------------------------------------------------------------------------------------
 
@@ -197,7 +196,6 @@ class ValidatorMachine:
         assert isinstance(event, SealObserved)
         self._sealed = event
         self._ballots.sealed(event.event.seal, event.event.view)
-        self._fetch_at_ms = 0
         if self._ballots.has_voted:  # restarted after the vote: the journalled ballot stands
             self.phase = Phase.VOTING
             return [Report("commit", "resumed with the ballot from the journal")]
@@ -310,21 +308,18 @@ class ValidatorMachine:
         return self._ballots.advance(now_ms)
 
     def _fetch(self, now_ms: int) -> list[Effect]:
-        """Ask for what is missing: at once when that has changed, else every retry interval."""
-        wanted = self._collection.missing()
-        digests = [digest for seat in sorted(wanted) for digest in wanted[seat]]
+        """Ask for what is missing and not being asked for already; again after :data:`FETCH_RETRY_MS`."""
+        wanted = {f"contribution {seat}": (seat, blobs) for seat, blobs in sorted(self._collection.missing().items())}
         if self._sealed is not None and self.manifest is None:
-            digests.append(self._sealed.event.manifest_digest)
-        if not digests or (now_ms < self._fetch_at_ms and self._requested >= frozenset(digests)):
-            return []
-        self._fetch_at_ms, self._requested = now_ms + FETCH_RETRY_MS, frozenset(digests)
+            wanted["manifest"] = (self.seat, (self._sealed.event.manifest_digest,))
         others = tuple(seat for seat in self.context.assignment.validators if seat != self.seat)
-        limit = max(CHUNK_BYTES, MANIFEST_BYTES_MAX)
         effects: list[Effect] = []
-        for seat in sorted(wanted):
-            effects.append(Fetch(f"contribution {seat}", wanted[seat], (seat, *others), limit))
-        if self._sealed is not None and self.manifest is None:
-            effects.append(Fetch("manifest", (self._sealed.event.manifest_digest,), others, limit))
+        for tag, (seat, blobs) in wanted.items():
+            due = tuple(digest for digest in blobs if now_ms >= self._ask_again_ms.get(digest, 0))
+            if due:
+                self._ask_again_ms.update(dict.fromkeys(due, now_ms + FETCH_RETRY_MS))
+                sources = others if seat == self.seat else (seat, *others)
+                effects.append(Fetch(tag, due, sources, max(CHUNK_BYTES, MANIFEST_BYTES_MAX)))
         return effects
 
 

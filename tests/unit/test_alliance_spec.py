@@ -28,7 +28,7 @@ def test_spec__numbers_are_those_of_the_code() -> None:
     """A reader would wait for other times."""
     spec, wire = SPEC.read_text(encoding="utf-8"), WIRE.read_text(encoding="utf-8")
     assert trainer.RESEND_MS == validator.REPEAT_MS == 2000 and "every 2 s" in spec and "every 2 s" in wire
-    assert trainer.FETCH_RETRY_MS == validator.FETCH_RETRY_MS == 500 and "every 0.5 s" in spec
+    assert trainer.FETCH_RETRY_MS == validator.FETCH_RETRY_MS == 1000 and "asks again every 1 s" in spec
     assert trainer.LAST_CALL_PERMILLE == 800 and "80 % of the unmask phase" in spec
     assert leading.GONE_GRACE_MS == 1000 and "a grace of 1 s" in spec
     assert messages.DOCUMENT_BYTES_MAX == 512 << 10 and messages.MANIFEST_BYTES_MAX == messages.CHUNK_BYTES == 1 << 20

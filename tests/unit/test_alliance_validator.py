@@ -146,8 +146,8 @@ def test_sealing__fetches_what_is_announced() -> None:
     documents = {fetch.digests[0]: ROUND.blobs_of([trainer])[fetch.digests[0]]}
     (more,) = effects_of(Fetch, machine.handle(BlobsFetched("", documents), NOW_MS))
     assert isinstance(more, Fetch) and len(more.digests) == 5, "one chunk and four bundles"
-    assert not effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 499)), "not asked for twice at once"
-    assert effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 500))
+    assert not effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 999)), "not asked for twice at once"
+    assert effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 1000))
 
 
 def test_sealing__says_have_when_all_are_held() -> None:
