@@ -51,7 +51,7 @@ STEPS = (
     Step("lint", (str(BIN / "ruff"), "check", "."), "tools", 60),
     Step("imports", (*PYTEST, "tests/architecture"), "tools", 120),
     Step("types", (str(BIN / "mypy"),), "tools", 300),
-    Step("contracts", (str(ROOT / "scripts" / "contracts"), "--test"), "tools", 600),
+    Step("contracts", (str(ROOT / "scripts" / "contracts"), "--check", "--test"), "tools", 600),
     Step(
         "unit", (*PYTEST, "-m", "not slow", "tests", "--ignore=tests/architecture", "--ignore=tests/e2e"), "unit", 600
     ),
