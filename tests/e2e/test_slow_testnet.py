@@ -127,6 +127,7 @@ def test_heart__twenty_rounds_five_seeds(tmp_path: Path) -> None:
             assert testnet.wait(1200) == 0, testnet.text()
             assert_all_settled_and_agreed(testnet, NODES, rounds)
             report = testnet.read_report()
+        assert sum(entry["cohorts"][0]["accepted"] for entry in report["rounds"]) >= 0.8 * (rounds + 1)
         assert abs(report["final_score"] - report["plain_fedavg_score"]) <= 0.005
         scores.append(report["final_score"])
         summary = {

@@ -19,7 +19,7 @@ ROUNDS = 2
 
 
 def assert_all_settled_and_agreed(testnet: Testnet, nodes: int, rounds: int) -> None:
-    """Every round ended with a verdict and one model on all nodes; honest validators may reject an update or two."""
+    """Every round ended with a verdict, and with one model on all nodes."""
     report = testnet.read_report()
     assert [entry["round"] for entry in report["rounds"]] == list(range(rounds + 1))
     assert report["nodes"] == nodes
@@ -32,8 +32,6 @@ def assert_all_settled_and_agreed(testnet: Testnet, nodes: int, rounds: int) -> 
         assert all(gas > 0 for gas in entry["gas"].values())
         assert all(sent > 0 for sent in entry["bytes_sent_by_node"].values())
         assert entry["seconds"]["total"] >= entry["seconds"]["overhead"] > 0
-    adopted = sum(entry["cohorts"][0]["accepted"] for entry in report["rounds"])
-    assert adopted >= 0.8 * (rounds + 1)
 
 
 def test_testnet__six_nodes_two_rounds(tmp_path: Path) -> None:
