@@ -4,7 +4,7 @@ Run by the report, after the rounds, as ``python -m p2p_flock.learning.baseline`
 stdout. It opens all members' files at once, which only a testnet can do; a node never runs it. Plain federated
 averaging (McMahan et al. 2017) repeats the alliance's schedule of trainers and seeds with the same statistics stage,
 initial model and batches, but in floats, with exact example counts as weights, and without votes. So the difference to
-the alliance's score is what quantising, weight buckets and rejected rounds cost.
+the alliance's score is what quantising and weight buckets cost (rounds that adopted nothing are in neither).
 
 Input::
 
