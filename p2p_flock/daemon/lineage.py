@@ -39,8 +39,9 @@ class Lineage:
         self._world = world
         self._alliance = alliance
         self._manifest = manifest
-        self.model = initial
+        self.model = self._initial = initial
         self.next_round = 0
+        self._applied: dict[int, tuple[tuple[int, bytes], ...]] = {}  # round -> what it had adopted when it was applied
         self.digests: dict[int, tuple[str, str]] = {}
         self.stages: dict[int, Stage] = {}
 
@@ -60,6 +61,26 @@ class Lineage:
             raise StoreError(f"model {current.digest.hex()} is damaged; remove the alliance's pointer in models/")
         self.model = decode_model(data)
         self.next_round = 0 if current.round is None else current.round + 1
+
+    def rewind(self, history: AllianceHistory) -> None:
+        """Step back to before the first applied round that the chain, reorganised, does not hold as it was. Blocks.
+
+        Models are adopted provisionally: every earlier one is still in the store. Where it is not known which (the
+        round was applied before this process started), everything is applied anew from the initial model.
+        """
+        for round_number in range(self.next_round):
+            record = history.rounds[round_number] if round_number < len(history.rounds) else None
+            if record is None or not record.ended or self._applied.get(round_number, record.adopted) != record.adopted:
+                break
+        else:
+            return
+        before = self.digests.get(round_number)
+        data = self._world.models.get(bytes.fromhex(before[0].removeprefix("0x"))) if before is not None else None
+        self.model, self.next_round = (self._initial, 0) if data is None else (decode_model(data), round_number)
+        previous = self.next_round - 1 if self.next_round else None
+        self._world.models.put(encode_model(self.model))
+        self._world.models.set_current(self._alliance, previous, self.model.digest)
+        logger.warning("took back what the reorganisation undid: the next round to apply is %d", self.next_round)
 
     async def apply(self, history: AllianceHistory, round_number: int, sources: Sequence[str]) -> bool:
         """Apply one ended round; False where an adopted aggregate cannot be had yet.
@@ -88,6 +109,7 @@ class Lineage:
                 cohorts.append(AdoptedCohort(integers, compute_weight_total(context, cohort, record.manifest)))
         before = self.model
         self.model = apply_cohorts(before, self._manifest, history.params.levels, cohorts)
+        self._applied[round_number] = record.adopted
         self.stages[round_number] = before.stage
         self.digests[round_number] = (f"0x{before.digest.hex()}", f"0x{self.model.digest.hex()}")
         self.next_round = round_number + 1

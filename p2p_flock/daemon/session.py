@@ -91,6 +91,7 @@ class AllianceSession:
         self._driver: RoundDriver | None = None
         self._round_scope: trio.CancelScope | None = None
         self._round_started: int | None = None
+        self._rewound = False
         self._closed_rounds = 0
         self._bytes_sent = 0
         self._intake = Intake(world.net)
@@ -219,7 +220,9 @@ class AllianceSession:
             old = known.get(record.opened.round)
             if old is not None and old.opened.beacon_round == record.opened.beacon_round:
                 record.randomness = old.randomness
+        self._rewound = True
         self._stop_round()
+        self._news.set()
 
     def _tell_driver(self, update: ChainUpdate) -> None:
         """Pass on what the running round's machine waits for."""
@@ -255,6 +258,11 @@ class AllianceSession:
 
     async def _advance(self, nursery: trio.Nursery) -> bool:
         """Do what the log asks for; False where something could not be had and must be tried again soon."""
+        if self._rewound:
+            self._rewound = False
+            await trio.to_thread.run_sync(self.lineage.rewind, self.history)
+            self.judge.model = self.lineage.model
+            self._closed_rounds = min(self._closed_rounds, self.lineage.next_round)
         history = self.history
         if self._round_started is not None and (
             self._round_started >= len(history.rounds) or history.rounds[self._round_started].ended
@@ -271,6 +279,8 @@ class AllianceSession:
             self.finished.set()
             return True
         await self._upkeep.keep_sealed_keys()
+        if history is not self.history:
+            return False  # reorganised meanwhile: begin again with the new log
         if history.rounds and self._round_started is None and self.lineage.next_round == len(history.rounds) - 1:
             self._round_started = len(history.rounds) - 1
             self._round_scope = trio.CancelScope()
