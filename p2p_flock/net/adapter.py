@@ -6,7 +6,7 @@ their lifetime: everything ends when the block of `open_net` ends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +154,25 @@ class Net:
         NetError for a digest or peer ID that is none.
         """
         return await self._blobs.fetch(digests, [_peer(source) for source in sources], bytes_max_each, timeout_s)
+
+    async def fetch_each(
+        self,
+        digests: Sequence[bytes],
+        sources: Sequence[str],
+        bytes_max_each: int,
+        timeout_s: float,
+        take: Callable[[bytes, bytes], Awaitable[None]],
+    ) -> frozenset[bytes]:
+        """As `fetch`, for more than memory holds: ``await take(digest, content)`` gets each verified content once.
+
+        Contents come in any order, up to four at a time; a slow ``take`` slows the pull (beyond 30 s for one content
+        the source may give up and is asked again). It must not fetch itself. At ``timeout_s`` a ``take`` under way is
+        cancelled. Returns the digests whose ``take`` returned. An error of ``take`` ends the pull and is raised as it
+        is; NetError as in `fetch`.
+        """
+        return await self._blobs.fetch_each(
+            digests, [_peer(source) for source in sources], bytes_max_each, timeout_s, take
+        )
 
     async def fetch_to_path(
         self, digest: bytes, path: Path, sources: Sequence[str], bytes_max: int, timeout_s: float

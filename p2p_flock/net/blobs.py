@@ -53,6 +53,7 @@ RETRY_SECONDS = 0.2
 HASH_IN_THREAD_BYTES = 1 << 20  # hashing 1 MiB takes half a millisecond
 
 BlobSource = Callable[[bytes], "bytes | bytearray | memoryview | Path | None"]
+Take = Callable[[bytes, bytes], Awaitable[None]]  # digest and verified content
 _PULL_FAILURES = (*STREAM_FAILURES, StreamFailure, SwarmException, FrameError, trio.TooSlowError)
 
 
@@ -180,19 +181,35 @@ class BlobClient:
     async def fetch(
         self, digests: Sequence[bytes], sources: Sequence[ID], bytes_max_each: int, timeout_s: float
     ) -> dict[bytes, bytes]:
-        """The contents that could be had from ``sources`` in ``timeout_s``; those that could not are absent.
+        """The contents that could be had from ``sources`` in ``timeout_s``; those that could not are absent."""
+        found: dict[bytes, bytes] = {}
 
-        We ourselves are left out as a source.
+        async def keep(digest: bytes, content: bytes) -> None:
+            found[digest] = content
+
+        await self.fetch_each(digests, sources, bytes_max_each, timeout_s, keep)
+        return found
+
+    async def fetch_each(
+        self, digests: Sequence[bytes], sources: Sequence[ID], bytes_max_each: int, timeout_s: float, take: Take
+    ) -> frozenset[bytes]:
+        """As `fetch`, but each content goes to ``take`` and is not kept; the digests that were taken.
+
+        We ourselves are left out as a source. At most STREAMS_MAX contents are in memory, and as many broken ones that
+        wait for another source. An error of ``take`` ends the pull and comes out as it is.
         """
         for digest in digests:
             _check_digest(digest)
         sources = [source for source in dict.fromkeys(sources) if source != self._host.get_id()]
-        job = _Job(list(dict.fromkeys(digests)), bytes_max_each, len(sources))
-        with trio.move_on_after(timeout_s):
-            async with trio.open_nursery() as nursery:
-                for source in sources:
-                    nursery.start_soon(self._pull_from, source, job)
-        return job.found
+        job = _Job(list(dict.fromkeys(digests)), bytes_max_each, len(sources), take)
+        try:
+            with trio.move_on_after(timeout_s):
+                async with trio.open_nursery() as nursery:
+                    for source in sources:
+                        nursery.start_soon(self._pull_from, source, job)
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from None
+        return frozenset(job.taken)
 
     async def _pull_from(self, source: ID, job: _Job) -> None:
         """Take shares of the job for one source until nothing is left that it could have."""
@@ -238,7 +255,8 @@ class BlobClient:
                 await _read_body(reader, size - partial.size, partial.append)
                 content = await partial.join()
                 if await _is_digest_of(digest, content):
-                    job.note_found(digest, content)
+                    await job.take(digest, content)
+                    job.note_taken(digest)
                 else:
                     self._note_lie(source, digest, is_whole)
                     job.note_lie(digest, source, is_whole)
@@ -317,9 +335,10 @@ class _Partial:
 class _Job:
     """What one `BlobClient.fetch` still wants, and who need not be asked for it."""
 
-    def __init__(self, digests: list[bytes], bytes_max: int, source_count: int) -> None:
+    def __init__(self, digests: list[bytes], bytes_max: int, source_count: int, take: Take) -> None:
         self.bytes_max = bytes_max
-        self.found: dict[bytes, bytes] = {}
+        self.take = take
+        self.taken: set[bytes] = set()
         self.liars: set[ID] = set()
         self.changed = trio.lowlevel.ParkingLot()
         self._todo = digests  # neither found nor being pulled
@@ -351,16 +370,19 @@ class _Job:
         """These could not be pulled; others may."""
         self._pulled.difference_update(share)
         self._todo += share
+        broken = [digest for digest in self._partial if digest not in self._pulled]
+        for digest in broken[:-STREAMS_MAX]:
+            del self._partial[digest]
         self.changed.unpark_all()
 
     def may_still_need(self, source: ID) -> bool:
         """Whether something that another source is sending might yet be asked of this one."""
         return any(source not in self._lacking[digest] for digest in self._pulled)
 
-    def note_found(self, digest: bytes, content: bytes) -> None:
-        """The content is complete and verified."""
+    def note_taken(self, digest: bytes) -> None:
+        """The content is complete and verified, and ``take`` has it."""
         self._partial.pop(digest)
-        self.found[digest] = content
+        self.taken.add(digest)
         self._end(digest)
 
     def note_lacking(self, digest: bytes, source: ID) -> None:
@@ -381,6 +403,12 @@ class _Job:
     def _end(self, digest: bytes) -> None:
         self._pulled.discard(digest)
         self.changed.unpark_all()
+
+
+def _first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _check_digest(digest: bytes) -> None:

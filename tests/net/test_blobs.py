@@ -93,6 +93,44 @@ async def test_fetch__corrupted_content_is_fetched_elsewhere() -> None:
         assert await fetcher.fetch(list(contents), sources[:1], 2_000_000, 3.0) == {}
 
 
+async def test_fetch_each__slow_taker_slows_the_pull_and_gets_all_once() -> None:
+    """A model larger than memory would be read into memory, or pieces arrive twice."""
+    contents = make_contents(60, 500_000)
+    async with open_fetcher(contents, contents) as (fetcher, sources):
+        gate = trio.Event()
+        taken: list[bytes] = []
+
+        async def take(digest: bytes, content: bytes) -> None:
+            await gate.wait()
+            assert contents[digest] == content
+            taken.append(digest)
+
+        async def open_the_gate() -> None:
+            received = -1
+            while received != fetcher.bytes_received:  # until nothing moves any more
+                received = fetcher.bytes_received
+                await trio.testing.wait_all_tasks_blocked(0.1)
+            assert fetcher.bytes_received < 2 * (blobs.WINDOW_BYTES + 2_000_000)
+            gate.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_the_gate)
+            assert await fetcher.fetch_each(list(contents), sources, 500_000, 10.0, take) == set(contents)
+        assert sorted(taken) == sorted(contents)
+
+
+async def test_fetch_each__error_of_the_taker_comes_out() -> None:
+    """A full disk would look like a missing piece."""
+    contents = make_contents(3, 1_000)
+    async with open_fetcher(contents) as (fetcher, sources):
+
+        async def take(_digest: bytes, _content: bytes) -> None:
+            raise OSError("disk full")
+
+        with pytest.raises(OSError, match="disk full"):
+            await fetcher.fetch_each(list(contents), sources, 1_000, 10.0, take)
+
+
 async def test_fetch__bad_digest_is_an_error() -> None:
     """A caller's mistake would look like a missing piece."""
     async with open_fetcher({}) as (fetcher, sources):
