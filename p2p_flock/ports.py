@@ -248,6 +248,12 @@ class Signer(Protocol):
     def __call__(self, digest: bytes) -> bytes: ...
 
 
+class Recoverer(Protocol):
+    """Says which 20-byte address signed a digest, as ``crypto.signing.recover_address`` does and raising as it does."""
+
+    def __call__(self, digest: bytes, signature: bytes) -> bytes: ...
+
+
 class BlobReader(Protocol):
     """Reads a blob that the own store holds; raises KeyError where it does not."""
 

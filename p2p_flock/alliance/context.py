@@ -10,9 +10,9 @@ from functools import cached_property
 
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.sortition import compute_assignment
-from p2p_flock.crypto.signing import envelope_digest
+from p2p_flock.crypto.signing import envelope_digest, recover_address
 from p2p_flock.params import AllianceParams
-from p2p_flock.ports import Signer
+from p2p_flock.ports import Recoverer, Signer
 from p2p_flock.secagg.context import CohortContext, build_context
 from p2p_flock.types import Assignment, Domain, Role, RoundSnapshot, Seat, Stage
 from p2p_flock.wire.codec import encode
@@ -26,6 +26,7 @@ class RoundContext:
     Attributes:
         base_model_digest: digest of the model that this round starts from.
         seed: the round's seed, 32 bytes.
+        recover: what every signature of the round is verified with; an argument so that a daemon can count.
     """
 
     snapshot: RoundSnapshot
@@ -35,6 +36,7 @@ class RoundContext:
     base_model_digest: bytes
     seed: bytes
     assignment: Assignment
+    recover: Recoverer = recover_address
 
     @classmethod
     def make(
@@ -45,10 +47,11 @@ class RoundContext:
         stage: Stage,
         base_model_digest: bytes,
         seed: bytes,
+        recover: Recoverer = recover_address,
     ) -> RoundContext:
         """Derive the roles from the round's seed (``sortition.compute_seed``)."""
         assignment = compute_assignment(seed, len(snapshot.seats), params)
-        return cls(snapshot, params, manifest, stage, base_model_digest, seed, assignment)
+        return cls(snapshot, params, manifest, stage, base_model_digest, seed, assignment, recover)
 
     @property
     def domain(self) -> Domain:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.crypto.signing import envelope_digest, recover_address
+from p2p_flock.crypto.signing import envelope_digest
 from p2p_flock.errors import CryptoError, DropReason, WireError
 from p2p_flock.types import Role, Verdict
 from p2p_flock.wire.codec import decode
@@ -92,7 +92,7 @@ def has_owner_signature(context: RoundContext, envelope: Envelope) -> bool:
     """Whether the owner of ``envelope.seat`` signed the envelope."""
     digest = envelope_digest(context.domain, envelope.kind, envelope.round, envelope.seat, envelope.body)
     try:
-        return recover_address(digest, envelope.signature) == context.seat(envelope.seat).owner
+        return context.recover(digest, envelope.signature) == context.seat(envelope.seat).owner
     except CryptoError:
         return False
 

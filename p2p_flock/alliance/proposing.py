@@ -23,7 +23,6 @@ from p2p_flock.alliance.sealing import (
     read_have,
     some_cohort_is_viable,
 )
-from p2p_flock.crypto.signing import recover_address
 from p2p_flock.errors import CryptoError, DropReason, RemoteProtocolError, WireError
 from p2p_flock.ports import Effect, Persist, Report, SealRound, Send, Signer, StoreBlobs, Transact
 from p2p_flock.secagg.collection import drop_quarrels
@@ -107,7 +106,7 @@ class SealDesk:
         if self._proposed is None or message.view != self._proposed.view or message.seal != self._proposed.digest:
             return
         try:
-            signer = recover_address(self._proposed.signing_digest, message.signature)
+            signer = self._context.recover(self._proposed.signing_digest, message.signature)
         except CryptoError as error:
             raise RemoteProtocolError(seat, DropReason.BAD_SIGNATURE, str(error)) from error
         if signer != self._context.seat(seat).owner:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.gossip import validate_envelope
-from p2p_flock.crypto.signing import recover_address, seal_digest, seal_struct_hash
+from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
 from p2p_flock.errors import CryptoError, DropReason, RemoteProtocolError, WireError
 from p2p_flock.secagg.collection import drop_quarrels
 from p2p_flock.secagg.graph import survivors_closure
@@ -239,7 +239,7 @@ def is_signed_by_quorum(
         return False
     for position, signature in zip(positions, signatures, strict=True):
         try:
-            signer = recover_address(signing_digest, signature)
+            signer = context.recover(signing_digest, signature)
         except CryptoError:
             return False
         if signer != context.seat(context.assignment.validators[position]).owner:

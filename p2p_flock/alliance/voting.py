@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.crypto.signing import ballot_commitment, ballot_digest, commit_digest, recover_address
+from p2p_flock.crypto.signing import ballot_commitment, ballot_digest, commit_digest
 from p2p_flock.crypto.suite import hash32, keccak256
 from p2p_flock.errors import CryptoError
 from p2p_flock.ports import Signer
@@ -124,7 +124,7 @@ def is_valid_ballot(context: RoundContext, position: int, seal: bytes, commitmen
 
 def _is_signed_by(context: RoundContext, position: int, digest: bytes, signature: bytes) -> bool:
     try:
-        return recover_address(digest, signature) == context.seat(context.assignment.validators[position]).owner
+        return context.recover(digest, signature) == context.seat(context.assignment.validators[position]).owner
     except CryptoError:
         return False
 
