@@ -12,6 +12,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +53,13 @@ class BlockHead:
 
 
 class RpcClient:
-    """Calls the first endpoint; the second, where there is one, is asked to agree (:meth:`agreed`)."""
+    """Calls the first endpoint; the second, where there is one, is asked to agree (:meth:`agreed`).
+
+    Attributes:
+        call_counts: calls made so far by method, those of retries and of the second endpoint included.
+        exchange_count: HTTP exchanges that carried them.
+        bytes_sent, bytes_received: bodies of those exchanges.
+    """
 
     def __init__(
         self,
@@ -77,6 +85,9 @@ class RpcClient:
         self._limiter = trio.CapacityLimiter(CONNECTIONS_MAX * len(urls))
         self._lag_s_max, self._record_sent = lag_s_max, record_sent
         self._numbers = itertools.count(1)
+        self.call_counts: Counter[str] = Counter()
+        self._count_lock = threading.Lock()  # several exchanges run at once, each in its thread
+        self.exchange_count = self.bytes_sent = self.bytes_received = 0
 
     @property
     def endpoint_count(self) -> int:
@@ -107,6 +118,8 @@ class RpcClient:
         """
         pause_s = PAUSE_FIRST_S
         for attempt in itertools.count(1):
+            self.exchange_count += 1
+            self.call_counts.update(call.method for call in calls)
             try:
                 answers = await trio.to_thread.run_sync(
                     self._exchange,
@@ -175,6 +188,9 @@ class RpcClient:
             self._record_sent(body)
         target = self._endpoints[endpoint]
         status, data = target.request("POST", "", body, {"Content-Type": "application/json"})
+        with self._count_lock:
+            self.bytes_sent += len(body)
+            self.bytes_received += len(data)
         try:
             answer: Json = json.loads(data)
         except (ValueError, RecursionError) as error:

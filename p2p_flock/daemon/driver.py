@@ -190,6 +190,7 @@ class RoundDriver:
 
     async def _send(self, effect: Send) -> None:
         data = encode(effect.envelope)
+        self._world.tally.note_sent(effect.envelope.kind, len(effect.seats), len(data))
         for seat in effect.seats:
             await self._world.net.send(self.context.seat(seat).peer_id, data)
 

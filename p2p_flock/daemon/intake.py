@@ -10,6 +10,7 @@ from collections import deque
 
 from p2p_flock.alliance.gossip import decode_envelope, validate_envelope
 from p2p_flock.daemon.driver import RoundDriver
+from p2p_flock.daemon.tally import Tally
 from p2p_flock.errors import WireError
 from p2p_flock.net.adapter import Net
 from p2p_flock.ports import MessageReceived
@@ -26,8 +27,9 @@ CUT_OFF_S = 60.0
 class Intake:
     """See the module."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, tally: Tally) -> None:
         self._net = net
+        self._tally = tally
         self._early: deque[tuple[str, Envelope]] = deque(maxlen=EARLY_ENVELOPES_MAX)
         self._refusals: dict[str, int] = {}
 
@@ -43,6 +45,7 @@ class Intake:
         except WireError as error:
             self._refuse(peer_id, str(error))
             return
+        self._tally.note_received(envelope.kind, len(data))
         if driver is None or envelope.round > driver.context.round:
             self._early.append((peer_id, envelope))
             return

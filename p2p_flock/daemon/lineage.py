@@ -121,7 +121,9 @@ class Lineage:
         seed, snapshot = history.seed(round_number), history.snapshot(round_number)
         if seed is None or snapshot is None:
             return None
-        return RoundContext.make(snapshot, history.params, self._manifest, self.model.stage, self.model.digest, seed)
+        return RoundContext.make(
+            *(snapshot, history.params, self._manifest, self.model.stage, self.model.digest, seed, self._world.recover)
+        )
 
     def _keep(self, round_number: int) -> None:
         self._world.models.put(encode_model(self.model))

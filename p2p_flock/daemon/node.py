@@ -10,7 +10,7 @@ import json
 import logging
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from nacl.signing import SigningKey
 from p2p_flock.alliance.gossip import validate_hint
 from p2p_flock.alliance.manifest import decode_manifest
 from p2p_flock.alliance.model import Model
-from p2p_flock.chain.adapter import ChainConfig, open_chain
+from p2p_flock.chain.adapter import Chain, ChainConfig, open_chain
 from p2p_flock.chain.beacon import QUICKNET, QUICKNET_CHAIN_HASH, BeaconClient, BeaconNetwork
 from p2p_flock.chain.devnet_beacon import devnet_chain_hash
 from p2p_flock.chain.keystore import read_keystore
-from p2p_flock.crypto.signing import sign
+from p2p_flock.crypto.signing import recover_address, sign
 from p2p_flock.daemon.clock import ChainClock
 from p2p_flock.daemon.config import ChainSettings, NodeConfig
 from p2p_flock.daemon.control import serve_control
@@ -37,10 +37,11 @@ from p2p_flock.daemon.member import Membership
 from p2p_flock.daemon.recorder import disable_masks, open_sent_recorder
 from p2p_flock.daemon.round_metrics import MetricsFile
 from p2p_flock.daemon.session import AllianceSession, topic_of
+from p2p_flock.daemon.tally import Tally
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ConfigError, UsageError
 from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
-from p2p_flock.net.adapter import NetConfig, open_net
+from p2p_flock.net.adapter import Net, NetConfig, open_net
 from p2p_flock.net.discovery import PeerUp
 from p2p_flock.store.blobs import BlobStore
 from p2p_flock.store.files import write_atomic
@@ -72,6 +73,8 @@ async def _main(config: NodeConfig, home: Path, password: str) -> int:
     async with AsyncExitStack() as stack:
         world = await _open_world(stack, config, directory, password)
         worker = await _open_worker(stack, config, directory)
+        if worker is not None:
+            world.tally.worker_pid = lambda: worker.pid
         node = Node(world, worker)
         try:
             return await node.run()
@@ -83,6 +86,7 @@ async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: Data
     account = await trio.to_thread.run_sync(read_keystore, directory.keystore, password)
     identity = load_identity(directory.identity_key)
     record_sent = open_sent_recorder(config.test, directory.home)
+    tally = Tally()
     blobs = BlobStore(directory.blobs, config.store.blob_bytes_max)
     models = ModelStore(directory.models)
     journal = Journal(directory.journal)
@@ -94,6 +98,9 @@ async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: Data
         path = blobs.path(digest)
         if path is None and models.path(digest).exists():
             path = models.path(digest)
+        if path is not None:
+            with suppress(OSError):  # given away or evicted this moment; the server finds out by itself
+                tally.counts["blob_bytes_served"] += path.stat().st_size
         return path
 
     chain = await stack.enter_async_context(open_chain(_chain_config(config.chain), account, record_sent))
@@ -119,6 +126,8 @@ async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: Data
             )
         )
     )
+    tally.groups["rpc_calls"] = chain.client.call_counts
+    tally.read_totals = partial(_read_totals, net, chain)
     return World(
         config=config,
         directory=directory,
@@ -132,9 +141,22 @@ async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: Data
         models=models,
         metrics=metrics,
         clock=ChainClock(),
-        sign=partial(sign, bytes(account.key)),
+        sign=tally.signing(partial(sign, bytes(account.key))),
+        recover=tally.verifying(recover_address),
+        tally=tally,
         sign_as_peer=lambda digest: bytes(SigningKey(identity).sign(digest).signature),
     )
+
+
+def _read_totals(net: Net, chain: Chain) -> dict[str, int]:
+    """What network and chain count by themselves, under the names of METRICS.md."""
+    return {
+        "bytes_sent": net.bytes_sent,
+        "bytes_received": net.bytes_received,
+        "rpc_exchanges": chain.client.exchange_count,
+        "rpc_bytes_sent": chain.client.bytes_sent,
+        "rpc_bytes_received": chain.client.bytes_received,
+    }
 
 
 def _chain_config(settings: ChainSettings) -> ChainConfig:

@@ -93,8 +93,7 @@ class AllianceSession:
         self._round_started: int | None = None
         self._rewound = False
         self._closed_rounds = 0
-        self._bytes_sent = 0
-        self._intake = Intake(world.net)
+        self._intake = Intake(world.net, world.tally)
         self._news = trio.Event()
         self._feed: ChainFeed | None = None
         self._finished_peers: set[str] = set()
@@ -134,6 +133,7 @@ class AllianceSession:
     def take_hint(self, peer_id: str, data: bytes) -> None:
         """Somebody gossiped (already checked): look at the chain now instead of at the next poll."""
         hint = decode_hint(data)
+        self._world.tally.counts["hints_received"] += 1
         if hint.what == "finished":
             self._finished_peers.add(peer_id)
         self._nudge()
@@ -142,6 +142,7 @@ class AllianceSession:
         """Gossip a hint, and look ourselves."""
         self._nudge()
         message = Hint(self.id.number, max(0, len(self.history.rounds) - 1), what)
+        self._world.tally.counts["hints_sent"] += 1
         await self._world.net.publish(topic_of(self.id), encode(message))
 
     async def linger(self) -> None:
@@ -333,7 +334,6 @@ class AllianceSession:
             line = describe_round(self.history, number)
             own = [i for i, e in enumerate(self.history.rounds[number].seats) if e.owner == self._world.chain.address]
             digests = self.lineage.digests.get(number, (None, None))
-            sent = self._world.net.bytes_sent
             self._world.metrics.write(
                 {
                     "event": "closed",
@@ -343,11 +343,10 @@ class AllianceSession:
                     "stage": self.lineage.stages[number].name.lower(),
                     "base_model_digest": digests[0],
                     "model_digest": digests[1],
-                    "bytes_sent": sent - self._bytes_sent,
                     "closed_at": time.time(),
+                    **self._world.tally.take(),
                 }
             )
-            self._bytes_sent = sent
             self._closed_rounds += 1
 
     def _role_in(self, round_number: int, own: list[int]) -> str:

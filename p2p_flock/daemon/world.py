@@ -15,8 +15,9 @@ from p2p_flock.daemon.clock import ChainClock
 from p2p_flock.daemon.config import NodeConfig
 from p2p_flock.daemon.data_directory import DataDirectory
 from p2p_flock.daemon.round_metrics import MetricsFile
+from p2p_flock.daemon.tally import Tally
 from p2p_flock.net.adapter import Net
-from p2p_flock.ports import Signer
+from p2p_flock.ports import Recoverer, Signer
 from p2p_flock.store.blobs import BlobStore
 from p2p_flock.store.journal import Journal
 from p2p_flock.store.models import ModelStore
@@ -25,7 +26,10 @@ from p2p_flock.store.secrets import RoundSecrets
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """See the module; ``sign`` is the EVM account's, ``sign_as_peer`` the libp2p identity's (Ed25519, 64 bytes)."""
+    """See the module; ``sign`` is the EVM account's, ``sign_as_peer`` the libp2p identity's (Ed25519, 64 bytes).
+
+    ``recover`` says which account signed.
+    """
 
     config: NodeConfig
     directory: DataDirectory
@@ -40,4 +44,6 @@ class World:
     metrics: MetricsFile
     clock: ChainClock
     sign: Signer
+    recover: Recoverer
+    tally: Tally
     sign_as_peer: Callable[[bytes], bytes]

@@ -7,6 +7,8 @@ left for the next look.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +16,14 @@ from typing import Any, cast
 from p2p_flock.errors import StoreError
 
 FILE_NAME = "rounds.jsonl"
+GROUP_KEYS = ("messages_sent", "messages_received", "rpc_calls")
+PEAK_KEYS = ("daemon_memory_peak_bytes", "worker_memory_peak_bytes")
+COUNTER_KEYS = (
+    *("message_bytes_sent", "message_bytes_received", "hints_sent", "hints_received", "blob_bytes_served"),
+    *("bytes_sent", "bytes_received", "signatures_made", "signatures_verified"),
+    *("rpc_exchanges", "rpc_bytes_sent", "rpc_bytes_received", "daemon_cpu_seconds", "worker_cpu_seconds"),
+)
+COST_KEYS = (*GROUP_KEYS, *PEAK_KEYS, *COUNTER_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,10 @@ class PhaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClosedRecord:
-    """How one node saw a round end; per-cohort lists of seats. Digests and seed are ``0x`` hex as written."""
+    """How one node saw a round end; per-cohort lists of seats. Digests and seed are ``0x`` hex as written.
+
+    ``cost``: the counters of METRICS.md, "What the round cost this node", as written.
+    """
 
     round: int
     outcome: str
@@ -52,6 +65,7 @@ class ClosedRecord:
     seed: str | None
     bytes_sent: int
     closed_at: float
+    cost: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -90,8 +104,10 @@ class NodeMetrics:
             elif record["event"] == "closed":
                 closed = _closed(record)
                 known = self.closed.get(closed.round)
-                sent = closed.bytes_sent + (known.bytes_sent if known is not None else 0)
-                self.closed[closed.round] = replace(closed, bytes_sent=sent)
+                if known is not None:
+                    cost = add_costs([known.cost, closed.cost])
+                    closed = replace(closed, bytes_sent=known.bytes_sent + closed.bytes_sent, cost=cost)
+                self.closed[closed.round] = closed
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.home / FILE_NAME}: not a line of METRICS.md: {line[:200]!r} ({error!r})"
@@ -102,6 +118,22 @@ class NodeMetrics:
         known = phases.get(record.phase)
         if known is None or record.seconds >= known.seconds:
             phases[record.phase] = record
+
+
+def add_costs(costs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sum of several lines' counters; of the peaks the largest."""
+    total: dict[str, Any] = {}
+    for cost in costs:
+        for name, value in cost.items():
+            if value is None:
+                continue
+            if name in GROUP_KEYS:
+                total[name] = dict(Counter(total.get(name, {})) + Counter(value))
+            elif name in PEAK_KEYS:
+                total[name] = max(total.get(name, 0), value)
+            else:
+                total[name] = total.get(name, 0) + value
+    return total
 
 
 def _phase(record: dict[str, Any]) -> PhaseRecord:
@@ -134,6 +166,7 @@ def _closed(record: dict[str, Any]) -> ClosedRecord:
         seed=cast("str | None", record["seed"]),
         bytes_sent=int(record["bytes_sent"]),
         closed_at=float(record["closed_at"]),
+        cost={name: record[name] for name in COST_KEYS if name in record},
     )
 
 
