@@ -24,28 +24,60 @@ def _u32(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
 
-def compute_leaves(document: ContributionDocument) -> list[bytes]:
-    """Payloads of the Merkle leaves in order: header, chunks, self mask, pairs, shares, bundles, next mask key."""
-    d = document
+def compute_leaves(context: CohortContext, document: ContributionDocument) -> list[bytes]:
+    """Payloads of the Merkle leaves in order: header, chunks, self mask, pairs, shares, bundles, next mask key.
+
+    A pair's leaf names what its keys are bound to, a share's leaf its holder: with them a leaf says all that its
+    commitment means, so that the contract can judge a share or a dealing that it never saw the document of.
+
+    Args:
+        document: of a member of the cohort, and of the form that :func:`validate_document` demands.
+
+    Raises:
+        ParameterError: it names seats that are no members.
+    """
+    d, holders = document, context.holders(document.seat)
     header = [_u32(d.round), bytes([d.cohort]), _u16(d.seat), bytes([d.lane_bits]), _u32(d.lane_count)]
     counts = [len(d.chunk_digests), len(d.pair_commitments), len(d.share_commitments), len(d.bundle_digests)]
     leaves = [bytes([_HEADER]) + b"".join(header) + _u32(CHUNK_BYTES) + b"".join(_u16(count) for count in counts)]
     leaves += [bytes([_CHUNK]) + _u32(index) + digest for index, digest in enumerate(d.chunk_digests)]
-    leaves.append(bytes([_SELF_MASK]) + d.self_mask_commitment)
-    leaves += [bytes([_PAIR]) + _u16(pair.neighbor) + pair.commitment for pair in d.pair_commitments]
+    leaves.append(self_mask_leaf(d.self_mask_commitment))
+    leaves += [
+        pair_leaf(pair.neighbor, context.pair_context(d.seat, pair.neighbor), pair.commitment)
+        for pair in d.pair_commitments
+    ]
     for row in d.share_commitments:
         leaves += [
-            bytes([_SHARE]) + _u16(row.secret_of) + _u16(index) + commitment
-            for index, commitment in enumerate(row.commitments)
+            share_leaf(row.secret_of, index, holder, commitment)
+            for index, (holder, commitment) in enumerate(zip(holders, row.commitments, strict=False))
         ]
     leaves += [bytes([_BUNDLE]) + _u16(bundle.neighbor) + bundle.digest for bundle in d.bundle_digests]
     leaves.append(bytes([_NEXT_KEY]) + d.next_mask_key)
     return leaves
 
 
+def self_mask_leaf(commitment: bytes) -> bytes:
+    """Payload of the leaf that holds H(b_i)."""
+    return bytes([_SELF_MASK]) + commitment
+
+
+def pair_leaf(neighbor: int, pair_context: bytes, commitment: bytes) -> bytes:
+    """Payload of the leaf that holds H(k_ij); ``pair_context`` is ctx_ij, 32 bytes."""
+    return bytes([_PAIR]) + _u16(neighbor) + pair_context + commitment
+
+
+def share_leaf(secret_of: int, index: int, holder: int, commitment: bytes) -> bytes:
+    """Payload of the leaf of one share; ``index`` is the holder's place (0-based) in the sharing."""
+    return bytes([_SHARE]) + _u16(secret_of) + _u16(index) + _u16(holder) + commitment
+
+
 def compute_document_root(context: CohortContext, document: ContributionDocument) -> bytes:
-    """The contribution's 32-byte root: what the trainer signs and what is sealed."""
-    return merkle.compute_root(context.digest, compute_leaves(document))
+    """The contribution's 32-byte root: what the trainer signs and what is sealed. For a document of the right form.
+
+    Raises:
+        ParameterError: as :func:`compute_leaves`.
+    """
+    return merkle.compute_root(context.digest, compute_leaves(context, document))
 
 
 def compute_document_digest(document: ContributionDocument) -> bytes:

@@ -104,7 +104,7 @@ def test_compute_document_root__binds_each_leaf() -> None:
 
 def test_compute_leaves__no_two_are_alike() -> None:
     """A proof for one entry would serve for another."""
-    leaves = compute_leaves(DOCUMENT)
+    leaves = compute_leaves(COHORT.context, DOCUMENT)
     assert len(set(leaves)) == len(leaves) == 1 + 1 + 1 + 4 + 25 + 4 + 1
 
 
