@@ -1,41 +1,57 @@
 """Opened sums as content-addressed blobs: the digest that ballots name is the sha-256 of exactly these bytes.
 
-A validator publishes the blob of every cohort it opened; whoever missed the opening pulls it by the digest that the
-contract adopted, and gets the same integers.
+A validator publishes the blob of every cohort it opened (``secagg/opening.py`` writes it while it sums); whoever missed
+the opening pulls it by the digest that the contract adopted, and gets the same integers.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2p_flock.crypto.fixed_point import lift
 from p2p_flock.crypto.masking import Lanes, lane_dtype
-from p2p_flock.crypto.suite import frame
+from p2p_flock.crypto.vectors import ByteSource, MemorySource, SourceVector, view_bytes
 from p2p_flock.errors import WireError
-from p2p_flock.secagg.context import CohortContext
+from p2p_flock.secagg.context import CohortContext, aggregate_preamble
+
+
+class IntegerSum:
+    """The signed integers of an aggregate, lifted slice by slice as they are read. A ``Vector`` of int64."""
+
+    def __init__(self, lanes: SourceVector[np.uint16] | SourceVector[np.uint32]) -> None:
+        self.lanes = lanes
+
+    @property
+    def size(self) -> int:
+        return self.lanes.size
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.int64]:
+        return lift(self.lanes[part])
 
 
 def encode_aggregate(context: CohortContext, ring_sum: Lanes) -> bytes:
-    """The blob of a ring sum; its sha-256 is ``compute_aggregate_digest`` of the same sum."""
-    return _preamble(context, ring_sum.astype(lane_dtype(context.lane_bits), copy=False).tobytes())
+    """The blob of a ring sum in memory; its sha-256 is ``compute_aggregate_digest`` of the same sum."""
+    return aggregate_preamble(context) + bytes(view_bytes(ring_sum.astype(lane_dtype(context.lane_bits), copy=False)))
 
 
-def decode_aggregate(context: CohortContext, blob: bytes) -> NDArray[np.int64]:
-    """The signed integers of a blob whose digest was checked.
+def open_aggregate(context: CohortContext, source: ByteSource) -> IntegerSum:
+    """The integers of a blob whose digest was checked, to be read in blocks.
 
     Raises:
         WireError: not an aggregate of this cohort.
     """
-    lanes = blob[-context.vector_bytes :]
-    if len(lanes) != context.vector_bytes or _preamble(context, lanes) != blob:
+    preamble = aggregate_preamble(context)
+    is_sized = source.size == len(preamble) + context.vector_bytes
+    if not is_sized or source.read(0, len(preamble)) != preamble:
         raise WireError("the blob is not an aggregate of this cohort")
-    ring_sum = np.frombuffer(lanes, dtype=lane_dtype(context.lane_bits))
-    return lift(cast(Lanes, ring_sum))
+    return IntegerSum(SourceVector(source, lane_dtype(context.lane_bits), context.lane_count, len(preamble)))
 
 
-def _preamble(context: CohortContext, lanes: bytes) -> bytes:
-    parts = (context.digest, bytes([context.lane_bits]), context.lane_count.to_bytes(4, "big"), lanes)
-    return frame("p2p_flock aggregate v1", *parts)
+def decode_aggregate(context: CohortContext, blob: bytes) -> NDArray[np.int64]:
+    """The signed integers of a blob in memory whose digest was checked.
+
+    Raises:
+        WireError: not an aggregate of this cohort.
+    """
+    return open_aggregate(context, MemorySource(blob))[:]

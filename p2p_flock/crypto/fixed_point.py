@@ -7,12 +7,15 @@ that every node gets the same bits (P2). Updates are clipped by L2 norm, statist
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
 
-from p2p_flock.crypto.masking import Lanes, lane_dtype
+from p2p_flock.crypto.masking import Lanes, keystream, lane_dtype
+from p2p_flock.crypto.vectors import Vector, iterate_blocks
 from p2p_flock.errors import ParameterError, UsageError
 
 DITHER_BYTES_PER_LANE = 4  # the rounding's bias is below 2⁻³³ of a step
@@ -44,9 +47,7 @@ def encode_update(
     """
     if not clip_norm > 0 or update.ndim != 1:
         raise ParameterError("clip_norm is positive, the update one-dimensional")
-    norm = _compute_norm(update)
-    bounds = np.float64(max(norm, clip_norm))  # update / bounds · levels = clipped update / step
-    return _encode(update, bounds, levels, weight, dither, lane_bits)
+    return _encode(update, _compute_divisor(update, clip_norm), levels, weight, dither, lane_bits)
 
 
 def encode_statistics(
@@ -68,14 +69,48 @@ def encode_statistics(
     return _encode(values, limits, levels, weight, dither, lane_bits)
 
 
-def _compute_norm(update: npt.NDArray[np.floating]) -> float:
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """An update or local sums, encoded block by block as :func:`encode_update` or :func:`encode_statistics` would.
+
+    Attributes:
+        values: any float type; read twice where ``is_update``, else once.
+        bound: the L2 norm that the whole update is clipped to, or the bound of every single coordinate.
+        dither_key: 32 secret bytes, used for nothing else; the dither is its keystream.
+    """
+
+    values: Vector[np.floating]
+    is_update: bool
+    bound: float
+    levels: int
+    weight: int
+    lane_bits: int
+    dither_key: bytes = field(repr=False)
+
+    def encode(self, block_lanes: int) -> Iterator[Lanes]:
+        """Fresh arrays of ``block_lanes`` lanes in order, the last one shorter. Memory: one block and temporaries.
+
+        Raises:
+            UsageError, ParameterError: as :func:`encode_update`; before the first block where the norm shows it.
+        """
+        if not 0 < self.bound < np.inf:
+            raise ParameterError("clip_norm and bounds are positive and finite")
+        divisor = _compute_divisor(self.values, self.bound) if self.is_update else np.float64(self.bound)
+        for start, values in iterate_blocks(self.values, block_lanes):
+            offset_bytes = DITHER_BYTES_PER_LANE * start
+            dither = keystream(self.dither_key, DITHER_BYTES_PER_LANE * values.size, offset_bytes)
+            yield _encode(values, divisor, self.levels, self.weight, dither, self.lane_bits)
+
+
+def _compute_divisor(update: Vector[np.floating], clip_norm: float) -> np.float64:
+    """update / divisor · levels = clipped update / step."""
     total = 0.0
-    for start in range(0, update.size, _BLOCK):
-        block = update[start : start + _BLOCK].astype(np.float64)
+    for _, values in iterate_blocks(update, _BLOCK):
+        block = values.astype(np.float64)
         total += float(np.dot(block, block))
     if not np.isfinite(total):
         raise UsageError("the update holds a value that is not finite; lower the learning rate or check the data")
-    return float(np.sqrt(total))
+    return np.float64(max(float(np.sqrt(total)), clip_norm))
 
 
 def _encode(
@@ -95,14 +130,18 @@ def _encode(
     limits = np.broadcast_to(bounds, values.shape)
     for start in range(0, values.size, _BLOCK):
         part = slice(start, start + _BLOCK)
-        scaled = values[part].astype(np.float64) / limits[part] * levels
+        scaled = values[part].astype(np.float64)
+        scaled /= limits[part]
+        scaled *= levels
         if not np.all(np.isfinite(scaled)):
             raise UsageError("the values to encode are not finite; lower the learning rate or check the data")
         np.clip(scaled, -levels, levels, out=scaled)
         # Stochastic rounding: ⌊x + u⌋ with u uniform in [0, 1) has the mean x.
-        rounded = np.floor(scaled + uniform[part] * 2.0**-32).astype(np.int64)
-        np.clip(rounded, -levels, levels, out=rounded)  # x + u may round up to the next float
-        lanes[part] = (rounded * weight).astype(lanes.dtype)
+        scaled += uniform[part] * 2.0**-32
+        np.floor(scaled, out=scaled)
+        np.clip(scaled, -levels, levels, out=scaled)  # x + u may round up to the next float
+        scaled *= weight  # whole numbers below 2³¹: exact
+        lanes[part] = scaled.astype(np.int64).astype(lanes.dtype)
     return lanes
 
 
@@ -122,35 +161,41 @@ def is_in_range(total: Integers, sum_bound: int) -> bool:
     return bool(np.all(total <= sum_bound) and np.all(total >= -sum_bound))
 
 
-def compute_squared_norm(total: Integers) -> int:
-    """Σ total², exactly, as a Python integer. Blocks are short enough for int64."""
-    if total.size == 0:
-        return 0
-    largest = max(abs(int(total.min())), abs(int(total.max())), 1)
-    block = min((2**63 - 1) // largest**2, total.size)
-    if block < 1:
+def compute_squared_norm(total: Vector[np.int64]) -> int:
+    """Σ total², exactly, as a Python integer. Partial sums are short enough for int64."""
+    return sum(_square_block(block) for _, block in iterate_blocks(total))
+
+
+def _square_block(block: Integers) -> int:
+    largest = max(abs(int(block.min())), abs(int(block.max())), 1)
+    count = min((2**63 - 1) // largest**2, block.size)
+    if count < 1:
         raise ParameterError("a lane of the sum exceeds 31 bits")
-    sums = np.add.reduceat(total * total, np.arange(0, total.size, block))
+    sums = np.add.reduceat(block * block, np.arange(0, block.size, count))
     return sum(sums.tolist())
 
 
-def decode_mean(total: Integers, clip_norm: float, levels: int, weight_total: int) -> Reals:
-    """The cohort's weighted mean update, its norm limited to ``clip_norm``; the same bits on every machine.
+def compute_mean_factor(squared_norm: int, clip_norm: float, levels: int, weight_total: int) -> float:
+    """What the lifted sum is multiplied by to give the cohort's weighted mean, its norm limited to ``clip_norm``.
 
-    mean = total · clip_norm / max(levels · weight_total, ⌈√Σtotal²⌉). The first operand of max is plain decoding
-    (step / weight_total); the second takes over exactly when the mean's norm would exceed ``clip_norm``, and limits it.
-    The integer square root is exact, the quotient is one correctly rounded division, then one product per element.
+    factor = clip_norm / max(levels · weight_total, ⌈√Σtotal²⌉). The first operand of max is plain decoding (step /
+    weight_total); the second takes over exactly when the mean's norm would exceed ``clip_norm``, and limits it. The
+    integer square root is exact, the quotient is one correctly rounded division: the same bits on every machine.
 
     Args:
-        total: int64, the lifted ring sum.
+        squared_norm: :func:`compute_squared_norm` of the lifted ring sum.
         weight_total: Σ weights of the cohort's survivors, ≥ 1.
     """
     if weight_total < 1 or levels < 1 or not clip_norm > 0:
         raise ParameterError("weights, levels and clip_norm are positive")
-    squared = compute_squared_norm(total)
-    root = isqrt(squared)
-    root += root * root < squared
-    factor = clip_norm / max(levels * weight_total, root)
+    root = isqrt(squared_norm)
+    root += root * root < squared_norm
+    return clip_norm / max(levels * weight_total, root)
+
+
+def decode_mean(total: Integers, clip_norm: float, levels: int, weight_total: int) -> Reals:
+    """The cohort's weighted mean update in one piece: one product per element with :func:`compute_mean_factor`."""
+    factor = compute_mean_factor(compute_squared_norm(total), clip_norm, levels, weight_total)
     return total.astype(np.float64) * factor
 
 

@@ -19,7 +19,7 @@ from p2p_flock.errors import CryptoError
 
 Lanes = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
-BLOCK_BYTES = 128 * 1024  # keystream block and accumulator block stay in L2 while all keys pass over them
+BLOCK_BYTES = 256 * 1024  # keystream block and accumulator block stay in L2 while all keys pass over them
 _AES_BLOCK_BYTES = 16
 _ZEROS = bytes(BLOCK_BYTES)
 

@@ -1,14 +1,16 @@
 """Shamir's secret sharing over GF(2⁸), byte by byte, with polynomials that follow from the secret.
 
-Called by ``secagg/``. Holder ``h`` (0-based) holds the polynomial's values at x = h + 1. The coefficients are derived
-from the secret and a context, so that whoever reconstructs a secret re-derives every share and sees who lied; fewer
-than ``threshold`` shares still tell nothing, now computationally and not absolutely (a secret has 256 bits of entropy).
+Called by ``secagg/`` and, for evidence, by ``alliance/``. Holder ``h`` (0-based) holds the polynomial's values at
+x = h + 1. The coefficients are derived from the secret and a context: a dealer needs no further randomness and finds its
+own shares again after a restart. Fewer than ``threshold`` shares still tell nothing, computationally and not absolutely
+(a secret has 256 bits of entropy). Whether a dealing is right is told from shares alone, by interpolation.
 Table look-ups are not constant in time: a local attacker who watches the cache is out of scope.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -74,36 +76,66 @@ def combine_shares(shares: Mapping[int, bytes], threshold: int) -> bytes:
     Args:
         shares: holder (0-based) to share. More than ``threshold`` are allowed; the others are not looked at.
 
-    Says nothing about whether the shares are right: compare with :func:`split_secret` or a commitment.
+    Says nothing about whether the shares are right: see :func:`find_wrong_shares`, or compare with a commitment.
 
     Raises:
         CryptoError: too few shares, a share of another length, or a holder out of range.
     """
-    if len(shares) < threshold or threshold < 1:
-        raise CryptoError(f"{len(shares)} shares are fewer than the threshold of {threshold}")
-    holders = sorted(shares)[:threshold]
-    if not all(0 <= holder < HOLDERS_MAX for holder in holders):
-        raise CryptoError("a holder is out of range")
-    if any(len(shares[holder]) != SECRET_BYTES for holder in holders):
-        raise CryptoError(f"a share has {SECRET_BYTES} bytes")
-    secret = np.zeros(SECRET_BYTES, dtype=np.uint8)
-    for holder in holders:
-        weight = 1  # Lagrange at 0: Π x_m / (x_m − x_h); minus is XOR here
-        for other in holders:
-            if other != holder:
-                quotient = _PRODUCT[other + 1, _INVERSE[(other + 1) ^ (holder + 1)]]
-                weight = int(_PRODUCT[weight, quotient])
-        secret ^= _PRODUCT[weight, np.frombuffer(shares[holder], dtype=np.uint8)]
-    return secret.tobytes()
+    return _evaluate(shares, threshold, 0, 1)[0]
 
 
-def find_wrong_shares(
-    secret: bytes, context: bytes, threshold: int, holder_count: int, shares: Mapping[int, bytes]
-) -> tuple[int, ...]:
-    """Holders (ascending) whose share is not the one that ``secret`` and ``context`` lead to.
+def extend_shares(shares: Mapping[int, bytes], threshold: int, holder_count: int) -> tuple[bytes, ...]:
+    """Every holder's share on the polynomial through the ``threshold`` shares of the lowest holders, in holder order.
 
     Raises:
-        CryptoError: as :func:`split_secret`.
+        CryptoError: as :func:`combine_shares`, or not 1 ≤ holder_count ≤ 255.
     """
-    right = split_secret(secret, context, threshold, holder_count)
-    return tuple(h for h in sorted(shares) if not 0 <= h < holder_count or shares[h] != right[h])
+    if not 1 <= holder_count <= HOLDERS_MAX:
+        raise CryptoError(f"cannot share among {holder_count} holders")
+    return _evaluate(shares, threshold, 1, holder_count + 1)
+
+
+def find_wrong_shares(shares: Mapping[int, bytes], threshold: int) -> tuple[int, ...]:
+    """Holders (ascending) whose share is not on the polynomial through the ``threshold`` shares of the lowest ones.
+
+    Empty: all shares are of one dealing. Otherwise they are not, and which of them are wrong nobody can tell.
+
+    Raises:
+        CryptoError: as :func:`combine_shares`; any share of another length or holder out of range.
+    """
+    _check_shares(shares, threshold)
+    right = extend_shares(shares, threshold, max(shares) + 1)
+    return tuple(holder for holder in sorted(shares) if shares[holder] != right[holder])
+
+
+def _check_shares(shares: Mapping[int, bytes], threshold: int) -> None:
+    if len(shares) < threshold or threshold < 1:
+        raise CryptoError(f"{len(shares)} shares are fewer than the threshold of {threshold}")
+    if not all(0 <= holder < HOLDERS_MAX for holder in shares):
+        raise CryptoError("a holder is out of range")
+    if any(len(share) != SECRET_BYTES for share in shares.values()):
+        raise CryptoError(f"a share has {SECRET_BYTES} bytes")
+
+
+def _evaluate(shares: Mapping[int, bytes], threshold: int, start: int, stop: int) -> tuple[bytes, ...]:
+    """The values at x = start..stop−1 of the polynomial through the ``threshold`` lowest holders' shares."""
+    holders = tuple(sorted(shares)[:threshold])
+    _check_shares({holder: shares[holder] for holder in holders}, threshold)
+    weights = _compute_weights(holders, start, stop)
+    values = np.zeros((stop - start, SECRET_BYTES), dtype=np.uint8)
+    for column, holder in enumerate(holders):
+        values ^= _PRODUCT[weights[:, column, None], np.frombuffer(shares[holder], dtype=np.uint8)]
+    return tuple(row.tobytes() for row in values)
+
+
+@lru_cache(maxsize=64)  # a cohort's secrets are nearly all rebuilt from the same holders' shares
+def _compute_weights(holders: tuple[int, ...], start: int, stop: int) -> _Bytes:
+    """Lagrange: Π_{m≠h} (x_m − x) / (x_m − x_h) for every x (rows) and holder h (columns); minus is XOR here."""
+    points = np.arange(start, stop)
+    weights = np.ones((stop - start, len(holders)), dtype=np.uint8)
+    for column, holder in enumerate(holders):
+        for other in holders:
+            if other != holder:
+                quotient = _PRODUCT[(other + 1) ^ points, _INVERSE[(other + 1) ^ (holder + 1)]]
+                weights[:, column] = _PRODUCT[weights[:, column], quotient]
+    return weights

@@ -224,10 +224,17 @@ def compute_aggregate_digest(context: CohortContext, ring_sum: bytes) -> bytes:
         ParameterError: another length than the context's.
     """
     _require(len(ring_sum) == context.vector_bytes, "the sum has lane_count lanes")
-    return suite.hash32(
-        "p2p_flock aggregate v1",
-        context.digest,
-        bytes([context.lane_bits]),
-        context.lane_count.to_bytes(4, "big"),
-        ring_sum,
-    )
+    return suite.sha256(aggregate_preamble(context) + ring_sum)
+
+
+def aggregate_preamble(context: CohortContext) -> bytes:
+    """The bytes before the lanes in an aggregate's blob; the lanes follow to its end.
+
+    It is ``suite.frame("p2p_flock aggregate v1", context digest, u8 lane width, u32 lane count, lanes)`` without the
+    lanes: they are its last part, so the blob can be written while it is computed.
+    """
+    parts = (context.digest, bytes([context.lane_bits]), context.lane_count.to_bytes(4, "big"))
+    head = suite.frame("p2p_flock aggregate v1", *parts)
+    domain_bytes = 4 + int.from_bytes(head[:4], "big")
+    count = (len(parts) + 1).to_bytes(4, "big")
+    return head[:domain_bytes] + count + head[domain_bytes + 4 :] + context.vector_bytes.to_bytes(8, "big")
