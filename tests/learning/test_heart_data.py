@@ -18,9 +18,9 @@ from p2p_flock.learning.tasks.heart_data import (
     NUMBERS,
     partition_of_node,
     read_records,
-    split_rows,
     write_partition,
 )
+from p2p_flock.learning.tasks.table import split_rows
 
 HEADER = [column.name for column in COLUMNS]
 HEALTHY = ["50", "130", "220", "150", "0.5", "0", "Male", "non-anginal", "FALSE", "normal", "FALSE", "flat", "normal"]

@@ -24,7 +24,7 @@ from p2p_flock.learning.tasks.heart import (
     STATISTICS_COUNT,
     HeartTask,
 )
-from p2p_flock.learning.tasks.heart_data import concatenate
+from p2p_flock.learning.tasks.table import concatenate
 from p2p_flock.learning.vectorize import count_parameters, load_vector, to_vector
 
 
