@@ -56,7 +56,7 @@ def _split(secret: bytes, context: bytes, threshold: int, holders: int) -> list[
 
 
 def make_shamir() -> dict[str, object]:
-    """Splitting, combining, finding who lied."""
+    """Splitting, combining, finding shares of another polynomial."""
     secret, context = _bytes("secret"), b"vector context"
     base: Case = {"secret": secret.hex(), "context": context.hex()}
     cases: list[Case] = []
@@ -103,7 +103,8 @@ def make_shamir() -> dict[str, object]:
     cases.append(
         {"name": "bad_shares_are_named", "operation": "find", **base, **numbers, "shares": liars, "wrong": [1, 3]}
     )
-    swapped = {str(n): shares[4 - n].hex() for n in range(5)}
+    cases[-1] |= {"wrong": [3, 4]}  # seen from the polynomial through holders 0, 1 and 2, of which 1 lies
+    swapped = {str(n): shares[n if n < 3 else 7 - n].hex() for n in range(5)}
     cases.append(
         {
             "name": "bad_swapped_shares_are_named",
@@ -111,7 +112,7 @@ def make_shamir() -> dict[str, object]:
             **base,
             **numbers,
             "shares": swapped,
-            "wrong": [0, 1, 3, 4],
+            "wrong": [3, 4],
         }
     )
     return {

@@ -1,6 +1,6 @@
 """Dealing: the shares of a trainer's self mask and pair seeds, for every holder.
 
-Called by the contributor (to deal, and to find its own shares again after a restart) and by whoever checks a dealing.
+Called by the contributor: to deal, and to find its own shares again after a restart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Dealing = Mapping[int, tuple[bytes, ...]]
 
 
 def split_for_holders(context: CohortContext, dealer: int, secret_of: int, secret: bytes) -> tuple[bytes, ...]:
-    """All shares of one secret in holder order. The only dealing of it that is right: see ``crypto/secret_sharing``."""
+    """All shares of one secret in holder order, as an honest dealer makes them: see ``crypto/secret_sharing``."""
     holder_count = len(context.holders(dealer))
     return split_secret(secret, context.sharing_context(dealer, secret_of), context.threshold, holder_count)
 

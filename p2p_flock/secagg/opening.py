@@ -13,11 +13,11 @@ import numpy as np
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.fixed_point import is_in_range, lift
 from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
-from p2p_flock.crypto.secret_sharing import combine_shares
+from p2p_flock.crypto.secret_sharing import combine_shares, extend_shares
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.context import CohortContext, compute_aggregate_digest
-from p2p_flock.secagg.dealing import commit_shares, split_for_holders
+from p2p_flock.secagg.dealing import commit_shares
 from p2p_flock.secagg.document import get_pair_commitment
 from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
 
@@ -73,8 +73,9 @@ def prepare_opening(
         documents: the validated documents of exactly the sealed members.
         shares: shares that match their commitments, at least threshold of each needed secret.
 
-    A dealer whose committed shares are not the one right dealing of the committed secret is named and the cohort is not
-    opened, whichever shares arrived here: any threshold of right shares gives the same verdict on every node.
+    A dealer whose committed shares do not all lie on one polynomial, with the committed secret at 0, is named and the
+    cohort is not opened, whichever shares arrived here: any threshold of committed shares gives the same verdict on
+    every node (SPEC §8).
     """
     signed_keys: list[tuple[bytes, int]] = []
     faults: list[RemoteProtocolError] = []
@@ -104,7 +105,8 @@ def rebuild_secret(
     """
     dealer = document.seat
     holders = context.holders(dealer)
-    secret = combine_shares({holders.index(seat): share for seat, share in shares.items()}, context.threshold)
+    found = {holders.index(seat): share for seat, share in shares.items()}
+    secret = combine_shares(found, context.threshold)
     if secret_of == dealer:
         matches = keys.commit_self_mask(context, dealer, secret) == document.self_mask_commitment
     else:
@@ -112,7 +114,7 @@ def rebuild_secret(
         matches = commitment == get_pair_commitment(document, secret_of)
     if not matches:
         raise RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"the secret for seat {secret_of}")
-    right = commit_shares(context, dealer, secret_of, split_for_holders(context, dealer, secret_of, secret))
+    right = commit_shares(context, dealer, secret_of, extend_shares(found, context.threshold, len(holders)))
     if right != document.share_commitments[holders.index(secret_of)]:
         raise RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"shares of the secret for seat {secret_of}")
     return secret

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from p2p_flock.crypto.secret_sharing import combine_shares, find_wrong_shares, split_secret
+from p2p_flock.crypto.secret_sharing import combine_shares, extend_shares, find_wrong_shares, split_secret
 from p2p_flock.errors import CryptoError
 
 SECRET = bytes(range(32))
@@ -49,13 +49,24 @@ def test_split_secret__no_share_is_the_secret() -> None:
     assert SECRET not in split_secret(SECRET, CONTEXT, 2, 32)
 
 
-def test_find_wrong_shares__names_the_liars() -> None:
-    """A wrong share would spoil the sum and nobody would know whose it was."""
+def test_find_wrong_shares__names_those_of_another_polynomial() -> None:
+    """A dealer could give a holder a share that spoils the sum, and nothing would show it."""
     shares = dict(enumerate(split_secret(SECRET, CONTEXT, 3, 6)))
-    assert find_wrong_shares(SECRET, CONTEXT, 3, 6, shares) == ()
-    shares[1], shares[4] = bytes(32), shares[1]
-    assert find_wrong_shares(SECRET, CONTEXT, 3, 6, shares) == (1, 4)
-    assert find_wrong_shares(SECRET, CONTEXT, 3, 6, {7: bytes(32)}) == (7,)
+    assert find_wrong_shares(shares, 3) == ()
+    assert find_wrong_shares({h: shares[h] for h in (1, 3, 5)}, 3) == ()
+    shares[4] = shares[1]
+    assert find_wrong_shares(shares, 3) == (4,)
+    shares[0] = bytes(32)
+    assert find_wrong_shares(shares, 3) == (3, 4, 5)  # seen from the lowest three, of which one lies
+
+
+def test_extend_shares__any_threshold_of_them_gives_all() -> None:
+    """Validators that heard different holders would disagree about a dealer."""
+    shares = split_secret(SECRET, CONTEXT, 3, 6)
+    for chosen in itertools.combinations(range(6), 3):
+        assert extend_shares({holder: shares[holder] for holder in chosen}, 3, 6) == shares
+    with pytest.raises(CryptoError):
+        extend_shares(dict(enumerate(shares)), 3, 256)
 
 
 @pytest.mark.parametrize(("threshold", "holders"), [(0, 3), (4, 3), (1, 256)])
