@@ -50,6 +50,20 @@ class BallotDesk:
     def has_voted(self) -> bool:
         return self._ballot is not None
 
+    @property
+    def is_commit_phase_over(self) -> bool:
+        return self._commit_ended_at_ms is not None
+
+    @property
+    def committed(self) -> frozenset[int]:
+        """Positions whose commitment is here or on chain."""
+        return frozenset(self._commitments) | frozenset(self._on_chain)
+
+    @property
+    def revealed(self) -> frozenset[int]:
+        """Positions whose ballot is here, checked already or not."""
+        return frozenset(self._ballots) | frozenset(self._early_ballots)
+
     def restore(self, record: Persist) -> None:
         """Take back the ballot found in the journal."""
         self._ballot = decode(Ballot, record.body, 1 << 16)

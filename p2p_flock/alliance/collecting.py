@@ -97,6 +97,11 @@ class Collection:
 
     # --- questions ---------------------------------------------------------------------------------------------
 
+    @property
+    def named(self) -> frozenset[int]:
+        """Seats whose contribution was announced here, or is named by a proposal or by the seal."""
+        return frozenset(self._named())
+
     def held_roots(self) -> dict[int, bytes]:
         """Root by seat of every contribution that is held, verified, and on no losing side of a quarrel."""
         return {seat: self._taken[seat].root for aggregator in self.aggregators for seat in aggregator.held()}

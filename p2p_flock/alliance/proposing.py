@@ -73,6 +73,11 @@ class SealDesk:
             signature = decode(SealSignature, record.body, 1 << 10)
             self._signed[signature.view] = signature
 
+    @property
+    def haves(self) -> dict[int, frozenset[int]]:
+        """Trainer seats that each validator said it holds, by the validator's seat; the own one included."""
+        return {seat: frozenset(roots) for seat, (_, roots) in self._haves.items()}
+
     # --- facts -------------------------------------------------------------------------------------------------
 
     def add_have(self, envelope: Envelope, have: Have) -> None:

@@ -141,6 +141,13 @@ class TrainerMachine:
         return min(times, default=None)
 
     @property
+    def awaited_bundles(self) -> tuple[int, ...]:
+        """Sealed neighbors whose document or bundle this trainer is fetching for its answer."""
+        if self.phase is not Phase.ANSWERING or self._manifest is None:
+            return ()
+        return tuple(entry.seat for entry in self._cohort_entries() if entry.seat not in self._bundles)
+
+    @property
     def next_mask_secret(self) -> bytes | None:
         return self._secrets.next_mask_secret if self._secrets is not None else None
 

@@ -99,6 +99,20 @@ class ValidatorMachine:
         self._repeat_at_ms = 0
         self._ask_again_ms: dict[bytes, int] = {}  # digest -> when to ask for it once more
 
+    # --- what ``progress.py`` reads ----------------------------------------------------------------------------
+
+    @property
+    def collection(self) -> Collection:
+        return self._collection
+
+    @property
+    def seals(self) -> SealDesk:
+        return self._seals
+
+    @property
+    def ballots(self) -> BallotDesk:
+        return self._ballots
+
     # --- the machine -------------------------------------------------------------------------------------------
 
     def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:

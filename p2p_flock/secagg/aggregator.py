@@ -244,6 +244,11 @@ class Aggregator:
         """
         return self._collection.compute_held()
 
+    @property
+    def answered(self) -> frozenset[int]:
+        """Seats whose answer is here, examined already or not."""
+        return frozenset(self._unmaskings)
+
     def get_document(self, seat: int) -> ContributionDocument | None:
         """The validated document of ``seat``, or ``None``."""
         received = self._collection.documents.get(seat)
