@@ -23,6 +23,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         epilog="`scripts/testnet stop DIR` ends what a killed launcher left running in DIR.",
     )
     parser.add_argument("--nodes", type=int, default=8, help=f"members, {NODES_MIN} to {NODES_MAX} [8]")
+    parser.add_argument("--spare-seats", type=int, default=0, help="for members that join while it runs [0]")
     parser.add_argument("--rounds", type=int, default=10, help="training rounds; one more collects statistics [10]")
     parser.add_argument("--task", default="heart", choices=["heart"], help="what is trained [heart]")
     parser.add_argument("--seed", type=int, default=1, help="of the data's partition and split [1]")
@@ -40,6 +41,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     return Options(
         nodes=given.nodes,
         rounds=given.rounds,
+        spare_seats=given.spare_seats,
         task=given.task,
         seed=given.seed,
         report=given.report,

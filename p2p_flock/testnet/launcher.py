@@ -74,7 +74,7 @@ def run(options: Options) -> int:
     display = Display()
     state = Run(
         options=options,
-        params=alliance_params(options.nodes, options.rounds),
+        params=alliance_params(options.nodes, options.rounds, options.spare_seats),
         processes=Processes(directory),
         display=display,
         launched_at=launched_at,

@@ -17,7 +17,12 @@ NODES_MAX = COMPLETE_GRAPH_OWNERS_MAX + 3  # one cohort with a complete graph, a
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line. ``directory`` is where everything is written, ``None`` for a temporary one."""
+    """The command line.
+
+    Attributes:
+        directory: where everything is written, ``None`` for a temporary one.
+        spare_seats: how many more may join while it runs.
+    """
 
     nodes: int = 8
     rounds: int = 10
@@ -28,6 +33,7 @@ class Options:
     block_time: float = 0.2
     directory: Path | None = None
     test_mode: frozenset[str] = frozenset()
+    spare_seats: int = 0
 
     def validate(self) -> None:
         """Check what argparse cannot.
@@ -39,6 +45,12 @@ class Options:
             raise UsageError(
                 f"--nodes {self.nodes}: give {NODES_MIN} to {NODES_MAX}. Fewer leave no four trainers beside the "
                 "validators, more need several cohorts, which this launcher does not set up."
+            )
+        spare_max = min(self.nodes // 2, NODES_MAX - self.nodes)
+        if not 0 <= self.spare_seats <= spare_max:
+            raise UsageError(
+                f"--spare-seats {self.spare_seats}: give 0 to {spare_max} for {self.nodes} nodes. One threshold must "
+                "serve the smallest cohort and the largest."
             )
         if self.rounds < 1:
             raise UsageError(f"--rounds {self.rounds}: give at least 1.")
@@ -53,18 +65,19 @@ class Options:
             )
 
 
-def alliance_params(nodes: int, rounds: int) -> AllianceParams:
-    """The preset "testnet" of ``p2p-flock alliance create``, fitted to exactly ``nodes`` seats in one cohort.
+def alliance_params(nodes: int, rounds: int, spare_seats: int = 0) -> AllianceParams:
+    """The preset "testnet" of ``p2p-flock alliance create``, fitted to ``nodes`` seats and some spare ones, in one
+    cohort.
 
     One round more than asked for: round 0 sums the data's statistics. The manifest digest is filled in by the node
     that creates the alliance; zeros stand here.
 
     Raises:
-        ParameterError: ``nodes`` outside :data:`NODES_MIN` … :data:`NODES_MAX`.
+        ParameterError: ``nodes`` outside :data:`NODES_MIN` … :data:`NODES_MAX`, or too many spare seats for them.
     """
     preset = params_from_json(PRESETS["testnet"], bytes(DIGEST_BYTES))
     validators = 3 if nodes >= COHORT_OWNERS_MIN + 3 else 2
-    trainers = nodes - validators
+    trainers = nodes - validators + spare_seats  # at most
     levels = preset.levels
     while trainers * levels * preset.weight_max > 1 << (preset.lane_bits - 4):
         levels //= 2
@@ -72,7 +85,7 @@ def alliance_params(nodes: int, rounds: int) -> AllianceParams:
         preset,
         round_count=rounds + 1,
         seat_count_min=nodes,
-        seat_count_max=nodes,
+        seat_count_max=nodes + spare_seats,
         validator_count=validators,
         threshold=max(3, trainers // 2 + 1),
         levels=levels,

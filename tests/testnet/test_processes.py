@@ -99,6 +99,9 @@ def test_options__give_valid_parameters(nodes: int) -> None:
     params = alliance_params(nodes, rounds=3)  # validates
     assert params.round_count == 4
     assert params.seat_count_min == nodes
+    spare_seats = min(nodes // 2, NODES_MAX - nodes)
+    Options(nodes=nodes, spare_seats=spare_seats).validate()
+    assert alliance_params(nodes, 3, spare_seats).seat_count_max == nodes + spare_seats
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,7 @@ def test_options__give_valid_parameters(nodes: int) -> None:
         Options(nodes=NODES_MIN - 1),
         Options(nodes=NODES_MAX + 1),
         Options(rounds=0),
+        Options(nodes=8, spare_seats=5),
         Options(block_time=0.0),
         Options(seed=-1),
         Options(directory=Path(__file__).parent),
