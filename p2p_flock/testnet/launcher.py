@@ -22,6 +22,7 @@ from p2p_flock.cli.alliance_terms import round_seconds_max
 from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.testnet import network as building
+from p2p_flock.testnet.costs import RunCosts
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.network import Network, Node
 from p2p_flock.testnet.options import Options, alliance_params
@@ -54,6 +55,7 @@ class Run:
     display: Display
     launched_at: float
     requested_at: float
+    costs: RunCosts
     network: Network | None = None
     metrics: list[NodeMetrics] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
@@ -79,6 +81,7 @@ def run(options: Options) -> int:
         display=display,
         launched_at=launched_at,
         requested_at=float(os.environ.get(STARTED_VARIABLE, launched_at)),
+        costs=RunCosts(directory),
     )
     display.say(f"everything of this run is in {directory}")
     exit_code = 1
@@ -132,17 +135,23 @@ async def _build_and_watch(state: Run) -> int:
 
 async def _build(state: Run) -> Network:
     """Everything up to the alliance that nobody has joined yet."""
+    state.costs.reach("launcher imported")
     say, processes, options = state.display.say, state.processes, state.options
     devnet, bootstrap = await building.start_foundations(processes, options, state.params)
+    state.costs.reach("chain and bootstrap node")
     say(f"local chain with the contracts at {devnet.rpc_url}")
     say(f"bootstrap node at {bootstrap[0]}")
     nodes = await building.make_nodes(processes, options, devnet, bootstrap)
+    state.costs.reach("homes made")
     await building.fund(processes, nodes)
+    state.costs.reach("accounts funded")
     say(f"{len(nodes)} nodes made and funded, each with its own keys and its own data")
     await building.start_nodes(processes, options, nodes)
+    state.costs.reach("daemons answer")
     say(f"{len(nodes)} daemons run")
     alliance, contract = await building.create_alliance(processes, options, state.params, nodes[0])
     say(f"alliance {alliance}")
+    state.costs.reach("alliance created")
     network = Network(devnet, alliance, contract, nodes)
     building.write_network(processes.directory, network, options)
     return network
@@ -170,6 +179,7 @@ async def _watch_rounds(state: Run, network: Network, watch: Watch, scorer: Scor
 
 async def _join(state: Run, network: Network) -> None:
     await building.join_all(state.processes, network.alliance, network.nodes)
+    state.costs.reach("all joined")
     state.display.say("all joined; round 0 collects the statistics of the data, then the training begins")
 
 
@@ -181,6 +191,7 @@ async def _show_frames(state: Run, watch: Watch, scorer: Scorer) -> None:
 
 async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummary]:
     """Read the metrics, score new models, show a frame; the rounds so far."""
+    state.costs.note(watch.view)
     for metrics in state.metrics:
         metrics.refresh()
         _tell_if_dead(state, metrics.name)
@@ -308,6 +319,9 @@ def _finish(state: Run, watch: Watch, rounds: Sequence[RoundSummary], scorer: Sc
             set_up_seconds=state.launched_at - state.requested_at,
             first_round_seconds=min(ends) - state.launched_at if ends else None,
             wall_seconds=now - state.requested_at,
+            stages={name: at - state.requested_at for name, at in state.costs.stages.items()},
+            start_cpu_seconds=state.costs.start_cpu_seconds,
+            round_cpu_seconds=state.costs.round_cpu_seconds,
         ),
     )
     directory = state.processes.directory

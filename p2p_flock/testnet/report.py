@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,18 @@ class References:
 
 @dataclass(frozen=True, slots=True)
 class RunTimes:
-    """Seconds: of the installation before the launcher, from its start to the first settlement, of everything."""
+    """Seconds: of the installation before the launcher, from its start to the first settlement, of everything.
+
+    ``stages``: from ``scripts/testnet`` to each stage of the start, up to the settlement of round 0. The CPU times are
+    those of :class:`costs.RunCosts`.
+    """
 
     set_up_seconds: float
     first_round_seconds: float | None
     wall_seconds: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+    start_cpu_seconds: Mapping[str, float] | None = None
+    round_cpu_seconds: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 def build_report(
@@ -70,17 +77,25 @@ def build_report(
         "nodes": len(names),
         "set_up_seconds": round(times.set_up_seconds, SECONDS_DIGITS),
         "first_round_seconds": _rounded(times.first_round_seconds),
+        "start": {
+            "stages": {name: round(at, SECONDS_DIGITS) for name, at in times.stages.items()},
+            "cpu_seconds_by_kind": times.start_cpu_seconds,
+        },
         "wall_seconds": round(times.wall_seconds, SECONDS_DIGITS),
         "local_only_score": references.local_only_score,
         "pooled_score": references.pooled_score,
         "plain_fedavg_score": references.plain_fedavg_score,
         "final_score": scores.get(last) if last is not None else None,
-        "rounds": [_round(summary, names, scores, references) for summary in rounds],
+        "rounds": [_round(summary, names, scores, references, times) for summary in rounds],
     }
 
 
 def _round(
-    summary: RoundSummary, names: Mapping[int, str], scores: Mapping[str, float | None], references: References
+    summary: RoundSummary,
+    names: Mapping[int, str],
+    scores: Mapping[str, float | None],
+    references: References,
+    times: RunTimes,
 ) -> dict[str, Any]:
     fedavg = references.plain_fedavg_scores or {}
     return {
@@ -110,6 +125,9 @@ def _round(
         ],
         "seconds": {name: _rounded(value) for name, value in asdict(summary.seconds).items()},
         "bytes_sent_by_node": summary.bytes_sent_by_node,
+        "role_by_node": summary.role_by_node,
+        "cost_by_node": {name: dict(cost) for name, cost in summary.cost_by_node.items()},
+        "cpu_seconds_by_kind": times.round_cpu_seconds.get(summary.round),
     }
 
 

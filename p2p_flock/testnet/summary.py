@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from p2p_flock.alliance.sortition import compute_assignment
 from p2p_flock.params import AllianceParams
@@ -70,6 +71,8 @@ class RoundSummary:
     base_model_digest: str | None
     model_digest_by_node: dict[str, str | None]
     bytes_sent_by_node: dict[str, int]
+    role_by_node: dict[str, str]
+    cost_by_node: dict[str, Mapping[str, Any]]
     gas: dict[RoundCall, int]
     transactions: tuple[RoundTransaction, ...]
     seconds: RoundSeconds
@@ -112,6 +115,8 @@ def summarise(log: RoundLog, params: AllianceParams, nodes: Sequence[NodeMetrics
         model_digest=model,
         base_model_digest=base,
         model_digest_by_node={n.name: closed[n.name].model_digest if n.name in closed else None for n in nodes},
+        role_by_node={name: record.role for name, record in closed.items()},
+        cost_by_node={name: record.cost for name, record in closed.items()},
         bytes_sent_by_node={n.name: closed[n.name].bytes_sent if n.name in closed else 0 for n in nodes},
         gas=_gas(log.transactions),
         transactions=tuple(log.transactions),
