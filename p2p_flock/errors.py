@@ -185,3 +185,7 @@ class CommandRefusedError(ControlError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class EvidenceError(P2PFlockError):
+    """Evidence that proves nothing: the contract would refuse it, so it is never posted."""

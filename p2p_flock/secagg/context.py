@@ -175,8 +175,7 @@ class CohortContext:
         """
         secret = (dealer, secret_of)
         if secret not in self._sharing_contexts:
-            parts = (self.digest, _u16(dealer), _u16(secret_of))
-            self._sharing_contexts[secret] = suite.hash32("p2p_flock sharing context v1", *parts)
+            self._sharing_contexts[secret] = compute_sharing_context(self.digest, dealer, secret_of)
         return self._sharing_contexts[secret]
 
     @cached_property
@@ -186,6 +185,11 @@ class CohortContext:
 
 def _u16(value: int) -> bytes:
     return value.to_bytes(2, "big")
+
+
+def compute_sharing_context(context_digest: bytes, dealer: int, secret_of: int) -> bytes:
+    """:meth:`CohortContext.sharing_context` for whoever knows of the cohort only its context's digest (evidence)."""
+    return suite.hash32("p2p_flock sharing context v1", context_digest, _u16(dealer), _u16(secret_of))
 
 
 def build_context(

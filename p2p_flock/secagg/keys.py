@@ -46,16 +46,32 @@ def compute_pair_sign(seat: int, neighbor: int) -> int:
 
 def commit_self_mask(context: CohortContext, seat: int, self_mask: bytes) -> bytes:
     """H(ctx ‖ b_i)."""
-    return suite.hash32("p2p_flock self mask commitment v1", context.sharing_context(seat, seat), self_mask)
+    return commit_self_mask_under(context.sharing_context(seat, seat), self_mask)
 
 
 def commit_pair_seed(context: CohortContext, seat: int, neighbor: int, pair_seed: bytes) -> bytes:
     """H(ctx ‖ k_ij); both ends must commit to the same value."""
-    return suite.hash32("p2p_flock pair seed commitment v1", context.pair_context(seat, neighbor), pair_seed)
+    return commit_pair_seed_under(context.pair_context(seat, neighbor), pair_seed)
 
 
 def commit_share(context: CohortContext, dealer: int, secret_of: int, holder: int, share: bytes) -> bytes:
     """Hash of one share; hides it, because a share is as hard to guess as the secret."""
-    return suite.hash32(
-        "p2p_flock share commitment v1", context.sharing_context(dealer, secret_of), _u16(holder), share
-    )
+    return commit_share_under(context.sharing_context(dealer, secret_of), holder, share)
+
+
+# --- the same for whoever has digests only: evidence, and the contract -------------------------------------------
+
+
+def commit_self_mask_under(sharing_context: bytes, self_mask: bytes) -> bytes:
+    """H(ctx_i,i ‖ b_i)."""
+    return suite.hash32("p2p_flock self mask commitment v1", sharing_context, self_mask)
+
+
+def commit_pair_seed_under(pair_context: bytes, pair_seed: bytes) -> bytes:
+    """H(ctx_ij ‖ k_ij)."""
+    return suite.hash32("p2p_flock pair seed commitment v1", pair_context, pair_seed)
+
+
+def commit_share_under(sharing_context: bytes, holder: int, share: bytes) -> bytes:
+    """H(ctx_i,s ‖ holder ‖ share)."""
+    return suite.hash32("p2p_flock share commitment v1", sharing_context, _u16(holder), share)
