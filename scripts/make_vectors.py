@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import vectors_alliance  # noqa: E402  the path is set just above
 import vectors_crypto  # noqa: E402
+import vectors_evidence  # noqa: E402
 import vectors_secagg  # noqa: E402
 
 FOLDER = ROOT / "tests" / "vectors"
@@ -31,6 +32,7 @@ SECTIONS: dict[str, Callable[[], dict[str, object]]] = {
     "fixed_point": vectors_crypto.make_fixed_point,
     "merkle": vectors_crypto.make_merkle,
     "secagg": vectors_secagg.make_secagg,
+    "evidence": vectors_evidence.make_evidence,
     "messages": vectors_alliance.make_messages,
     "sealing": vectors_alliance.make_sealing,
     "voting": vectors_alliance.make_voting,
