@@ -7,11 +7,12 @@ import {AllianceParams} from "./Types.sol";
 import {IAllianceErrors} from "./interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "./interfaces/IAllianceEvents.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
+import {ParamsRules} from "./libraries/ParamsRules.sol";
 import {Tally} from "./libraries/Tally.sol";
 
-/// @title The state of an alliance, and what both of its halves do with it
-/// @dev Alliance (rounds) and Members (seats, stakes, claims, views) inherit this and nothing else with storage, so
-/// they agree on every slot. Values that both halves write are only changed by the functions below.
+/// @title The state of an alliance, and what its parts do with it
+/// @dev Alliance (rounds), Members (seats, stakes, claims, views) and Evidence (slashing) inherit this and nothing else
+/// with storage, so they agree on every slot. Values that several parts write are only changed by the functions below.
 abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
     using Checkpoints for Checkpoints.Trace224;
 
@@ -39,8 +40,11 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         uint16 seat;
         bool seated;
         bool leaving;
+        bool suspended; // from suspend() until the owner takes a seat again or withdraws
+        bool slashed; // once in a tenure, which is the time from join() to withdraw()
         uint32 weight;
-        uint32 joinedRound;
+        uint32 joinedRound; // first round whose seats may include this seat
+        uint32 tenureRound; // the same of the tenure's first seat
         uint32 keyRound;
         uint32 previousKeyRound;
         uint32 keyGeneration;
@@ -159,20 +163,19 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         _removeLeaving(p);
         uint16 seats = uint16(_seats.length);
         uint32 round = _status.nextRound;
-        if (seats < p.seatCountMin) {
+        if (seats < _seatsNeeded(p, round)) {
             if (_status.phase != WAITING) _status.since = uint64(block.timestamp);
             _status.phase = WAITING;
             emit SeatsAwaited(round, seats);
             return;
         }
-        // The schedule follows from the slot, not from the second a transaction lands in; the beacon round is
-        // published after it, so nobody knows the seed when the seats freeze.
+        // The schedule follows from the slot, not from the second a transaction lands in. It lies after this block, and
+        // the beacon round is not published before it: nobody knows the seed when the seats freeze.
         uint64 slot = p.openingSlotSeconds;
-        uint64 scheduledAt = (uint64(block.timestamp) / slot + 1) * slot;
+        uint64 scheduledAt = uint64(block.timestamp) / slot * slot + slot;
         uint64 beaconRound = beacon.roundAt(scheduledAt) + p.beaconMargin - 1;
         uint64 opensAt = beacon.timeOf(beaconRound);
-        _status.phase = RUNNING;
-        _status.nextRound = round + 1;
+        (_status.phase, _status.nextRound) = (RUNNING, round + 1);
         _round.beaconRound = beaconRound;
         _round.opensAt = opensAt;
         _round.sealedAt = 0;
@@ -183,6 +186,15 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         emit RoundOpened(round, seats, beaconRound, opensAt);
     }
 
+    /// The first opening waits for seatCountMin. A running alliance that loses seats goes on as long as every cohort can
+    /// have enough survivors: smaller cohorts only make 2t > n + c easier to hold.
+    function _seatsNeeded(AllianceParams memory p, uint32 round) internal pure returns (uint256) {
+        if (round == 0) return p.seatCountMin;
+        unchecked {
+            return p.validatorCount + p.cohortCount * ParamsRules.survivorsMin(p.threshold, p.collusionBound);
+        }
+    }
+
     function _close() internal {
         uint128 residual = _pool;
         _status.phase = CLOSED;
@@ -191,10 +203,22 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         emit AllianceClosed(_roundNow(), residual);
     }
 
+    /// Lets a seat go: at once while the alliance waits for seats, else at the next OPEN.
+    function _letGo(Member storage member, address owner) internal {
+        if (_status.phase == WAITING) {
+            _removeSeat(_params(), owner);
+            return;
+        }
+        member.leaving = true;
+        _leavingQueue.push(owner);
+        emit SeatLeaving(member.seat, owner);
+    }
+
     /// Removes queued seats, oldest first. Called when no round runs, before the next one freezes its seats.
     function _removeLeaving(AllianceParams memory p) private {
         uint256 head = _status.queueHead;
         uint256 end = _leavingQueue.length;
+        if (head == end) return; // nearly always
         uint256 removed = 0;
         for (uint256 step = 0; step < QUEUE_STEPS_PER_OPEN_MAX; ++step) {
             if (head == end || removed == REMOVALS_PER_OPEN_MAX) break;

@@ -77,7 +77,10 @@ contract Beacon is IBeacon {
 
     /// @inheritdoc IBeacon
     function roundAt(uint64 timestamp) external view returns (uint64) {
-        return timestamp < genesis ? 1 : (timestamp - genesis) / period + 2;
+        if (timestamp <= genesis) return 1;
+        unchecked {
+            return (timestamp - genesis - 1) / period + 2; // neither step can leave its type: 0 < period
+        }
     }
 
     /// @inheritdoc IBeacon

@@ -19,6 +19,7 @@ contract Members is AllianceBase, IMembers {
     using Checkpoints for Checkpoints.Trace224;
 
     uint256 internal constant PEER_ID_BYTES_MAX = 64;
+    uint256 internal constant ADDRESSES_BYTES_MAX = 512;
 
     constructor(IERC20 token_, IBeacon beacon_) AllianceBase(token_, beacon_) {}
 
@@ -46,7 +47,11 @@ contract Members is AllianceBase, IMembers {
         if (member.stake != 0) revert StakeNotWithdrawn(member.releaseAt);
         _requireFresh(member, maskKey);
 
-        _seat(member, maskKey, weight, p.seatStake);
+        _seat(member, maskKey);
+        member.tenureRound = member.joinedRound;
+        member.weight = weight;
+        member.stake = p.seatStake;
+        _stakes += p.seatStake;
         member.peerId = peerId;
         member.peerSignature = peerSignature;
         emit SeatJoined(
@@ -59,27 +64,25 @@ contract Members is AllianceBase, IMembers {
             member.joinedRound,
             peerSignature
         );
-        if (_status.phase == WAITING && _seats.length >= p.seatCountMin) _openRound(p);
+        if (_status.phase == WAITING && _seats.length >= _seatsNeeded(p, _status.nextRound)) _openRound(p);
         token.safeTransferFrom(msg.sender, address(this), p.seatStake);
     }
 
-    function _seat(Member storage member, bytes32 maskKey, uint32 weight, uint128 stake) private {
+    /// At the end of the table, from the next OPEN on.
+    function _seat(Member storage member, bytes32 maskKey) private {
         uint16 seat = uint16(_seats.length);
         uint32 nextRound = _status.nextRound;
         _seats.push(msg.sender);
         _seatHistory[msg.sender].push(nextRound, uint224(seat) + 1);
         member.seat = seat;
         member.seated = true;
-        member.weight = weight;
         member.joinedRound = nextRound;
         member.keyRound = _roundNow();
         member.previousKeyRound = 0;
         member.keyGeneration += 1;
-        member.stake = stake;
         member.releaseAt = 0;
         member.maskKey = maskKey;
         member.previousKey = 0;
-        _stakes += stake;
     }
 
     /// @inheritdoc IMembers
@@ -87,14 +90,8 @@ contract Members is AllianceBase, IMembers {
         if (_status.phase == CLOSED) revert AllianceIsClosed();
         Member storage member = _members[msg.sender];
         if (!member.seated) revert NotSeated();
-        if (_status.phase == WAITING) {
-            _removeSeat(_params(), msg.sender);
-            return;
-        }
-        if (member.leaving) revert AlreadyLeaving();
-        member.leaving = true;
-        _leavingQueue.push(msg.sender);
-        emit SeatLeaving(member.seat, msg.sender);
+        if (member.leaving && _status.phase != WAITING) revert AlreadyLeaving();
+        _letGo(member, msg.sender);
     }
 
     /// @inheritdoc IMembers
@@ -122,10 +119,71 @@ contract Members is AllianceBase, IMembers {
         uint64 releaseAt = _releaseOf(member);
         if (block.timestamp < releaseAt) revert Unbonding(releaseAt);
         member.seated = false;
+        member.suspended = false;
+        member.slashed = false;
         member.stake = 0;
         _stakes -= stake;
         emit StakeWithdrawn(msg.sender, stake);
         token.safeTransfer(msg.sender, stake);
+    }
+
+    /// @inheritdoc IMembers
+    function registerAddresses(bytes calldata addresses) external {
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        Member storage member = _members[msg.sender];
+        if (!member.seated) revert NotSeated();
+        if (addresses.length > ADDRESSES_BYTES_MAX) revert AddressesTooLong(ADDRESSES_BYTES_MAX);
+        emit AddressesRegistered(member.seat, msg.sender, addresses);
+    }
+
+    /* STRIKES */
+
+    /// @inheritdoc IMembers
+    function suspend(address owner, uint32 first, uint32 second) external {
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        Member storage member = _members[owner];
+        if (!member.seated) revert NotSeated();
+        if (member.leaving) revert AlreadyLeaving();
+        _requireLastTwo(first, second);
+        // Rounds before a reactivation were paid for by the suspension that it ended.
+        if (first < member.joinedRound) revert NotAbsent(first);
+        _requireAbsent(owner, first);
+        _requireAbsent(owner, second);
+        member.suspended = true;
+        emit SeatSuspended(member.seat, owner, first, second);
+        _letGo(member, owner);
+    }
+
+    /// Requires `second` to be the last settled round and `first` the one settled before it; void rounds lie between.
+    function _requireLastTwo(uint32 first, uint32 second) private view {
+        uint256 unsettled = uint256(_status.voidCount) + (_status.phase == RUNNING ? 1 : 0);
+        if (uint256(second) + unsettled + 1 != _status.nextRound || first >= second) revert NotConsecutive();
+        if (_settled[first].seatCount == 0) revert NotConsecutive();
+        // Ends at the first settled round, so after voidCountMax steps at most.
+        for (uint32 round = second - 1; round > first; --round) {
+            if (_settled[round].seatCount != 0) revert NotConsecutive();
+        }
+    }
+
+    function _requireAbsent(address owner, uint32 round) private view {
+        (bool seated, uint256 position) = _positionIn(_settled[round], owner, round);
+        if (!seated || _tookPart(_settled[round], round, position)) revert NotAbsent(round);
+    }
+
+    /// @inheritdoc IMembers
+    function reactivate(bytes32 maskKey) external {
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        Member storage member = _members[msg.sender];
+        if (!member.suspended) revert NotSuspended();
+        if (member.slashed) revert AlreadySlashed();
+        if (member.seated) revert StillSeated();
+        AllianceParams memory p = _params();
+        if (_seats.length >= p.seatCountMax) revert NoSeatFree();
+        _requireFresh(member, maskKey);
+        member.suspended = false;
+        _seat(member, maskKey);
+        emit SeatReactivated(member.seat, msg.sender, maskKey, member.keyGeneration, member.joinedRound);
+        if (_status.phase == WAITING && _seats.length >= _seatsNeeded(p, _status.nextRound)) _openRound(p);
     }
 
     /* REWARDS */
@@ -162,19 +220,34 @@ contract Members is AllianceBase, IMembers {
         Settled memory settled = _settled[round];
         if (settled.seatCount == 0) return 0;
         if (_claimed[owner][round / 256] >> (round % 256) & 1 == 1) return 0;
-        uint256 seatPlusOne = _seatHistory[owner].upperLookup(round);
-        if (seatPlusOne == 0 || seatPlusOne > settled.seatCount) return 0;
+        (bool seated, uint256 position) = _positionIn(settled, owner, round);
+        if (!seated || !_tookPart(settled, round, position)) return 0;
         AllianceParams memory p = _params();
+        if (position < p.validatorCount) return _validatorRewardDown(p);
+        uint256 trainerCount = settled.seatCount - p.validatorCount;
+        uint256 cohort = Sortition.cohortOf(position - p.validatorCount, trainerCount, p.cohortCount);
+        return settled.adopted >> cohort & 1 == 1 ? settled.trainerReward : 0;
+    }
+
+    /// Where an owner stood in a settled round, if it had a seat then.
+    function _positionIn(Settled memory settled, address owner, uint32 round)
+        private
+        view
+        returns (bool seated, uint256 position)
+    {
+        uint256 seatPlusOne = _seatHistory[owner].upperLookup(round);
+        if (seatPlusOne == 0 || seatPlusOne > settled.seatCount) return (false, 0);
         bytes32 randomness = beacon.randomness(settled.beaconRound);
         bytes32 seed = Sortition.computeSeed(address(this), _number(), round, randomness);
-        uint256 position = Sortition.positionOf(seed, seatPlusOne - 1, settled.seatCount);
-        if (position < p.validatorCount) {
-            return settled.revealed >> position & 1 == 1 ? _validatorRewardDown(p) : 0;
-        }
-        uint256 trainer = position - p.validatorCount;
-        uint256 cohort = Sortition.cohortOf(trainer, settled.seatCount - p.validatorCount, p.cohortCount);
-        if (settled.adopted >> cohort & 1 == 0) return 0;
-        return _survivors[round][trainer / 256] >> (trainer % 256) & 1 == 1 ? settled.trainerReward : 0;
+        return (true, Sortition.positionOf(seed, seatPlusOne - 1, settled.seatCount));
+    }
+
+    /// A validator takes part by revealing, a trainer by being sealed.
+    function _tookPart(Settled memory settled, uint32 round, uint256 position) private view returns (bool) {
+        uint256 validators = _params().validatorCount;
+        if (position < validators) return settled.revealed >> position & 1 == 1;
+        uint256 trainer = position - validators;
+        return _survivors[round][trainer / 256] >> (trainer % 256) & 1 == 1;
     }
 
     /* VIEWS */
@@ -258,12 +331,31 @@ contract Members is AllianceBase, IMembers {
 
     /// @inheritdoc IMembers
     function getStake(address owner)
-        external
+        public
         view
         returns (bool seated, uint16 seat, uint128 stake, uint64 releaseAt)
     {
         Member storage member = _members[owner];
         return (member.seated, member.seat, member.stake, member.stake == 0 ? 0 : _releaseOf(member));
+    }
+
+    /// @inheritdoc IMembers
+    function getMember(address owner)
+        external
+        view
+        returns (
+            bool seated,
+            uint16 seat,
+            uint128 stake,
+            uint64 releaseAt,
+            bool suspended,
+            bool slashed,
+            uint32 joinedRound
+        )
+    {
+        Member storage member = _members[owner];
+        (seated, seat, stake, releaseAt) = getStake(owner);
+        return (seated, seat, stake, releaseAt, member.suspended, member.slashed, member.tenureRound);
     }
 
     /// @inheritdoc IMembers

@@ -8,7 +8,7 @@ struct AllianceParams {
     uint128 seatStake; // FLOCK wei that every seat locks
     uint128 rewardPerRound; // FLOCK wei that one settled round may distribute
     uint32 roundCount; // settled rounds (adopted, rejected or undecided alike) until the alliance closes
-    uint16 seatCountMin; // seats at which a round opens
+    uint16 seatCountMin; // seats at which the first round opens; later ones need as many as committee and cohorts do
     uint16 seatCountMax; // seats at which joining ends
     uint8 validatorCount; // V
     uint8 cohortCount; // K

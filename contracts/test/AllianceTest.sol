@@ -42,7 +42,9 @@ contract StubBeacon is IBeacon {
     }
 
     function roundAt(uint64 timestamp) external pure returns (uint64) {
-        return timestamp < genesis ? 1 : (timestamp - genesis) / period + 2;
+        unchecked {
+            return timestamp <= genesis ? 1 : (timestamp - genesis - 1) / period + 2;
+        }
     }
 
     function publicKey() external pure returns (bytes memory) {

@@ -88,21 +88,23 @@ contract BeaconTest is Forge {
         eq(quicknet.timeOf(2), 1_692_803_370, "round 2");
         eq(quicknet.roundAt(0), 1, "long before genesis");
         eq(quicknet.roundAt(1_692_803_366), 1, "just before genesis");
-        eq(quicknet.roundAt(1_692_803_367), 2, "at genesis: strictly after");
+        eq(quicknet.roundAt(1_692_803_367), 1, "at genesis: published then");
+        eq(quicknet.roundAt(1_692_803_368), 2, "after genesis");
         eq(quicknet.roundAt(1_692_803_369), 2, "within the first period");
-        eq(quicknet.roundAt(1_692_803_370), 3, "at round 2: strictly after");
+        eq(quicknet.roundAt(1_692_803_370), 2, "at round 2: published then");
+        eq(quicknet.roundAt(1_692_803_371), 3, "after round 2");
         vm.expectRevert(IBeacon.NoSuchRound.selector);
         quicknet.timeOf(0);
     }
 
-    /// roundAt would not be the first round after a time.
-    function testFuzz_schedule__first_round_after(uint64 timestamp, uint64 period) external {
+    /// roundAt would not be the first round that is published at or after a time.
+    function testFuzz_schedule__first_round_at_or_after(uint64 timestamp, uint64 period) external {
         period = uint64(bound(period, 1, 1 days));
         timestamp = uint64(bound(timestamp, 0, 1 << 40));
         Beacon beacon = new Beacon(quicknet.publicKey(), 1_692_803_367, period);
         uint64 round = beacon.roundAt(timestamp);
-        check(beacon.timeOf(round) > timestamp, "not after");
-        check(round == 1 || beacon.timeOf(round - 1) <= timestamp, "not the first");
+        check(beacon.timeOf(round) >= timestamp, "before");
+        check(round == 1 || beacon.timeOf(round - 1) < timestamp, "not the first");
     }
 
     /// A beacon would verify with another key than it was made with.

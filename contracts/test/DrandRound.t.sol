@@ -13,9 +13,9 @@ contract DrandRoundTest is AllianceTest {
     function setUp() public override {
         super.setUp();
         json = vm.readFile("../tests/vectors/beacon.json");
-        // Round 0 is scheduled at START + 10, when drand's round 107 appears; 108 is the first after it, 109 the margin.
+        // Round 0 is scheduled at START + 10, when drand's round 108 appears; 109 is the margin.
         bytes memory key = vm.parseJsonBytes(json, ".devnet.public_key");
-        bytes memory arguments = abi.encode(key, uint64(START + 10 - 106 * 3), uint64(3));
+        bytes memory arguments = abi.encode(key, uint64(START + 10 - 107 * 3), uint64(3));
         factory = deployFactory(token, IBeacon(vm.deployCode("out/Beacon.sol/Beacon.json", arguments)));
         alliance = create(params, 1);
         joinAll(11);
@@ -33,7 +33,7 @@ contract DrandRoundTest is AllianceTest {
     function test_round__with_a_drand_signature() external {
         RoundState memory s = state();
         eq(s.beaconRound, 109, "the vector's round");
-        eq(s.opensAt, START + 10 + 2 * 3, "published after the schedule, plus the margin");
+        eq(s.opensAt, START + 10 + 3, "published at the schedule, plus the margin");
         playRound(ALL, YES);
         eq(state().settledRoundCount, 1, "settled");
     }

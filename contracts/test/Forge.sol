@@ -24,6 +24,7 @@ interface Vm {
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function toString(uint256 value) external pure returns (string memory);
+    function snapshotGasLastCall(string calldata name) external returns (uint256);
     function assertEq(uint256 actual, uint256 expected, string calldata reason) external pure;
     function assertEq(bytes32 actual, bytes32 expected, string calldata reason) external pure;
     function assertEq(address actual, address expected, string calldata reason) external pure;

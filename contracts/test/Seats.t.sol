@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {RoundState, SeatView} from "../src/Types.sol";
+import {Ballot, RoundState, SeatView} from "../src/Types.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {AllianceTest} from "./AllianceTest.sol";
@@ -217,10 +217,10 @@ contract SeatsTest is AllianceTest {
         }
         eq(alliance.seatCount(), 5, "the others went at once");
         // Their queue entries are stale now: new seats must not be removed by them.
-        for (uint256 i = 20; i < 26; ++i) join(i, 0);
+        for (uint256 i = 20; i < 24; ++i) join(i, 0);
         eq(state().phase, 1, "opened again");
         eq(state().round, 1, "the next round");
-        eq(state().seatCount, 11, "nobody was removed");
+        eq(state().seatCount, 9, "nobody was removed");
     }
 
     /// The slot of a member that came back would be removed because of its first departure.
@@ -238,16 +238,46 @@ contract SeatsTest is AllianceTest {
         vm.prank(returner);
         alliance.withdraw();
         join(5, 1);
-        for (uint256 i = 20; i < 24; ++i) join(i, 0);
-        // Seats: 10 to 6, 4 (leaving), returner, 20 to 23: the leaver is not counted, so the alliance still waits.
+        for (uint256 i = 20; i < 22; ++i) join(i, 0);
+        // Seats: 10 to 6, 4 (leaving), returner, 20, 21: the leaver is not counted, so the alliance still waits.
         eq(state().phase, 0, "a leaver does not open a round");
-        join(24, 0);
+        join(22, 0);
         eq(state().phase, 1, "opened");
-        eq(state().seatCount, 11, "the leaver was removed, the returner was not");
+        eq(state().seatCount, 9, "the leaver was removed, the returner was not");
         (bool seated,,,) = alliance.getStake(returner);
         check(seated, "returner");
         (seated,,,) = alliance.getStake(member(4));
         check(!seated, "leaver");
+    }
+
+    /// An alliance would start with fewer seats than its creator asked for, stop for one that left, or go on with a
+    /// cohort that could never be opened.
+    function test_open__seats_needed() external {
+        joinAll(10);
+        eq(state().phase, 0, "the first round waits for seatCountMin");
+        join(10, 0);
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.prank(member(i));
+            alliance.leave();
+        }
+        playRound(ALL, YES);
+        eq(state().phase, 1, "goes on");
+        eq(state().seatCount, 9, "three validators and two cohorts of three");
+        vm.prank(member(2));
+        alliance.leave();
+        Ballot[] memory ballots = _played();
+        vm.expectEmit();
+        emit IAllianceEvents.SeatsAwaited(2, 8);
+        alliance.settleRound(1, ballots);
+        eq(state().phase, 0, "waits");
+        join(20, 0);
+        eq(state().phase, 1, "and opens with nine again");
+    }
+
+    function _played() private returns (Ballot[] memory ballots) {
+        sealNow(ALL);
+        ballots = ballotsOf(3, YES);
+        send(commitOf(ballots));
     }
 
     /// A returner would hold two stakes in one record, and lose one.
@@ -297,7 +327,7 @@ contract SeatsTest is AllianceTest {
         joinAll(11);
         vm.prank(member(1));
         alliance.leave();
-        for (uint256 i = 0; i < 4; ++i) playRoundOrClose();
+        for (uint256 i = 0; i < 4; ++i) playRound(ALL, YES);
         eq(state().phase, 4, "closed");
         uint256 closedAt = block.timestamp;
         vm.expectRevert(IAllianceErrors.AllianceIsClosed.selector);
@@ -307,8 +337,6 @@ contract SeatsTest is AllianceTest {
         vm.prank(member(0));
         alliance.withdraw();
         vm.warp(closedAt + 120);
-        vm.prank(member(30));
-        alliance.withdraw();
         for (uint256 i = 0; i < 11; ++i) {
             vm.prank(member(i));
             alliance.withdraw();
@@ -320,12 +348,6 @@ contract SeatsTest is AllianceTest {
         vm.expectRevert(IAllianceErrors.NothingToWithdraw.selector);
         vm.prank(member(0));
         alliance.withdraw();
-    }
-
-    /// With member 1 gone the alliance waits, so it is filled up when needed.
-    function playRoundOrClose() private {
-        if (state().phase == 0) join(30, 0);
-        playRound(ALL, YES);
     }
 
     /* KEYS */

@@ -35,7 +35,17 @@ interface IAllianceErrors {
     error AlreadyLeaving();
     /// A key was already registered in this round; wait for the next round to open.
     error KeyAlreadyRegistered(uint32 round);
-    /// The seat still takes part; leave, or wait for the alliance to close.
+    /// More bytes of addresses than the log takes; send fewer.
+    error AddressesTooLong(uint256 bytesMax);
+    /// The owner had no seat that counts in this round, or took part in it: it is no strike.
+    error NotAbsent(uint32 round);
+    /// These are not the two rounds settled last; read the log of RoundSettled.
+    error NotConsecutive();
+    /// This owner is not suspended; join if it has no seat.
+    error NotSuspended();
+    /// The stake was slashed in this tenure, which it can be once; withdraw the rest, then join again.
+    error AlreadySlashed();
+    /// The seat still takes part; leave, or wait for it to be removed or for the alliance to close.
     error StillSeated();
     /// The stake is not free before `releaseAt`.
     error Unbonding(uint64 releaseAt);

@@ -16,9 +16,26 @@ interface IAllianceEvents {
     event KeyRegistered(
         uint16 indexed seat, address indexed owner, bytes32 maskKey, uint32 round, uint32 generation
     );
+    /// The seat is queued for removal: its owner left, or it was suspended or slashed while a round ran.
     event SeatLeaving(uint16 indexed seat, address indexed owner);
     event SeatRemoved(uint16 indexed seat, address indexed owner, uint64 releaseAt);
     event SeatMoved(address indexed owner, uint16 from, uint16 to);
+    /// Followed by SeatLeaving, or by SeatRemoved while the alliance waits for seats.
+    event SeatSuspended(uint16 indexed seat, address indexed owner, uint32 firstRound, uint32 secondRound);
+    event SeatReactivated(
+        uint16 indexed seat, address indexed owner, bytes32 maskKey, uint32 generation, uint32 joinedRound
+    );
+    /// `fault`: 1 equivocation, 2 seal equivocation, 3 invalid seal, 4 bad share, 5 bad dealing. `round`: in which it
+    /// was done. `seat`: the owner's present or last one. A tenth of `amount` is the beneficiary's to claim.
+    event Slashed(
+        address indexed owner,
+        uint16 seat,
+        uint32 indexed round,
+        uint8 fault,
+        uint128 amount,
+        address indexed beneficiary
+    );
+    event AddressesRegistered(uint16 indexed seat, address indexed owner, bytes addresses);
     event StakeWithdrawn(address indexed owner, uint128 stake);
     event RewardClaimed(address indexed owner, uint256 amount);
     event RoundOpened(uint32 indexed round, uint16 seatCount, uint64 beaconRound, uint64 opensAt);

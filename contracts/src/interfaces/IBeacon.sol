@@ -30,7 +30,7 @@ interface IBeacon {
     /// @notice When a round is published: genesis + (beaconRound - 1) · period.
     function timeOf(uint64 beaconRound) external view returns (uint64);
 
-    /// @notice The first round published strictly after `timestamp`.
+    /// @notice The first round published at or after `timestamp`.
     function roundAt(uint64 timestamp) external view returns (uint64);
 
     /// @notice The network's key in G2: x.c0, x.c1, y.c0, y.c1 of 64 bytes each.

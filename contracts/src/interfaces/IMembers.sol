@@ -32,7 +32,8 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     ) external;
 
     /// @notice Queues the sender's seat for removal when the next round opens, at most four each time. While the
-    /// alliance waits for seats it is removed at once (call again if it was queued before).
+    /// alliance waits for seats it is removed at once (call again if it was queued before). Suspended and slashed seats
+    /// go the same way.
     function leave() external;
 
     /// @notice Installs a fresh mask key from the next round to open, at most once a round.
@@ -41,6 +42,26 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     /// @notice Pays the stake back, `params().unbondingSeconds` after the last round with the seat has ended or the
     /// alliance has closed. Needs nobody else.
     function withdraw() external;
+
+    /// @notice Publishes where the sender's node may be dialled; the newest counts, the empty list takes it back. Kept in
+    /// the log only, checked by nobody: nodes dial what they find there and believe nothing else of it.
+    /// @param addresses multiaddrs in UTF-8, joined by "\n", at most 512 bytes
+    function registerAddresses(bytes calldata addresses) external;
+
+    /* STRIKES */
+
+    /// @notice Suspends a seat that was absent in the two rounds settled last: as a trainer not sealed, as a validator
+    /// not revealed. Anyone may. Void rounds do not count, nor do rounds before the seat. No stake is lost: the seat is
+    /// removed like a leaver's, and its owner takes one again with reactivate() or withdraws.
+    /// @param second the last settled round
+    /// @param first the round settled before it
+    function suspend(address owner, uint32 first, uint32 second) external;
+
+    /// @notice Seats a suspended owner again, at the end of the table, from the next round to open. Nothing is paid:
+    /// the stake never left. Peer ID, its signature (over the first mask key) and weight stay those of join().
+    /// Opens a round if the alliance was waiting for this seat.
+    /// @param maskKey a fresh one, X25519
+    function reactivate(bytes32 maskKey) external;
 
     /* REWARDS */
 
@@ -70,6 +91,28 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
         external
         view
         returns (bool seated, uint16 seat, uint128 stake, uint64 releaseAt);
+
+    /// @notice getStake() and the record of the owner's tenure, which lasts from join() to withdraw().
+    /// @param owner of a seat, or of a stake that is unbonding
+    /// @return seated whether it is in the table, leavers included
+    /// @return seat its index, or the last one it had
+    /// @return stake what is left of it, in FLOCK wei; zero outside a tenure
+    /// @return releaseAt when it may be withdrawn, zero while it is not known
+    /// @return suspended until reactivate() or withdraw()
+    /// @return slashed once in a tenure
+    /// @return joinedRound first round of the tenure: evidence of earlier rounds does not count against it
+    function getMember(address owner)
+        external
+        view
+        returns (
+            bool seated,
+            uint16 seat,
+            uint128 stake,
+            uint64 releaseAt,
+            bool suspended,
+            bool slashed,
+            uint32 joinedRound
+        );
 
     /// @notice What claim() would pay.
     function getCredit(address owner) external view returns (uint256);
