@@ -72,6 +72,55 @@ class KeyRegistered:
 
 
 @dataclass(frozen=True, slots=True)
+class SeatSuspended:
+    """Absent in two settled rounds in a row, as anyone may show. The seat goes like a leaver's; no stake is lost."""
+
+    at: LogPosition
+    seat: int
+    owner: bytes
+    first_round: int
+    second_round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeatReactivated:
+    """A suspended owner took a seat again, at the end of the table; ``round`` is the first that may include it.
+
+    Peer ID, peer signature and weight are those of its :class:`SeatJoined`.
+    """
+
+    at: LogPosition
+    seat: int
+    owner: bytes
+    mask_key: bytes
+    generation: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slashed:
+    """A fault was proved. ``round`` is the fault's, ``fault`` a number of ``alliance.evidence.Fault``, wei of FLOCK."""
+
+    at: LogPosition
+    owner: bytes
+    seat: int
+    round: int
+    fault: int
+    amount: int
+    beneficiary: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesRegistered:
+    """Where the owner says that its node can be dialled: multiaddrs, one a line. Hearsay, checked by nobody."""
+
+    at: LogPosition
+    seat: int
+    owner: bytes
+    addresses: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RoundOpened:
     at: LogPosition
     round: int
@@ -142,6 +191,10 @@ ChainEvent = (
     | SeatRemoved
     | SeatMoved
     | KeyRegistered
+    | SeatSuspended
+    | SeatReactivated
+    | Slashed
+    | AddressesRegistered
     | RoundOpened
     | RoundSealed
     | BallotsCommitted

@@ -384,6 +384,7 @@ def make_evidence() -> dict[str, object]:
         "round": maker.round,
         "beacon_round": BEACON_ROUND,
         "randomness": RANDOMNESS.hex(),
+        "functions": FUNCTIONS,
         "owner_secrets": [secret.hex() for secret in OWNERS.values()],
         "cases": maker.cases,
     }

@@ -1,6 +1,6 @@
 """From what a machine saw to evidence: builders, one for each fault. Pure.
 
-Called by ``validator.py``, ``trainer.py`` and ``watching.py``. ``None`` stands for a fault that nobody else can be shown
+Called by ``validator.py``, ``trainer.py`` and ``watching.py``. ``None``: a fault that nobody else can be shown
 (SPEC, "Evidence").
 """
 

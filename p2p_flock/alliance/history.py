@@ -14,6 +14,7 @@ from typing import assert_never
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
 from p2p_flock.chain_events import (
     BEFORE_ROUND_ZERO,
+    AddressesRegistered,
     AllianceClosed,
     BallotRevealed,
     BallotsCommitted,
@@ -26,7 +27,10 @@ from p2p_flock.chain_events import (
     SeatJoined,
     SeatLeft,
     SeatMoved,
+    SeatReactivated,
     SeatRemoved,
+    SeatSuspended,
+    Slashed,
 )
 from p2p_flock.crypto.key_agreement import is_usable_mask_key
 from p2p_flock.errors import ChainError
@@ -46,6 +50,8 @@ class SeatEntry:
         key, key_round: the newest registered mask key and the round during which it was registered (NEVER = before 0);
             a key counts from the round after.
         binding_valid: the peer ID's signature over the join was checked and is good.
+        joined_round: first round of its tenure, which lasts from join to withdrawal; what it did before is past.
+        active_round: first round since it was last seated, by joining or by reactivation.
     """
 
     owner: bytes
@@ -54,12 +60,17 @@ class SeatEntry:
     key: bytes
     key_round: int
     binding_valid: bool
+    joined_round: int = 0
+    active_round: int = 0
     leaving: bool = False
 
 
 @dataclass(slots=True)
 class RoundRecord:
-    """What happened in one round. ``seats`` are frozen; ``manifest`` is the sealed one once its content is known."""
+    """What happened in one round. ``seats`` are frozen; ``manifest`` is the sealed one once its content is known.
+
+    ``manifest_invalid``: what was sealed is no manifest of this seal; then ``manifest`` has no entries.
+    """
 
     opened: RoundOpened
     seats: tuple[SeatEntry, ...]
@@ -67,6 +78,7 @@ class RoundRecord:
     randomness: bytes | None = None
     sealed: RoundSealed | None = None
     manifest: Manifest | None = None
+    manifest_invalid: bool = False
     commitments: dict[int, bytes] = field(default_factory=dict)
     reveals: dict[int, BallotRevealed] = field(default_factory=dict)
     settled: RoundSettled | None = None
@@ -96,14 +108,19 @@ class AllianceHistory:
         self.seats: list[SeatEntry] = []
         self.rounds: list[RoundRecord] = []
         self.closed = False
+        self.slashed: dict[bytes, Slashed] = {}  # owner -> in its present tenure
+        self.suspended: dict[bytes, SeatSuspended] = {}  # owner -> until it reactivates or joins anew
+        self.addresses: dict[bytes, bytes] = {}  # owner -> what it registered last, hostile text as likely as not
+        # owner -> its entry when it lost its seat; a reactivated seat is the same member's
+        self._unseated: dict[bytes, SeatEntry] = {}
         # owner -> (key, round during which it was installed by a sealed manifest)
         self._manifest_keys: dict[bytes, tuple[bytes, int]] = {}
         # owner -> latest round in which the owner was elected trainer, as far as roles are known
         self._elected: dict[bytes, int] = {}
         self._elections_counted = 0
         self._assignments: dict[tuple[int, bytes], Assignment] = {}  # asked for often, 1 ms each at eight seats
-        # (seat, owner) that a SeatMoved wrote over; the contract's SeatRemoved follows in the same transaction
-        self._vacated: tuple[int, bytes] | None = None
+        # What a SeatMoved wrote over; the contract's SeatRemoved follows in the same transaction
+        self._vacated: tuple[int, SeatEntry] | None = None
 
     # --- folding ---------------------------------------------------------------------------------------------
 
@@ -117,8 +134,12 @@ class AllianceHistory:
             ChainError: the log contradicts itself: a lying or broken RPC endpoint.
         """
         match event:
-            case SeatJoined() | SeatLeft() | SeatRemoved() | SeatMoved() | KeyRegistered():
-                self._apply_seat_event(event, binding_valid)
+            case SeatJoined() | SeatReactivated():
+                self._seat(event, binding_valid)
+            case SeatLeft() | SeatRemoved() | SeatMoved() | KeyRegistered():
+                self._apply_seat_event(event)
+            case SeatSuspended() | Slashed() | AddressesRegistered():
+                self._apply_member_event(event)
             case RoundOpened():
                 self._open(event)
             case RoundSealed() | BallotsCommitted() | BallotRevealed() | RoundSettled() | RoundVoided():
@@ -128,32 +149,72 @@ class AllianceHistory:
             case _:
                 assert_never(event)
 
-    def _apply_seat_event(
-        self, event: SeatJoined | SeatLeft | SeatRemoved | SeatMoved | KeyRegistered, binding_valid: bool
-    ) -> None:
+    def _seat(self, event: SeatJoined | SeatReactivated, binding_valid: bool) -> None:
+        if event.seat != len(self.seats):
+            raise ChainError(f"seat {event.seat} joined while the table has {len(self.seats)}; compare RPC endpoints")
+        if any(entry.owner == event.owner for entry in self.seats):
+            raise ChainError("the log seats one owner twice; compare RPC endpoints")
+        key_round = event.round - 1  # the key counts in the first round that may include the seat
+        if isinstance(event, SeatJoined):
+            self.slashed.pop(event.owner, None)
+            entry = SeatEntry(
+                event.owner,
+                event.peer_id,
+                event.weight,
+                event.mask_key,
+                key_round,
+                binding_valid,
+                joined_round=event.round,
+                active_round=event.round,
+            )
+        elif event.owner not in self.suspended or event.owner in self.slashed or event.owner not in self._unseated:
+            raise ChainError("the log reactivates an owner that was not suspended; compare RPC endpoints")
+        else:
+            # The binding was over the first mask key of the join, which this seat's peer ID signed for all its keys.
+            entry = replace(
+                self._unseated[event.owner],
+                key=event.mask_key,
+                key_round=key_round,
+                active_round=event.round,
+                leaving=False,
+            )
+        self.suspended.pop(event.owner, None)
+        self._unseated.pop(event.owner, None)
+        self.seats.append(entry)
+
+    def _apply_member_event(self, event: SeatSuspended | Slashed | AddressesRegistered) -> None:
         match event:
-            case SeatJoined():
-                if event.seat != len(self.seats):
-                    raise ChainError(
-                        f"seat {event.seat} joined while the table has {len(self.seats)}; compare RPC endpoints"
-                    )
-                key_round = event.round - 1  # the key counts in the first round that may include the seat
-                if any(entry.owner == event.owner for entry in self.seats):
-                    raise ChainError("the log seats one owner twice; compare RPC endpoints")
-                entry = SeatEntry(event.owner, event.peer_id, event.weight, event.mask_key, key_round, binding_valid)
-                self.seats.append(entry)
+            case SeatSuspended():
+                self._index(event.owner, event.seat)
+                self.suspended[event.owner] = event
+            case Slashed():
+                if event.owner in self.slashed:
+                    raise ChainError("the log slashes one owner twice in a tenure; compare RPC endpoints")
+                self.slashed[event.owner] = event
+            case AddressesRegistered():
+                self._index(event.owner, event.seat)
+                self.addresses[event.owner] = event.addresses
+            case _:
+                assert_never(event)
+
+    def _apply_seat_event(self, event: SeatLeft | SeatRemoved | SeatMoved | KeyRegistered) -> None:
+        match event:
             case SeatLeft():
                 self.seats[self._index(event.owner, event.seat)] = replace(self.seats[event.seat], leaving=True)
             case SeatRemoved():
-                if self._vacated != (event.seat, event.owner):
+                if self._vacated is None:
                     self._check_last(self._index(event.owner, event.seat))
-                    self.seats.pop()
+                    self._unseated[event.owner] = self.seats.pop()
+                elif (self._vacated[0], self._vacated[1].owner) != (event.seat, event.owner):
+                    raise ChainError("the log removes another seat than it moved; compare RPC endpoints")
+                else:
+                    self._unseated[event.owner] = self._vacated[1]
                 self._vacated = None
             case SeatMoved():
                 self._check_last(self._index(event.owner, event.from_seat))
                 if not 0 <= event.to_seat < event.from_seat:
                     raise ChainError("the log moves a seat to where none is; compare RPC endpoints")
-                self._vacated = (event.to_seat, self.seats[event.to_seat].owner)
+                self._vacated = (event.to_seat, self.seats[event.to_seat])
                 self.seats[event.to_seat] = self.seats.pop()
             case KeyRegistered():
                 index = self._index(event.owner, event.seat)
@@ -251,6 +312,35 @@ class AllianceHistory:
                 f"the sealed manifest of round {manifest.round} contradicts the log; compare RPC endpoints"
             )
         record.manifest = manifest
+
+    def take_manifest(self, digest: bytes, manifest: Manifest | None) -> bool:
+        """Give what stands under a sealed manifest's digest; whether it is a manifest of its seal.
+
+        Args:
+            digest: sha-256 of the bytes, as on chain.
+            manifest: ``None`` where the bytes are none.
+
+        What is not: Q validators sealed nonsense, which is provable (``evidence.InvalidSeal``). Every node reads the
+        same bytes, so all agree to read them as a seal without survivors: no sum is opened, no key is installed, and the
+        alliance goes on. Content under a digest that no round waits for is not taken.
+        """
+        for record in self.rounds:
+            sealed = record.sealed
+            if sealed is not None and record.manifest is None and sealed.manifest_digest == digest:
+                record.manifest_invalid = manifest is None or not self._fits(record, sealed, manifest)
+                empty = Manifest(record.opened.round, ())
+                record.manifest = empty if record.manifest_invalid or manifest is None else manifest
+                return not record.manifest_invalid
+        return False
+
+    def _fits(self, record: RoundRecord, sealed: RoundSealed, manifest: Manifest) -> bool:
+        """Whether it names exactly the sealed survivors, in position order; as ``sealing.decode_sealed_manifest``."""
+        assignment = self.assignment(record.opened.round)
+        assert assignment is not None  # sealed: the seed is known
+        bits = sum(word << 256 * index for index, word in enumerate(sealed.survivors))
+        survivors = [seat for index, seat in enumerate(assignment.trainers) if bits >> index & 1]
+        fits = bits >> len(assignment.trainers) == 0 and [entry.seat for entry in manifest.entries] == survivors
+        return fits and manifest.round == record.opened.round
 
     def add_randomness(self, round_number: int, randomness: bytes) -> None:
         """Give the verified beacon value of a round."""

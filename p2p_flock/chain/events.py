@@ -27,6 +27,7 @@ from p2p_flock.chain.client import (
 from p2p_flock.chain.contracts import ALLIANCE, address_bytes, address_text, load_contract
 from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
 from p2p_flock.chain_events import (
+    AddressesRegistered,
     AllianceClosed,
     BallotRevealed,
     BallotsCommitted,
@@ -40,7 +41,10 @@ from p2p_flock.chain_events import (
     SeatJoined,
     SeatLeft,
     SeatMoved,
+    SeatReactivated,
     SeatRemoved,
+    SeatSuspended,
+    Slashed,
 )
 from p2p_flock.errors import ChainError, EndpointsDisagreeError, RpcError
 
@@ -70,6 +74,22 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
     "SeatLeaving": lambda at, a: SeatLeft(at, a["seat"], address_bytes(a["owner"])),
     "SeatRemoved": lambda at, a: SeatRemoved(at, a["seat"], address_bytes(a["owner"])),
     "SeatMoved": lambda at, a: SeatMoved(at, address_bytes(a["owner"]), a["from"], a["to"]),
+    "SeatSuspended": lambda at, a: SeatSuspended(
+        at, a["seat"], address_bytes(a["owner"]), a["firstRound"], a["secondRound"]
+    ),
+    "SeatReactivated": lambda at, a: SeatReactivated(
+        at, a["seat"], address_bytes(a["owner"]), a["maskKey"], a["generation"], a["joinedRound"]
+    ),
+    "Slashed": lambda at, a: Slashed(
+        at,
+        address_bytes(a["owner"]),
+        a["seat"],
+        a["round"],
+        a["fault"],
+        a["amount"],
+        address_bytes(a["beneficiary"]),
+    ),
+    "AddressesRegistered": lambda at, a: AddressesRegistered(at, a["seat"], address_bytes(a["owner"]), a["addresses"]),
     "RoundOpened": lambda at, a: RoundOpened(at, a["round"], a["seatCount"], a["beaconRound"], a["opensAt"]),
     "RoundSealed": lambda at, a: RoundSealed(
         at,

@@ -19,7 +19,10 @@ from p2p_flock.chain_events import (
     SeatJoined,
     SeatLeft,
     SeatMoved,
+    SeatReactivated,
     SeatRemoved,
+    SeatSuspended,
+    Slashed,
 )
 from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.params import AllianceParams
@@ -67,6 +70,20 @@ class LogWriter:
     def leave(self, name: object) -> None:
         self.leaving.append(name)
         self.write(SeatLeft(self.at(), self.names.index(name), owner_of(name)))
+
+    def suspend(self, name: object, first: int, second: int) -> None:
+        self.write(SeatSuspended(self.at(), self.names.index(name), owner_of(name), first, second))
+        self.leave(name)
+
+    def reactivate(self, name: object, generation: int) -> None:
+        seat, key = len(self.names), key_of(name, generation)
+        self.names.append(name)
+        self.write(SeatReactivated(self.at(), seat, owner_of(name), key, generation, self.round + 1))
+
+    def slash(self, name: object, fault: int = 1) -> None:
+        seat = self.names.index(name)
+        self.write(Slashed(self.at(), owner_of(name), seat, self.round, fault, 10**17, owner_of("poster")))
+        self.leave(name)
 
     def register(self, name: object, generation: int) -> None:
         round_number = BEFORE_ROUND_ZERO if self.round < 0 else self.round

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.chain_events import (
+    AddressesRegistered,
     AllianceClosed,
     BallotRevealed,
     BallotsCommitted,
@@ -23,6 +24,7 @@ from p2p_flock.chain_events import (
     SeatJoined,
     SeatMoved,
     SeatRemoved,
+    Slashed,
 )
 from p2p_flock.errors import ChainError
 from p2p_flock.testing.alliance import DOMAIN
@@ -351,3 +353,127 @@ def test_manifest__must_be_the_one_on_chain() -> None:
     for wrong in (replace(manifest, entries=(other, *manifest.entries[1:])), replace(manifest, round=7)):
         with pytest.raises(ChainError):
             history.add_manifest(wrong)
+
+
+# --- suspension, slashes, addresses ----------------------------------------------------------------------------
+
+
+def ended(log: LogWriter, rounds: int = 1) -> LogWriter:
+    for _ in range(rounds):
+        log.seal()
+        log.settle()
+        log.open()
+    return log
+
+
+def test_reactivation__brings_the_member_back_with_a_fresh_key() -> None:
+    """A member that was down for a while would need a new stake, or would be talked to at nobody's peer ID."""
+    log = ended(begun(), 2)
+    log.suspend(3, 0, 1)
+    ended(log)
+    history = fold(log)
+    assert owner_of(3) in history.suspended
+    assert all(entry.owner != owner_of(3) for entry in history.seats)
+    log.reactivate(3, 50)
+    assert fold(log).upcoming_key(owner_of(3)) == (False, None)  # the round runs
+    ended(log)
+    history = fold(log)
+    assert history.suspended == {}
+    entry = next(entry for entry in history.seats if entry.owner == owner_of(3))
+    assert (entry.peer_id, entry.weight, entry.binding_valid) == ("peer-3", 2, True)
+    assert (entry.joined_round, entry.active_round, entry.leaving) == (0, 4, False)
+    assert key_in(history, 4, 3) == key_of(3, 50)
+
+
+def test_reactivation__of_an_unbound_seat_stays_unbound() -> None:
+    """A false peer ID would become a true one by being suspended."""
+    log = ended(begun(), 2)
+    log.suspend(3, 0, 1)
+    ended(log)
+    log.reactivate(3, 50)
+    ended(log)
+    assert key_in(fold(log, unbound=[3]), 4, 3) is None
+
+
+def test_lying_log__reactivates_whom_it_must_not() -> None:
+    """Members that were never suspended, or were slashed, would come back without a stake."""
+    left = ended(begun())
+    left.leave(3)
+    slashed = ended(begun(), 2)
+    slashed.suspend(3, 0, 1)
+    slashed.write(Slashed(slashed.at(), owner_of(3), 3, 0, 1, 1, owner_of("poster")))
+    for log in (left, slashed):
+        ended(log)
+        log.reactivate(3, 50)
+        with pytest.raises(ChainError):
+            fold(log)
+
+
+def test_slash__counts_once_in_a_tenure() -> None:
+    """One fault could be paid for twice; or a member that joined anew could never be slashed again."""
+    log = ended(begun())
+    log.slash(3)
+    assert fold(log).slashed[owner_of(3)].amount == 10**17
+    twice = [*log.events, log.events[-2]]
+    with pytest.raises(ChainError):
+        fold(log, events=twice)
+    ended(log)
+    log.join(3)
+    assert fold(log).slashed == {}
+
+
+def test_addresses__the_newest_count() -> None:
+    """A node that moved would be dialled where it was."""
+    log = begun()
+    for text in (b"/ip4/198.51.100.1/tcp/1", b"/ip4/198.51.100.2/tcp/1"):
+        log.write(AddressesRegistered(log.at(), 3, owner_of(3), text))
+    assert fold(log).addresses == {owner_of(3): b"/ip4/198.51.100.2/tcp/1"}
+    log.write(AddressesRegistered(log.at(), 4, owner_of(3), b""))
+    with pytest.raises(ChainError):
+        fold(log)
+
+
+@pytest.mark.parametrize("case", ["no_manifest", "other_round", "other_survivors", "out_of_order", "twice"])
+def test_manifest__nonsense_under_the_digest_on_chain_installs_nothing(case: str) -> None:
+    """One committee of liars would stop the alliance for ever, or split it."""
+    log = begun()
+    log.seal()
+    good = log.manifests[0]
+    manifest = {
+        "no_manifest": None,
+        "other_round": replace(good, round=1),
+        "other_survivors": replace(good, entries=good.entries[1:]),
+        "out_of_order": replace(good, entries=good.entries[::-1]),
+        "twice": replace(good, entries=(good.entries[1], *good.entries[1:])),
+    }[case]
+    digest = bytes(32)
+    sealed = log.events[-1]
+    assert isinstance(sealed, RoundSealed)
+    log.events[-1] = replace(sealed, manifest_digest=digest)
+    log.settle(CohortOutcome.UNDECIDED)
+    log.open()
+    history = AllianceHistory(DOMAIN, log.params)
+    for event in log.events:
+        history.apply(event, True)
+    assert history.take_manifest(digest, manifest) is False
+    assert history.missing_manifest() is None
+    assert history.rounds[0].manifest_invalid
+    elected = [log.names[seat] for seat in history.assignment(0).trainers]  # type: ignore[union-attr]
+    keyless = {name for name in log.names if key_in(history, 1, name) is None}
+    assert keyless == set(elected)
+
+
+def test_manifest__good_one_is_taken_once() -> None:
+    """Content that nobody waits for would be taken for a round's."""
+    log = begun()
+    log.seal()
+    history = AllianceHistory(DOMAIN, log.params)
+    for event in log.events:
+        history.apply(event, True)
+    sealed = history.rounds[0].sealed
+    assert sealed is not None
+    assert history.take_manifest(bytes(32), log.manifests[0]) is False
+    assert history.take_manifest(sealed.manifest_digest, log.manifests[0]) is True
+    assert history.rounds[0].manifest == log.manifests[0]
+    assert history.take_manifest(sealed.manifest_digest, None) is False
+    assert not history.rounds[0].manifest_invalid
