@@ -31,21 +31,22 @@ from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.lineage import Lineage
 from p2p_flock.daemon.mask_keys import MaskKeys
 from p2p_flock.daemon.observability import round_context
+from p2p_flock.daemon.progress import Progress
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.round_report import describe_round
+from p2p_flock.daemon.sync import Sync
 from p2p_flock.daemon.upkeep import Upkeep
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisagreeError, WireError
 from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, SealObserved, SeatReachable
 from p2p_flock.store.journal import Record
 from p2p_flock.types import AllianceId, Role
-from p2p_flock.wire.codec import decode, encode
-from p2p_flock.wire.messages import MANIFEST_BYTES_MAX, Hint, Manifest
+from p2p_flock.wire.codec import encode
+from p2p_flock.wire.messages import Hint
 
 logger = logging.getLogger(__name__)
 
-FETCH_TIMEOUT_S = 3.0
 RETRY_S = 0.5  # how soon the keeper looks again after something could not be fetched
 LINGER_S_MAX = 15.0  # whoever has not caught up by then finds the aggregate at others, or asks the next to start
 OUTAGE_RETRY_S = 5.0  # between tries once the chain has been out of reach for a minute
@@ -83,7 +84,9 @@ class AllianceSession:
         self._world = world
         self._contract = handle.domain.contract.hex()
         self._manifest = manifest
-        self.lineage = Lineage(world, str(alliance_id), manifest, judge.model)
+        progress = Progress()
+        self.lineage = Lineage(world, str(alliance_id), manifest, judge.model, progress)
+        self.sync = Sync(world, self.lineage, progress)
         self.keys = MaskKeys(world.secrets, self._contract)
         self._upkeep = Upkeep(world, self)
         self._recorder = TestRecorder(world.config.test, world.home)
@@ -92,7 +95,7 @@ class AllianceSession:
         self._round_scope: trio.CancelScope | None = None
         self._round_started: int | None = None
         self._rewound = False
-        self._closed_rounds = 0
+        self._closed_rounds = self._unpinned = 0
         self._intake = Intake(world.net, world.tally)
         self._news = trio.Event()
         self._feed: ChainFeed | None = None
@@ -108,6 +111,7 @@ class AllianceSession:
         await trio.to_thread.run_sync(self.lineage.restore)
         self.judge.model = self.lineage.model
         self._closed_rounds = self.lineage.next_round
+        self._unpinned = max(0, self.lineage.next_round - 1)  # a process that was killed may have left these pinned
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._keep, nursery)
@@ -115,6 +119,7 @@ class AllianceSession:
             await self.finished.wait()
             nursery.cancel_scope.cancel()
         await self.hint("finished")
+
 
     # --- from the network --------------------------------------------------------------------------------------
 
@@ -219,8 +224,12 @@ class AllianceSession:
             self._fold(event)
         for record in self.history.rounds:
             old = known.get(record.opened.round)
-            if old is not None and old.opened.beacon_round == record.opened.beacon_round:
-                record.randomness = old.randomness
+            if old is None or old.opened.beacon_round != record.opened.beacon_round:
+                continue
+            record.randomness = old.randomness
+            if old.sealed is not None and record.sealed is not None:
+                same = old.sealed.manifest_digest == record.sealed.manifest_digest
+                record.manifest = old.manifest if same else None
         self._rewound = True
         self._stop_round()
         self._news.set()
@@ -269,12 +278,10 @@ class AllianceSession:
             self._round_started >= len(history.rounds) or history.rounds[self._round_started].ended
         ):
             self._stop_round()
-        complete = await self._fetch_manifest() and await self._fetch_old_beacons()
-        while self.lineage.next_round < len(history.rounds) and history.rounds[self.lineage.next_round].ended:
-            if not await self.lineage.apply(history, self.lineage.next_round, self.member_peers()):
-                return False
-            self.judge.model = self.lineage.model
-            await trio.to_thread.run_sync(self._unpin_before, self.lineage.next_round - 1)
+        complete = await self.sync.advance(history, self.member_peers())
+        self.judge.model = self.lineage.model
+        if self._unpinned < self.lineage.next_round - 1:
+            await trio.to_thread.run_sync(self._unpin_done)
         self._write_closed_lines()
         if history.closed and self.lineage.next_round == len(history.rounds):
             self.finished.set()
@@ -294,43 +301,18 @@ class AllianceSession:
             await self._upkeep.run()
             await trio.sleep(RETRY_S)
 
-    async def _fetch_manifest(self) -> bool:
-        digest = self.history.missing_manifest()
-        while digest is not None:
-            data = await trio.to_thread.run_sync(self._world.blobs.get, digest)
-            if data is None:
-                fetched = await self._world.net.fetch(
-                    [digest], self.member_peers(), MANIFEST_BYTES_MAX, FETCH_TIMEOUT_S
-                )
-                data = fetched.get(digest)
-                if data is None:
-                    return False
-                await trio.to_thread.run_sync(self._world.blobs.put, data, False)
-            try:
-                self.history.add_manifest(decode(Manifest, data, MANIFEST_BYTES_MAX))
-            except WireError as error:
-                raise ChainError(f"a quorum of validators sealed a manifest that cannot be read: {error}") from error
-            digest = self.history.missing_manifest()
-        return True
-
-    async def _fetch_old_beacons(self) -> bool:
-        """Roles of rounds that ended without a seal follow from the beacon alone; keys depend on them."""
-        for record in self.history.rounds:
-            if record.ended and record.sealed is None and record.randomness is None:
-                try:
-                    value = await self._world.beacon.get(record.opened.beacon_round)
-                except BeaconError:
-                    return False
-                record.randomness = value.randomness
-        return True
-
-    def _unpin_before(self, round_number: int) -> None:
-        """The round before the one just applied needs no promises any more: its blobs may go when space is short."""
-        self._world.blobs.unpin(round_pin(self._contract, round_number - 1))
+    def _unpin_done(self) -> None:
+        """Rounds before the one just applied need no promises any more: their blobs may go when space is short."""
+        while self._unpinned < self.lineage.next_round - 1:
+            self._world.blobs.unpin(round_pin(self._contract, self._unpinned))
+            self._unpinned += 1
 
     def _write_closed_lines(self) -> None:
         while self._closed_rounds < self.lineage.next_round:
             number = self._closed_rounds
+            if number not in self.lineage.stages:  # passed over when a confirmed model was taken up
+                self._closed_rounds += 1
+                continue
             line = describe_round(self.history, number)
             own = [i for i, e in enumerate(self.history.rounds[number].seats) if e.owner == self._world.chain.address]
             digests = self.lineage.digests.get(number, (None, None))
