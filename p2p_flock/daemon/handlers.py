@@ -185,10 +185,12 @@ class Handlers:
                 "Leave that one first, or run another node with another --home."
             )
         worker = self._node.require_worker()
-        self._node.membership.check_terms(handle, decode_manifest((await worker.manifest()).to_bytes()))
+        manifest = await worker.manifest()
+        self._node.membership.check_terms(handle, decode_manifest(manifest.to_bytes()))
         weight = arguments["weight"]
         if weight is None:
-            weight = compute_weight((await worker.check_data()).train_count, handle.params)
+            report = await worker.check_data()
+            weight = compute_weight(report.train_count, handle.params, manifest.examples_per_weight)
         assert isinstance(weight, int)
         eth, flock = await self._world.chain.balances()
         if flock < handle.params.seat_stake:
@@ -301,10 +303,12 @@ class Handlers:
         return decode_manifest(manifest.to_bytes()).digest == terms.manifest_digest
 
     async def _suggest_weight(self, handle: AllianceHandle) -> int | None:
-        if self._node.worker is None:
+        worker = self._node.worker
+        if worker is None:
             return None
         try:
-            return compute_weight((await self._node.worker.check_data()).train_count, handle.params)
+            step = (await worker.manifest()).examples_per_weight
+            return compute_weight((await worker.check_data()).train_count, handle.params, step)
         except P2PFlockError:
             return None
 

@@ -21,12 +21,11 @@ from p2p_flock.types import AllianceId
 logger = logging.getLogger(__name__)
 
 MEMBERSHIP_NAME = "membership.json"
-EXAMPLES_PER_WEIGHT = 8  # example counts are public only in steps of this, capped by weight_max
 
 
-def compute_weight(example_count: int, params: AllianceParams) -> int:
-    """The public bucket of an example count: coarse and capped, declared once at join."""
-    return max(1, min(params.weight_max, round(example_count / EXAMPLES_PER_WEIGHT)))
+def compute_weight(example_count: int, params: AllianceParams, examples_per_weight: int) -> int:
+    """The public bucket of an example count, declared once at join: in the task's steps, capped by ``weight_max``."""
+    return max(1, min(params.weight_max, round(example_count / examples_per_weight)))
 
 
 class Membership:

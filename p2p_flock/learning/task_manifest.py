@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Final, cast
 
 from p2p_flock.errors import TaskError
@@ -17,6 +17,7 @@ from p2p_flock.errors import TaskError
 MANIFEST_BYTES_MAX: Final = 1 << 20  # heart's has about 4 kB; far above it somebody is filling our memory
 VECTOR_COUNT_MAX: Final = 1 << 28  # 1 GiB of float32: beyond the transport's and the ring's design
 COLUMNS_MAX: Final = 4096
+EXAMPLES_PER_WEIGHT_MAX: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +56,26 @@ class TaskManifest:
     test_ratio: float  # part of the member's records that is never trained on
     initial_parameters_sha256: str  # hex, over the float64 little-endian bytes of Task.initial_parameters()
     columns: tuple[Column, ...]
+    # Later additions: left out of the document at their default, so that older tasks keep their digest.
+    examples_per_weight: int = (
+        8  # example counts are declared in steps of this; finer is truer, coarser is more private
+    )
+    holdout_sha256: str = ""  # hex, of the public records every validator also judges by; empty without any
 
     def to_plain(self) -> dict[str, object]:
         """Plain str, int, float, bool, list and dict values only; keys in declaration order."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value != _OPTIONAL.get(name)}
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, UTF-8, floats in Python's shortest round-trip form."""
         return json.dumps(
             self.to_plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         ).encode()
+
+
+_OPTIONAL: Final[dict[str, object]] = {
+    field.name: field.default for field in fields(TaskManifest) if field.default is not MISSING
+}
 
 
 def read_manifest(data: bytes) -> TaskManifest:
@@ -126,6 +137,7 @@ def _typed_fields(kind: type[TaskManifest] | type[Column], plain: object, what: 
     if not isinstance(plain, dict):
         raise TaskError(f"{what}: not a map")
     expected = {field.name: _TYPES[str(field.type)] for field in fields(kind)}
+    plain = {**(_OPTIONAL if kind is TaskManifest else {}), **plain}
     if plain.keys() != expected.keys():
         odd = sorted(str(key) for key in plain.keys() ^ expected.keys())
         raise TaskError(f"{what}: unknown or missing field {odd[0]}")
@@ -136,10 +148,15 @@ def _typed_fields(kind: type[TaskManifest] | type[Column], plain: object, what: 
     return dict(plain)
 
 
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
 def _validate(manifest: TaskManifest) -> None:
     m = manifest
     rules = {
-        f"statistics_count lies in 0..{VECTOR_COUNT_MAX}": 0 <= m.statistics_count <= VECTOR_COUNT_MAX,
+        # Without a single statistic round 0 would never be over: the core tells the stages apart by it.
+        f"statistics_count lies in 1..{VECTOR_COUNT_MAX}": 1 <= m.statistics_count <= VECTOR_COUNT_MAX,
         f"parameter_count lies in 1..{VECTOR_COUNT_MAX}": 1 <= m.parameter_count <= VECTOR_COUNT_MAX,
         "statistics_clip is positive and finite": 0 < m.statistics_clip < math.inf,
         "clip_norm is positive and finite": 0 < m.clip_norm < math.inf,
@@ -147,8 +164,11 @@ def _validate(manifest: TaskManifest) -> None:
         "batch_size lies in 1..65536": 1 <= m.batch_size <= 65536,
         "learning_rate is positive and finite": 0 < m.learning_rate < math.inf,
         "test_ratio lies strictly between 0 and 1": 0 < m.test_ratio < 1,
-        "initial_parameters_sha256 has 64 hex digits": len(m.initial_parameters_sha256) == 64
-        and set(m.initial_parameters_sha256) <= set("0123456789abcdef"),
+        "initial_parameters_sha256 has 64 hex digits": _is_digest(m.initial_parameters_sha256),
+        f"examples_per_weight lies in 1..{EXAMPLES_PER_WEIGHT_MAX}": 1
+        <= m.examples_per_weight
+        <= EXAMPLES_PER_WEIGHT_MAX,
+        "holdout_sha256 has 64 hex digits or none": not m.holdout_sha256 or _is_digest(m.holdout_sha256),
     }
     for rule, holds in rules.items():
         if not holds:

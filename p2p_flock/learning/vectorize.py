@@ -1,16 +1,22 @@
 """A model as one flat vector, and back.
 
 Used by the tasks; the rest of the package knows models as vectors only. The order is that of ``state_dict``, each
-tensor in C order. Never reads or writes files.
+tensor in C order. Also the random start of a model, which must have the same bits everywhere. Never reads or writes
+files.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Final
 
 import numpy as np
 import torch
 
 from p2p_flock.errors import LocalProtocolError, TaskError
 from p2p_flock.learning.results import Float32, Float64
+
+INITIALISED_AT_ONCE: Final = 1 << 20  # even, so that no word is split; bounds the memory beside the model
 
 
 def count_parameters(model: torch.nn.Module) -> int:
@@ -24,8 +30,7 @@ def to_vector(model: torch.nn.Module) -> Float32:
     Raises:
         TaskError: the state holds a tensor that cannot be averaged.
     """
-    parts = [tensor.detach().cpu().reshape(-1).numpy() for tensor in _tensors(model)]
-    return np.concatenate(parts).astype(np.float32, copy=True)
+    return np.concatenate([tensor.detach().cpu().reshape(-1).numpy() for tensor in _tensors(model)])
 
 
 def load_vector(model: torch.nn.Module, vector: Float32 | Float64) -> None:
@@ -47,6 +52,34 @@ def load_vector(model: torch.nn.Module, vector: Float32 | Float64) -> None:
         for tensor in tensors:
             tensor.copy_(flat[offset : offset + tensor.numel()].reshape(tensor.shape))
             offset += tensor.numel()
+
+
+def initialise(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Overwrite the model's weights with U(±1/√fan_in) and its biases with 0, and return it.
+
+    The same bits on every machine, which torch's own generators do not promise: raw words of PCG64 (a stream that numpy
+    keeps stable), 24 bits of each as an exact float32 in [-1, 1), then one correctly rounded product. Tensors of one
+    dimension other than biases stay as they are (a normalisation's ones).
+
+    Source: fan-in and bound as in torch.nn.Linear, after LeCun et al. 1998, "Efficient BackProp".
+    """
+    bits = np.random.PCG64(seed)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.ndim >= 2:
+                bound = np.float32(1 / math.sqrt(tensor[0].numel()))
+                flat = tensor.view(-1)
+                for start in range(0, flat.numel(), INITIALISED_AT_ONCE):
+                    part = flat[start : start + INITIALISED_AT_ONCE]
+                    part.copy_(torch.from_numpy(_draw_units(bits, part.numel()) * bound))
+            elif name.endswith("bias"):
+                tensor.zero_()
+    return model
+
+
+def _draw_units(bits: np.random.PCG64, count: int) -> Float32:
+    words = bits.random_raw((count + 1) // 2).astype("<u8").view("<u4")[:count]
+    return ((words >> 8).astype(np.float32) - np.float32(1 << 23)) * np.float32(2.0**-23)
 
 
 def _tensors(model: torch.nn.Module) -> list[torch.Tensor]:

@@ -1,7 +1,7 @@
 """Private data as a CSV: the schema, strict reading, and splits that stay the same for ever.
 
-Called by tasks whose data is a table, and by the testnet's partitions. Every error names row, column and remedy, because
-the member who sees it owns the file and nobody else may look at it. Imports neither torch nor pandas.
+Called by tasks whose data is a table, and by the testnet's partitions. Every error names row, column and remedy: the
+member who sees it owns the file, and nobody else may look at it. Imports neither torch nor pandas.
 """
 
 from __future__ import annotations
