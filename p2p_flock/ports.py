@@ -2,21 +2,25 @@
 
 Machines (``alliance/trainer.py``, ``alliance/validator.py``) are pure: ``handle(event, now_ms)`` returns a tuple of
 effects, ``deadline_ms()`` says when to call again at the latest. ``daemon/driver.py`` executes effects on trio; the
-simulator will execute the same ones on a heap. In every tuple the :class:`Persist` effects come first, and the driver
-finishes them before it starts any other: a node persists before it speaks.
+simulator executes the same ones on a heap. Vectors never pass through a machine: an update is a :class:`Vector` that is
+read in blocks, masked chunks and aggregates lie in the own blob store and go by their digests.
+
+In every tuple the :class:`Persist` effects come first, and the driver finishes them before it starts any other: a node
+persists before it speaks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from p2p_flock.chain_events import BallotsCommitted, RoundSealed
-from p2p_flock.crypto.masking import Lanes
+from p2p_flock.crypto.fixed_point import Encoder
+from p2p_flock.crypto.vectors import Vector
+from p2p_flock.secagg.contributor import Masking
 from p2p_flock.secagg.opening import Opened, Opening, Unopened
 from p2p_flock.types import Stage
 from p2p_flock.wire.messages import Ballot, Envelope, Message
@@ -42,20 +46,36 @@ class UpdateComputed:
     """Answer to :class:`Train`.
 
     Attributes:
-        values: float64 array of the stage's width: local sums (STATISTICS) or new − old parameters (TRAINING).
+        values: the stage's width of float32 or float64: local sums (STATISTICS) or new − old parameters (TRAINING).
         entropy: 32 fresh random bytes for the round's secrets and the dither.
     """
 
-    values: NDArray[np.float64]
+    values: Vector[np.floating]
     entropy: bytes
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateMasked:
+    """Answer to :class:`MaskUpdate`: the chunks are in the own store. ``problem`` says why there are none, if so."""
+
+    chunk_digests: tuple[bytes, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BlobsFetched:
-    """Answer to :class:`Fetch`: the blobs that came, verified against their digests; the others are not there yet."""
+    """Answer to :class:`Fetch`, exactly one for each, also where nothing came.
+
+    All named blobs are in the own store, verified against their digests; the others are not there yet.
+
+    Attributes:
+        blobs: content by digest, where the machine asked to read it.
+        sizes: size in bytes by digest, where it did not.
+    """
 
     tag: str
     blobs: Mapping[bytes, bytes]
+    sizes: Mapping[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +135,7 @@ Event = (
     TimePassed
     | MessageReceived
     | UpdateComputed
+    | UpdateMasked
     | BlobsFetched
     | SealObserved
     | CommitmentsObserved
@@ -144,7 +165,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class StoreBlobs:
-    """Keep these content-addressed blobs and serve them to peers."""
+    """Keep these content-addressed blobs, all short, and serve them to peers."""
 
     blobs: tuple[bytes, ...]
 
@@ -159,12 +180,18 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Pull blobs by sha-256 from these seats' peers, in this order of preference; own store first."""
+    """Pull blobs by sha-256 from these seats' peers, in this order of preference, into the own store; it comes first.
+
+    Attributes:
+        tag: told back in the answer.
+        is_read: the machine reads them, so they are few and short; else it hears of their sizes only.
+    """
 
     tag: str
     digests: tuple[bytes, ...]
     seats: tuple[int, ...]
     bytes_max_each: int
+    is_read: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +203,19 @@ class Train:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskUpdate:
+    """Run ``secagg.contributor.mask_blocks`` off the event loop, chunks to the own store; see :class:`UpdateMasked`."""
+
+    masking: Masking
+    encoder: Encoder
+
+
+@dataclass(frozen=True, slots=True)
 class OpenCohort:
-    """Run ``secagg.opening.open_sum`` off the event loop, with chunks from the own store; see :class:`CohortOpened`."""
+    """Run ``secagg.opening.open_sum`` off the event loop, with chunks from the own store; see :class:`CohortOpened`.
+
+    The aggregate's blob goes to the own store too, and is served.
+    """
 
     cohort: int
     opening: Opening
@@ -185,10 +223,10 @@ class OpenCohort:
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Judge each cohort's aggregate on private data against the current model."""
+    """Judge each cohort's aggregate on private data against the current model; ``aggregates``: digest by cohort."""
 
     stage: Stage
-    ring_sums: Mapping[int, Lanes]
+    aggregates: Mapping[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +259,16 @@ class Transact:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuse:
+    """Post this evidence to the contract when it is this node's turn: an encoded ``alliance.evidence.EvidenceRecord``.
+
+    It was journalled in the same tuple; posting outlives the round, and nothing is answered.
+    """
+
+    evidence: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A line for the operator: the phase this seat entered, or what went wrong and whose doing it was."""
 
@@ -229,7 +277,7 @@ class Report:
     culprit: int | None = None
 
 
-Effect = Persist | StoreBlobs | Send | Fetch | Train | OpenCohort | Evaluate | Transact | Report
+Effect = Persist | StoreBlobs | Send | Fetch | Train | MaskUpdate | OpenCohort | Evaluate | Transact | Accuse | Report
 
 
 class Machine(Protocol):

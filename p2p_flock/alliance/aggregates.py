@@ -6,6 +6,8 @@ the opening pulls it by the digest that the contract adopted, and gets the same 
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,11 +17,13 @@ from p2p_flock.crypto.vectors import ByteSource, MemorySource, SourceVector, vie
 from p2p_flock.errors import WireError
 from p2p_flock.secagg.context import CohortContext, aggregate_preamble
 
+LaneVector = SourceVector[np.uint16 | np.uint32]
+
 
 class IntegerSum:
     """The signed integers of an aggregate, lifted slice by slice as they are read. A ``Vector`` of int64."""
 
-    def __init__(self, lanes: SourceVector[np.uint16] | SourceVector[np.uint32]) -> None:
+    def __init__(self, lanes: LaneVector) -> None:
         self.lanes = lanes
 
     @property
@@ -27,7 +31,7 @@ class IntegerSum:
         return self.lanes.size
 
     def __getitem__(self, part: slice, /) -> NDArray[np.int64]:
-        return lift(self.lanes[part])
+        return lift(cast(Lanes, self.lanes[part]))
 
 
 def encode_aggregate(context: CohortContext, ring_sum: Lanes) -> bytes:
@@ -45,7 +49,8 @@ def open_aggregate(context: CohortContext, source: ByteSource) -> IntegerSum:
     is_sized = source.size == len(preamble) + context.vector_bytes
     if not is_sized or source.read(0, len(preamble)) != preamble:
         raise WireError("the blob is not an aggregate of this cohort")
-    return IntegerSum(SourceVector(source, lane_dtype(context.lane_bits), context.lane_count, len(preamble)))
+    dtype = lane_dtype(context.lane_bits)
+    return IntegerSum(LaneVector(source, dtype, context.lane_count, len(preamble)))
 
 
 def decode_aggregate(context: CohortContext, blob: bytes) -> NDArray[np.int64]:

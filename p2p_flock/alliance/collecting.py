@@ -62,17 +62,22 @@ class Collection:
             faults += aggregator.handle(SealConfirmed(seal, manifest))
         return faults
 
-    def add_blobs(self, blobs: Mapping[bytes, bytes]) -> list[RemoteProtocolError]:
-        """Take fetched blobs (digests verified, in the own store); returns what was found wrong, with its culprit."""
+    def add_blobs(self, blobs: Mapping[bytes, bytes], sizes: Mapping[bytes, int]) -> list[RemoteProtocolError]:
+        """Take fetched blobs (digests verified, in the own store); returns what was found wrong, with its culprit.
+
+        Args:
+            blobs: content by digest, documents above all; sizes: bytes by digest, of what is not read here.
+        """
         faults: list[RemoteProtocolError] = []
         for seat, contribution in self._named().items():
             data = blobs.get(contribution.document_digest)
             if data is not None and self.document(seat) is None:
                 found = self._take_document(seat, contribution, data)
                 faults += found if seat in self._announced else []  # a leader's word convicts nobody
-        for digest, data in blobs.items():
+        found_sizes = {**sizes, **{digest: len(data) for digest, data in blobs.items()}}
+        for digest, size_bytes in found_sizes.items():
             for aggregator in self.aggregators:
-                faults += aggregator.handle(BlobVerified(digest, len(data)))
+                faults += aggregator.handle(BlobVerified(digest, size_bytes))
         return faults
 
     def _named(self) -> dict[int, Contribution]:

@@ -224,7 +224,7 @@ class _View:
             return Receipt.NOT_DUE
         if self.trainer is not None and seat == self.own_seat:
             match self.trainer.phase:
-                case TrainerPhase.COMPUTING | TrainerPhase.PREPARED:
+                case TrainerPhase.COMPUTING | TrainerPhase.MASKING | TrainerPhase.PREPARED:
                     return Receipt.AWAITED
                 case TrainerPhase.ASIDE:
                     return Receipt.MISSED

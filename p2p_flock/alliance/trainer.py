@@ -12,16 +12,16 @@ from enum import Enum
 
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.sealing import decode_sealed_manifest, is_signed_by_quorum
-from p2p_flock.crypto.fixed_point import encode_statistics, encode_update
-from p2p_flock.crypto.masking import Lanes, keystream
+from p2p_flock.crypto.fixed_point import Encoder
 from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
 from p2p_flock.crypto.suite import derive_key, sha256
-from p2p_flock.errors import UsageError, WireError
+from p2p_flock.errors import WireError
 from p2p_flock.ports import (
     BlobsFetched,
     Effect,
     Event,
     Fetch,
+    MaskUpdate,
     Persist,
     Report,
     SealObserved,
@@ -31,9 +31,18 @@ from p2p_flock.ports import (
     TimePassed,
     Train,
     UpdateComputed,
+    UpdateMasked,
 )
+from p2p_flock.secagg import contributor
 from p2p_flock.secagg.answer import Answered, Refused, get_sealed_entries
-from p2p_flock.secagg.contributor import Contributed, Contributor, LanesEncoded, PreparedContribution, SealConfirmed
+from p2p_flock.secagg.contributor import (
+    Contributed,
+    Contributor,
+    Masking,
+    PreparedContribution,
+    SealConfirmed,
+    plan_masking,
+)
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
 from p2p_flock.types import Stage
 from p2p_flock.wire.codec import decode, encode
@@ -60,6 +69,7 @@ class Phase(Enum):
     """Where a trainer stands in its round."""
 
     COMPUTING = "computing"  # the worker trains
+    MASKING = "masking"  # its update is encoded and masked, chunk by chunk
     PREPARED = "prepared"  # masked, journalled, stored; nothing said yet
     CONTRIBUTED = "contributed"  # promised; waiting for a seal
     ANSWERING = "answering"  # sealed; fetching what the answer is made of
@@ -73,18 +83,17 @@ class TrainerMachine:
     Attributes:
         phase: current phase.
         next_mask_secret: secret of the mask key that a seal of our contribution installs; ``None`` before it exists.
-        encoding: the lanes before masking; for the test mode only, kept in memory until the round ends.
     """
 
     def __init__(self, context: RoundContext, seat: int, sign: Signer, mask_secret_key: bytes) -> None:
         self.context = context
         self.seat = seat
         self.phase = Phase.COMPUTING
-        self.encoding: Lanes | None = None
         self._sign = sign
         self._mask_secret_key = mask_secret_key
         self._cohort = context.cohorts[context.assignment.cohort_of(seat)]
         self._contributor = Contributor(self._cohort, seat)
+        self._masking: Masking | None = None
         self._secrets: RoundSecrets | None = None
         self._contribution: Envelope | None = None
         self._unmasking: Envelope | None = None
@@ -136,7 +145,7 @@ class TrainerMachine:
     def deadline_ms(self) -> int | None:
         """The next repetition or retry; also the train deadline, so that a late worker is noticed."""
         times = [time for time in (self._resend_at_ms, self._fetch_at_ms) if time is not None]
-        if self.phase is Phase.COMPUTING:
+        if self.phase in (Phase.COMPUTING, Phase.MASKING):
             times.append(self.context.seal_deadline_ms)
         return min(times, default=None)
 
@@ -153,18 +162,34 @@ class TrainerMachine:
 
     # --- actions -----------------------------------------------------------------------------------------------
 
-    def _contribute(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+    def _mask(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         assert isinstance(event, UpdateComputed)
         if now_ms >= self.context.seal_deadline_ms:
             return self._step_aside("training ended after the round could still be sealed")
-        try:
-            self.encoding = self._encode(event)
-        except UsageError as error:
-            return self._step_aside(str(error))
-        encoded = LanesEncoded(self._mask_secret_key, self.encoding, derive_key(event.entropy, "round secrets"))
-        made = self._contributor.handle(encoded)
+        manifest, stage = self.context.manifest, self.context.stage
+        if event.values.size != manifest.width(stage):
+            return self._step_aside(f"the update has {event.values.size} values, the task {manifest.width(stage)}")
+        entropy = derive_key(event.entropy, "round secrets")
+        self._masking = plan_masking(self._cohort, self.seat, self._mask_secret_key, entropy)
+        encoder = Encoder(
+            event.values,
+            is_update=stage is Stage.TRAINING,
+            bound=manifest.clip_norm if stage is Stage.TRAINING else manifest.statistics_clip,
+            levels=self.context.params.levels,
+            weight=self.context.weight_of(self.seat) if stage is Stage.TRAINING else 1,
+            lane_bits=self.context.params.lane_bits,
+            dither_key=derive_key(event.entropy, "dither"),
+        )
+        self.phase = Phase.MASKING
+        return (MaskUpdate(self._masking, encoder),)
+
+    def _contribute(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        assert isinstance(event, UpdateMasked) and self._masking is not None
+        if event.problem:
+            return self._step_aside(event.problem)
+        made = self._contributor.handle(contributor.UpdateMasked(self._masking, event.chunk_digests))
         assert isinstance(made, PreparedContribution)
-        self._secrets = made.secrets
+        self._masking, self._secrets = None, made.secrets
         message = Contribution(made.root, made.document_digest)
         self._contribution = self.context.seal_envelope(self.seat, message, self._sign)
         self.phase = Phase.PREPARED
@@ -172,7 +197,7 @@ class TrainerMachine:
         return (
             # Keyed by root: killed before the contribution is journalled, a restart draws others under their own key.
             Persist(SECRETS, made.root.hex(), encode(made.secrets), secret=True),
-            StoreBlobs((encode(made.document), *made.chunks, *made.bundles.values())),
+            StoreBlobs((encode(made.document), *made.bundles.values())),
         )
 
     def _announce(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
@@ -186,22 +211,13 @@ class TrainerMachine:
             Report("contribute", "masked update published"),
         )
 
-    def _encode(self, event: UpdateComputed) -> Lanes:
-        manifest, levels = self.context.manifest, self.context.params.levels
-        dither = keystream(derive_key(event.entropy, "dither"), 4 * manifest.width(self.context.stage))
-        bits = self.context.params.lane_bits
-        if self.context.stage is Stage.STATISTICS:
-            return encode_statistics(event.values, manifest.statistics_clip, levels, 1, dither, bits)
-        weight = self.context.weight_of(self.seat)
-        return encode_update(event.values, manifest.clip_norm, levels, weight, dither, bits)
-
     def _seal_seen_too_early(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         # A masked vector that appears after the seal could only ever be opened against us: it is never published.
         return self._step_aside("the round was sealed before the masked update was published")
 
     def _too_late(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         if now_ms >= self.context.seal_deadline_ms:
-            return self._step_aside("training did not end before the seal deadline")
+            return self._step_aside("training and masking did not end before the seal deadline")
         return ()
 
     def _seal_seen(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
@@ -270,6 +286,7 @@ class TrainerMachine:
 
     def _step_aside(self, why: str) -> tuple[Effect, ...]:
         self.phase = Phase.ASIDE
+        self._masking = None
         self._resend_at_ms = self._fetch_at_ms = None
         return (Report("aside", why),)
 
@@ -361,7 +378,12 @@ _Action = Callable[[TrainerMachine, Event, int], tuple[Effect, ...]]
 
 _TABLE: dict[Phase, dict[type, _Action]] = {
     Phase.COMPUTING: {
-        UpdateComputed: TrainerMachine._contribute,
+        UpdateComputed: TrainerMachine._mask,
+        SealObserved: TrainerMachine._seal_seen_too_early,
+        TimePassed: TrainerMachine._too_late,
+    },
+    Phase.MASKING: {
+        UpdateMasked: TrainerMachine._contribute,
         SealObserved: TrainerMachine._seal_seen_too_early,
         TimePassed: TrainerMachine._too_late,
     },

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
-from p2p_flock.alliance.aggregates import encode_aggregate
 from p2p_flock.alliance.balloting import BALLOT, BallotDesk
 from p2p_flock.alliance.collecting import Collection
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.proposing import HAVE, SEAL_SIGNATURE, SealDesk
 from p2p_flock.alliance.sealing import decode_sealed_manifest
+from p2p_flock.alliance.watching import EVIDENCE, Watch
 from p2p_flock.crypto.fixed_point import compute_sum_bound
-from p2p_flock.crypto.masking import Lanes
 from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
 from p2p_flock.ports import (
     BlobsFetched,
@@ -37,7 +36,6 @@ from p2p_flock.ports import (
     SealObserved,
     SeatReachable,
     Signer,
-    StoreBlobs,
     TimePassed,
     TransactionEnded,
 )
@@ -47,6 +45,7 @@ from p2p_flock.secagg.opening import Unopened
 from p2p_flock.types import Vote
 from p2p_flock.wire.messages import (
     CHUNK_BYTES,
+    DOCUMENT_BYTES_MAX,
     MANIFEST_BYTES_MAX,
     Ballot,
     BallotCommitment,
@@ -77,7 +76,7 @@ class ValidatorMachine:
 
     Attributes:
         phase: current phase.
-        ring_sums: what was opened, by cohort.
+        aggregates: what was opened: the digest of the aggregate's blob, which is in the own store, by cohort.
         manifest: the sealed one, once its content is here.
     """
 
@@ -85,18 +84,20 @@ class ValidatorMachine:
         self.context = context
         self.seat = seat
         self.phase = Phase.SEALING
-        self.ring_sums: dict[int, Lanes] = {}
+        self.aggregates: dict[int, bytes] = {}
         self.manifest: Manifest | None = None
-        self._aggregate_digests: dict[int, bytes] = {}
         self._taken_up: set[int] = set()  # cohorts being opened, opened, or given up
         self._pending: set[int] = set()  # cohorts whose opening has not come back yet
         self._gone_since_ms: dict[int, int] = {}
         self._collection = Collection(context)
         self._seals = SealDesk(context, seat, sign, self._gone_since_ms)
         self._ballots = BallotDesk(context, seat, sign, self._gone_since_ms)
+        self._watch = Watch(context, seat)
         self._sealed: SealObserved | None = None
         self._next_tick_ms = 0
         self._repeat_at_ms = 0
+        self._pulls: dict[str, tuple[bytes, ...]] = {}  # tag -> what was asked for and is not answered yet
+        self._pull_count = 0
         self._ask_again_ms: dict[bytes, int] = {}  # digest -> when to ask for it once more
 
     # --- what ``progress.py`` reads ----------------------------------------------------------------------------
@@ -122,6 +123,8 @@ class ValidatorMachine:
                 self._seals.restore(record)
             elif record.kind == BALLOT:
                 self._ballots.restore(record)
+            elif record.kind == EVIDENCE:
+                self._watch.restore(record)
         self._next_tick_ms = now_ms + TICK_MS
         self._repeat_at_ms = now_ms + REPEAT_MS
         return (Report("collect", "waiting for masked updates"),)
@@ -154,6 +157,7 @@ class ValidatorMachine:
     def _message(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, MessageReceived)
         seat, message = event.envelope.seat, event.message
+        effects = self._watch.note_message(event.envelope)
         try:
             match message:
                 case Contribution():
@@ -164,23 +168,30 @@ class ValidatorMachine:
                 case SealProposal():
                     self._seals.add_proposal(seat, message)
                 case SealSignature():
-                    self._seals.add_signature(seat, message)
+                    seal = self._seals.add_signature(seat, message)
+                    if seal is not None:
+                        statement = describe_seal(self.context, seal)
+                        effects += self._watch.note_seal_signature(seat, statement, message.signature)
                 case Unmasking():
-                    return self._unmasking(seat, message)
+                    effects += self._unmasking(seat, message)
                 case BallotCommitment():
                     self._ballots.add_commitment(seat, message)
                 case Ballot():
                     self._ballots.add_ballot(seat, message)
         except RemoteProtocolError as error:
-            return [Report(self.phase.value, str(error), error.culprit)]
-        return []
+            effects.append(Report(self.phase.value, str(error), error.culprit))
+        if self.phase is Phase.SEALING and isinstance(message, Contribution | Have):
+            effects += self._watch.show_contradictions(self._seals.named_roots())
+        return effects
 
     def _blobs(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, BlobsFetched)
+        for digest in self._pulls.pop(event.tag, ()):
+            self._ask_again_ms[digest] = now_ms + FETCH_RETRY_MS
         effects: list[Effect] = []
         if self._sealed is not None and self.manifest is None:
             effects += self._take_manifest(event.blobs)
-        return effects + self._reports(self._collection.add_blobs(event.blobs))
+        return effects + self._reports(self._collection.add_blobs(event.blobs, event.sizes))
 
     def _take_manifest(self, blobs: Mapping[bytes, bytes]) -> list[Effect]:
         assert self._sealed is not None
@@ -191,7 +202,9 @@ class ValidatorMachine:
         try:
             self.manifest = decode_sealed_manifest(self.context, data, sealed.survivors)
         except WireError as error:
-            return [Report("unmask", f"the sealed manifest is not good: {error}")]
+            self._is_nonsense = True
+            report = Report("unmask", f"the sealed manifest is not good: {error}")
+            return [report, *self._watch.note_bad_manifest(sealed, data)]
         return self._reports(self._collection.seal(sealed.seal, self.manifest))
 
     def _unmasking(self, seat: int, message: Unmasking) -> list[Effect]:
@@ -222,9 +235,8 @@ class ValidatorMachine:
         if isinstance(event.result, Unopened):
             text = f"cohort {event.cohort} cannot be opened: {event.result.reason.value}"
             return [Report("unmask", text), *self._reports(event.result.faults)]
-        self.ring_sums[event.cohort] = event.result.ring_sum
-        self._aggregate_digests[event.cohort] = event.result.aggregate_digest
-        return [StoreBlobs((encode_aggregate(self.context.cohorts[event.cohort], event.result.ring_sum),))]
+        self.aggregates[event.cohort] = event.result.aggregate_digest
+        return []
 
     def _evaluated(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, EvaluationFinished)
@@ -233,7 +245,7 @@ class ValidatorMachine:
 
     def _vote(self, votes: Mapping[int, Vote]) -> list[Effect]:
         self.phase = Phase.VOTING
-        return self._ballots.vote(votes, self._aggregate_digests)
+        return self._ballots.vote(votes, self.aggregates)
 
     def _commitments_observed(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, CommitmentsObserved)
@@ -273,11 +285,11 @@ class ValidatorMachine:
         if self._pending or not (late or len(self._taken_up) == len(self.context.cohorts)):
             return effects
         self.phase = Phase.JUDGING
-        if not self.ring_sums:
+        if not self.aggregates:
             return effects + self._vote({})
         return [
             *effects,
-            Evaluate(self.context.stage, dict(self.ring_sums)),
+            Evaluate(self.context.stage, dict(self.aggregates)),
             Report("evaluate", "judging the aggregate on private data"),
         ]
 
@@ -322,18 +334,26 @@ class ValidatorMachine:
         return self._ballots.advance(now_ms)
 
     def _fetch(self, now_ms: int) -> list[Effect]:
-        """Ask for what is missing and not being asked for already; again after :data:`FETCH_RETRY_MS`."""
-        wanted = {f"contribution {seat}": (seat, blobs) for seat, blobs in sorted(self._collection.missing().items())}
+        """Ask for what is missing and not on its way already; again :data:`FETCH_RETRY_MS` after the answer.
+
+        Each masked vector comes from its trainer, the first source; the other validators are for what it cannot give.
+        Documents and manifests are read here; chunks and bundles go to the store and only their sizes are told.
+        """
+        wanted = [(seat, blobs) for seat, blobs in sorted(self._collection.missing().items())]
         if self._sealed is not None and self.manifest is None:
-            wanted["manifest"] = (self.seat, (self._sealed.event.manifest_digest,))
+            wanted.append((self.seat, (self._sealed.event.manifest_digest,)))
         others = tuple(seat for seat in self.context.assignment.validators if seat != self.seat)
+        pulled = {digest for digests in self._pulls.values() for digest in digests}
         effects: list[Effect] = []
-        for tag, (seat, blobs) in wanted.items():
-            due = tuple(digest for digest in blobs if now_ms >= self._ask_again_ms.get(digest, 0))
+        for seat, blobs in wanted:
+            due = tuple(d for d in blobs if d not in pulled and now_ms >= self._ask_again_ms.get(d, 0))
             if due:
-                self._ask_again_ms.update(dict.fromkeys(due, now_ms + FETCH_RETRY_MS))
-                sources = others if seat == self.seat else (seat, *others)
-                effects.append(Fetch(tag, due, sources, max(CHUNK_BYTES, MANIFEST_BYTES_MAX)))
+                self._pull_count += 1
+                tag = f"pull {self._pull_count}"
+                self._pulls[tag] = due
+                is_read = seat == self.seat or self._collection.document(seat) is None
+                limit = max(MANIFEST_BYTES_MAX, DOCUMENT_BYTES_MAX) if is_read else CHUNK_BYTES
+                effects.append(Fetch(tag, due, others if seat == self.seat else (seat, *others), limit, is_read))
         return effects
 
 

@@ -119,4 +119,4 @@ def iterate_blocks(vector: Vector[Scalar], block_values: int = BLOCK_VALUES) -> 
 def view_bytes(values: NDArray[np.generic]) -> memoryview:
     """The little-endian bytes of a contiguous one-dimensional array; copied only on a big-endian machine."""
     ordered = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    return memoryview(np.ascontiguousarray(ordered)).cast("B") if ordered.size else memoryview(b"")
+    return np.ascontiguousarray(ordered).view(np.uint8).data

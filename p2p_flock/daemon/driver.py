@@ -12,18 +12,18 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import assert_never
 
-import numpy as np
 import trio
 
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
+from p2p_flock.daemon.arrivals import Arrivals
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.world import World
-from p2p_flock.errors import ChainError, P2PFlockError, StoreError, TransactionFailedError
+from p2p_flock.errors import ChainError, P2PFlockError, StoreError, TransactionFailedError, UsageError
 from p2p_flock.ports import (
     BlobsFetched,
     CohortOpened,
@@ -33,6 +33,7 @@ from p2p_flock.ports import (
     EvaluationFinished,
     Event,
     Fetch,
+    MaskUpdate,
     OpenCohort,
     Persist,
     Report,
@@ -45,15 +46,20 @@ from p2p_flock.ports import (
     Transact,
     TransactionEnded,
     UpdateComputed,
+    UpdateMasked,
 )
-from p2p_flock.secagg.opening import open_sum
+from p2p_flock.secagg.contributor import mask_blocks
+from p2p_flock.secagg.opening import Opened, Unopened, open_sum
+from p2p_flock.store.blobs import BlobStore
 from p2p_flock.store.journal import Record
 from p2p_flock.wire.codec import encode
+from p2p_flock.wire.messages import CHUNK_BYTES
 
 logger = logging.getLogger(__name__)
 
 EVENTS_MAX = 4096  # hundreds of times a round's messages; beyond it the newest is dropped, and peers repeat themselves
 FETCH_TIMEOUT_S = 5.0  # the machine asks again for what did not come
+FETCH_BYTES_PER_SECOND_MIN = 2 << 20  # a pull gets as much more time; slower sources are given up and asked again
 IDLE_WAIT_MIN_S = 0.005  # a deadline in the past is served soon, not in a busy loop
 # The contract's words for "somebody else was first"; then there is nothing left to do.
 LOST_RACES = frozenset(
@@ -64,6 +70,17 @@ LOST_RACES = frozenset(
 def round_pin(alliance: str, round_number: int) -> str:
     """Name under which a round's blobs are pinned. ``alliance``: the contract's address in hex."""
     return f"{alliance}-round-{round_number}"
+
+
+def vectors_pin(alliance: str, round_number: int) -> str:
+    """Name under which a round's long blobs, masked chunks above all, are pinned; they are dropped with it."""
+    return f"{round_pin(alliance, round_number)}-vectors"
+
+
+def forget_round(blobs: BlobStore, alliance: str, round_number: int) -> None:
+    """Nobody is promised this round's blobs any more: masked chunks go now, the short ones when space is short."""
+    blobs.unpin(vectors_pin(alliance, round_number), drop=True)
+    blobs.unpin(round_pin(alliance, round_number))
 
 
 class RoundDriver:
@@ -117,7 +134,6 @@ class RoundDriver:
                 self._metrics.note_event(event)
                 self._recorder.note_event(self.context, self.machine, event)
                 effects = self.machine.handle(event, self._world.clock.now_ms())
-                self._recorder.note_machine(self.context, self.machine)
                 await self._execute(effects, nursery)
 
     async def _next_event(self) -> Event:
@@ -151,6 +167,8 @@ class RoundDriver:
                     nursery.start_soon(self._fetch, effect)
                 case Train():
                     nursery.start_soon(self._train, effect)
+                case MaskUpdate():
+                    nursery.start_soon(self._mask_update, effect)
                 case OpenCohort():
                     nursery.start_soon(self._open_cohort, effect)
                 case Evaluate():
@@ -181,12 +199,7 @@ class RoundDriver:
         Not synced: what a power failure takes, journal and secrets do not depend on; the node is a dropout then.
         """
         for blob in blobs:
-            digest = self._world.blobs.put(blob, durable=False)
-            self._world.blobs.pin(digest, round_pin(self._alliance, self.context.round))
-
-    def _store_fetched(self, blobs: Sequence[bytes]) -> None:
-        for blob in blobs:
-            self._world.blobs.put(blob, durable=False)
+            self._world.blobs.put(blob, durable=False, pin=round_pin(self._alliance, self.context.round))
 
     async def _send(self, effect: Send) -> None:
         data = encode(effect.envelope)
@@ -196,18 +209,15 @@ class RoundDriver:
 
     async def _fetch(self, effect: Fetch) -> None:
         """Own store first, then the named seats in their order; what came is stored before the machine hears of it."""
-        blobs = await trio.to_thread.run_sync(self._read_own, effect.digests)
-        missing = [digest for digest in effect.digests if digest not in blobs]
+        names = (round_pin(self._alliance, self.context.round), vectors_pin(self._alliance, self.context.round))
+        arrivals = Arrivals(self._world.blobs, *names, is_read=effect.is_read)
+        missing = await trio.to_thread.run_sync(arrivals.take_own, effect.digests)
         sources = [self.context.seat(seat).peer_id for seat in effect.seats]
         if missing and sources:
-            fetched = await self._world.net.fetch(missing, sources, effect.bytes_max_each, FETCH_TIMEOUT_S)
-            await trio.to_thread.run_sync(self._store_fetched, list(fetched.values()))
-            blobs.update(fetched)
-        self.post(BlobsFetched(effect.tag, blobs))
-
-    def _read_own(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
-        found = {digest: self._world.blobs.get(digest) for digest in digests}
-        return {digest: data for digest, data in found.items() if data is not None}
+            timeout_s = FETCH_TIMEOUT_S + len(missing) * effect.bytes_max_each / FETCH_BYTES_PER_SECOND_MIN
+            await self._world.net.fetch_each(missing, sources, effect.bytes_max_each, timeout_s, arrivals.take)
+            await arrivals.flush()
+        self.post(BlobsFetched(effect.tag, arrivals.blobs, arrivals.sizes))
 
     async def _train(self, effect: Train) -> None:
         try:
@@ -216,22 +226,49 @@ class RoundDriver:
             # A trainer that cannot train is a dropout; the round goes on without it, the operator reads why.
             logger.error("training failed: %s", error)
             return
-        self.post(UpdateComputed(values.astype(np.float64), os.urandom(32)))
+        self.post(UpdateComputed(values, os.urandom(32)))
+
+    async def _mask_update(self, effect: MaskUpdate) -> None:
+        def put(chunk: memoryview) -> bytes:
+            # Not synced, as all of a round's blobs: whom a power failure strikes now is a dropout.
+            pin = vectors_pin(self._alliance, self.context.round)
+            return self._world.blobs.put(chunk, durable=False, pin=pin)
+
+        def mask() -> tuple[bytes, ...]:
+            blocks = effect.encoder.encode(CHUNK_BYTES * 8 // effect.encoder.lane_bits)
+            return mask_blocks(effect.masking, self._recorder.copy_encoding(self.context, self.machine, blocks), put)
+
+        try:
+            digests = await trio.to_thread.run_sync(mask)
+        except UsageError as error:  # the worker's values cannot be encoded
+            self.post(UpdateMasked((), str(error)))
+        else:
+            self.post(UpdateMasked(digests))
 
     async def _open_cohort(self, effect: OpenCohort) -> None:
+        result = await trio.to_thread.run_sync(self._open_sum, effect)
+        self.post(CohortOpened(effect.cohort, result))
+
+    def _open_sum(self, effect: OpenCohort) -> Opened | Unopened:
+        blobs = self._world.blobs
+
         def read_blob(digest: bytes) -> bytes:
-            data = self._world.blobs.get(digest)
+            data = blobs.get(digest)
             if data is None:
                 raise StoreError(f"blob {digest.hex()} is gone from the store while it is needed; raise blob_bytes_max")
             return data
 
-        result = await trio.to_thread.run_sync(open_sum, effect.opening, read_blob)
-        self.post(CohortOpened(effect.cohort, result))
+        with blobs.open_sink(durable=False) as sink:
+            result = open_sum(effect.opening, read_blob, sink)
+        if isinstance(result, Opened):
+            blobs.pin(result.aggregate_digest, round_pin(self._alliance, self.context.round))
+            self._recorder.note_opened(self.context, effect.cohort, blobs.open_source(result.aggregate_digest))
+        return result
 
     async def _evaluate(self, effect: Evaluate) -> None:
         assert isinstance(self.machine, ValidatorMachine) and self.machine.manifest is not None
         try:
-            accepted = await self._judge.judge(self.context, effect, self.machine.manifest)
+            accepted = await self._judge.judge(self.context, effect, self.machine.manifest, self._world.blobs)
         except P2PFlockError as error:
             logger.error("evaluation failed: %s", error)
             accepted = {}

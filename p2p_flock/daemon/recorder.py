@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from p2p_flock.alliance.aggregates import open_aggregate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
+from p2p_flock.crypto.masking import Lanes
+from p2p_flock.crypto.vectors import ByteSource
 from p2p_flock.daemon.config import SettingsForTest
-from p2p_flock.ports import CohortOpened, Event, UpdateComputed
+from p2p_flock.ports import Event, UpdateComputed
 from p2p_flock.secagg import contributor, opening
-from p2p_flock.secagg.opening import Opened
 
 
 class TestRecorder:
@@ -26,22 +28,30 @@ class TestRecorder:
 
     def __init__(self, settings: SettingsForTest, home: Path) -> None:
         self._folder = home / "test" if settings.save_encodings else None
-        self._saved: set[tuple[int, int]] = set()
 
     def note_event(self, context: RoundContext, machine: TrainerMachine | ValidatorMachine, event: Event) -> None:
-        """Keep a trainer's raw update and a validator's opened sums."""
-        if isinstance(event, UpdateComputed):
-            self._save("updates", f"{context.round}-{machine.seat}", event.values)
-        elif isinstance(event, CohortOpened) and isinstance(event.result, Opened):
-            self._save("opened", f"{context.round}-{event.cohort}", event.result.ring_sum)
+        """Keep a trainer's raw update."""
+        if self._folder is not None and isinstance(event, UpdateComputed):
+            self._save("updates", f"{context.round}-{machine.seat}", event.values[:].astype(np.float64))
 
-    def note_machine(self, context: RoundContext, machine: TrainerMachine | ValidatorMachine) -> None:
-        """Keep a trainer's encoding, once."""
-        if isinstance(machine, TrainerMachine) and machine.encoding is not None:
-            name = (context.round, machine.seat)
-            if name not in self._saved:
-                self._saved.add(name)
-                self._save("encodings", f"{context.round}-{machine.seat}", machine.encoding)
+    def copy_encoding(
+        self, context: RoundContext, machine: TrainerMachine | ValidatorMachine, blocks: Iterable[Lanes]
+    ) -> Iterator[Lanes]:
+        """``blocks`` as they are, which are masked afterwards; keeps a copy of all of them."""
+        if self._folder is None:
+            yield from blocks
+            return
+        copies = []
+        for block in blocks:
+            copies.append(block.copy())
+            yield block
+        self._save("encodings", f"{context.round}-{machine.seat}", np.concatenate(copies))
+
+    def note_opened(self, context: RoundContext, cohort: int, aggregate: ByteSource | None) -> None:
+        """Keep the lanes of an opened sum."""
+        if self._folder is not None and aggregate is not None:
+            lanes = open_aggregate(context.cohorts[cohort], aggregate).lanes
+            self._save("opened", f"{context.round}-{cohort}", lanes[:])
 
     def _save(self, kind: str, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
         if self._folder is not None:

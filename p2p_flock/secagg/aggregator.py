@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from p2p_flock.crypto.suite import sha256
 from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, RemoteProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import get_sealed_entries, get_secret_of, sort_key
@@ -17,11 +18,11 @@ from p2p_flock.secagg.collection import Collection, Faults, NeededBlob, Received
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import get_share_commitment
 from p2p_flock.secagg.opening import (
-    Opened,
+    OpenedInMemory,
     Opening,
     Unopened,
     compute_needed_secrets,
-    open_sum,
+    open_in_memory,
     prepare_opening,
 )
 from p2p_flock.wire.messages import ContributionDocument, Manifest, ManifestEntry, SelfMaskShare, Unmasking
@@ -290,17 +291,22 @@ class Aggregator:
         documents = {seat: self._collection.documents[seat].document for seat in phase.entries}
         return prepare_opening(self.context, documents, self._collect_shares(phase), sum_bound)
 
-    def open(self, vectors: Mapping[int, Sequence[bytes]], sum_bound: int) -> Opened | Unopened:
-        """Both steps at once. ``vectors``: per sealed seat its chunks in order."""
+    def open(self, vectors: Mapping[int, Sequence[bytes]], sum_bound: int) -> OpenedInMemory | Unopened:
+        """Both steps at once, in memory. ``vectors``: per sealed seat its chunks in order, not verified yet."""
         opening = self.prepare_opening(sum_bound)
         if isinstance(opening, Unopened):
             return opening
         blobs: dict[bytes, bytes] = {}
         for seat, digests in opening.chunk_digests:
-            if seat not in vectors or len(vectors[seat]) != len(digests):
+            chunks = vectors.get(seat, ())
+            if tuple(sha256(chunk) for chunk in chunks) != digests:
                 return Unopened(AbortReason.CONTRADICTION, (RemoteProtocolError(seat, DropReason.BAD_CHUNK),))
-            blobs.update(zip(digests, vectors[seat], strict=True))
-        return open_sum(opening, blobs.__getitem__)
+            blobs.update(zip(digests, chunks, strict=True))
+        return open_in_memory(opening, blobs.__getitem__)
+
+    def get_shares(self) -> Mapping[tuple[int, int], Mapping[int, bytes]]:
+        """(dealer, secret_of) → holder's seat → share, of the checked answers to the seal. Empty before a seal."""
+        return self._collect_shares(self.phase) if isinstance(self.phase, Gathering) else {}
 
     def _gathering(self) -> Gathering:
         if not isinstance(self.phase, Gathering):

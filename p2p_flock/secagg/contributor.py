@@ -1,5 +1,9 @@
 """The trainer's side of one cohort: contribute once, answer one seal once.
 
+A contribution is made in three steps, so that an update of any length is masked in the memory of one chunk, and off the
+event loop: :func:`plan_masking` derives every secret, :func:`mask_blocks` masks block by block and hands each chunk on,
+:func:`finish_contribution` deals and commits. :func:`contribute` is all three for an update in memory.
+
 Driven by ``alliance/``. The machine has three phases, and each knows only what it may: before contributing, nothing but
 the cohort; then the round's secrets; after answering, only what was said. It draws no randomness, keeps no deadline,
 does no I/O. Whoever drives it persists secrets and answer before they leave the node, and restores the phase from them.
@@ -7,12 +11,13 @@ does no I/O. Whoever drives it persists secrets and answer before they leave the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.key_agreement import agree, mask_public_key
 from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
+from p2p_flock.crypto.vectors import view_bytes
 from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import Answered, Documents, Refusal, Refused, compute_answer
@@ -34,6 +39,33 @@ from p2p_flock.wire.messages import (
 
 ENTROPY_BYTES = 32
 
+PutChunk = Callable[[memoryview], bytes]
+"""Keeps a chunk, which may be overwritten afterwards; returns its sha-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """All secrets of one contribution; they leave the trainer only as :func:`finish_contribution` says.
+
+    Attributes:
+        agreed: X25519 result per neighbor; pair_seeds: k_ij per neighbor; self_mask: b_i.
+    """
+
+    context: CohortContext
+    seat: int
+    self_mask: bytes = field(repr=False)
+    next_mask_secret: bytes = field(repr=False)
+    agreed: Mapping[int, bytes] = field(repr=False)
+    pair_seeds: Mapping[int, bytes] = field(repr=False)
+
+    def derive_signed_keys(self) -> tuple[tuple[bytes, int], ...]:
+        """(stream key, sign) of PRG(b_i) and of ±PRG(k_ij) for every neighbor j."""
+        pairs = [
+            (keys.derive_stream_key(self.pair_seeds[other]), keys.compute_pair_sign(self.seat, other))
+            for other in sorted(self.pair_seeds)
+        ]
+        return ((keys.derive_stream_key(self.self_mask), 1), *pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedContribution:
@@ -41,47 +73,88 @@ class PreparedContribution:
 
     Attributes:
         document: to be published under its sha-256; ``root`` and ``document_digest`` go to the validators.
-        chunks: the masked update y_i, 1 MiB each, the last one shorter; little-endian lanes.
         bundles: per neighbor the sealed bundle for it.
         secrets: to be persisted, encrypted, before any of the others leaves the node.
+        chunks: the masked update y_i, 1 MiB each, the last one shorter, where it was made in memory
+            (:func:`contribute`); else empty, and they lie where ``put`` of :func:`mask_blocks` kept them.
     """
 
     document: ContributionDocument
     root: bytes
     document_digest: bytes
-    chunks: tuple[bytes, ...]
     bundles: Mapping[int, bytes]
     secrets: RoundSecrets
+    chunks: tuple[bytes, ...] = ()
 
 
-def contribute(
-    context: CohortContext, seat: int, mask_secret_key: bytes, lanes: Lanes, entropy: bytes
-) -> PreparedContribution:
-    """Run by the trainer at ``seat``, once per round number, ever.
+def plan_masking(context: CohortContext, seat: int, mask_secret_key: bytes, entropy: bytes) -> Masking:
+    """Derive every secret of the contribution of the trainer at ``seat``.
 
     Pre-conditions:
         ``context.is_viable``; ``mask_secret_key`` belongs to the member's mask key.
 
     Args:
-        lanes: the encoded, weighted update: ``lane_count`` lanes of uint16 or uint32. Not changed.
         entropy: 32 secret random bytes, used for nothing else; self mask and next mask key come from them.
 
     Raises:
         LocalProtocolError: a pre-condition does not hold, or an argument has the wrong form.
     """
-    _check_arguments(context, seat, mask_secret_key, lanes, entropy)
+    if not context.is_viable:
+        raise LocalProtocolError("the cohort has too few members with a mask key to be opened; do not contribute")
+    if seat not in context.seats or mask_public_key(mask_secret_key) != context.member(seat).mask_key:
+        raise LocalProtocolError(f"the mask secret is not that of seat {seat} in this cohort")
+    if len(entropy) != ENTROPY_BYTES:
+        raise LocalProtocolError(f"a contribution needs {ENTROPY_BYTES} bytes of entropy")
     neighbors = context.neighbors(seat)
     # No CryptoError here: the context admits no mask key of low order.
     agreed = {other: agree(mask_secret_key, context.member(other).mask_key) for other in neighbors}
-    pair_seeds = {other: keys.derive_pair_seed(context, agreed[other], seat, other) for other in neighbors}
-    self_mask = keys.derive_self_mask(context, seat, entropy)
-    next_mask_secret = keys.derive_next_mask_secret(context, seat, entropy)
-    chunks = cut_chunks(mask_update(seat, lanes, self_mask, pair_seeds))
-    dealing = compute_dealing(context, seat, self_mask, pair_seeds)
+    return Masking(
+        context,
+        seat,
+        self_mask=keys.derive_self_mask(context, seat, entropy),
+        next_mask_secret=keys.derive_next_mask_secret(context, seat, entropy),
+        agreed=agreed,
+        pair_seeds={other: keys.derive_pair_seed(context, agreed[other], seat, other) for other in neighbors},
+    )
+
+
+def mask_blocks(masking: Masking, blocks: Iterable[Lanes], put: PutChunk) -> tuple[bytes, ...]:
+    """y_i = lanes + PRG(b_i) ± PRG(k_ij) for every neighbor j, chunk by chunk; the chunks' digests in order.
+
+    Memory: what ``blocks`` and ``put`` need, and one block of keystream. A chunk that ``put`` keeps is known to nobody
+    by its digest until the document is; so it may be served from a store that strangers ask, and waits there.
+
+    Args:
+        blocks: the encoded, weighted update in arrays of one chunk each (:meth:`CohortContext.chunk_bytes`), which are
+            overwritten with the masked lanes. Errors of the iterator pass through.
+
+    Raises:
+        LocalProtocolError: the blocks are not ``lane_count`` lanes of this cohort's width.
+    """
+    context = masking.context
+    signed_keys, dtype = masking.derive_signed_keys(), lane_dtype(context.lane_bits)
+    chunk_lanes = CHUNK_BYTES // dtype.itemsize
+    digests: list[bytes] = []
+    for lanes in blocks:
+        index = len(digests)
+        if index >= context.chunk_count or lanes.dtype != dtype or lanes.nbytes != context.chunk_bytes(index):
+            raise LocalProtocolError(f"the cohort adds {context.lane_count} lanes of {context.lane_bits} bits")
+        masks_into(lanes, signed_keys, index * chunk_lanes)
+        digests.append(put(view_bytes(lanes)))
+    if len(digests) != context.chunk_count:
+        raise LocalProtocolError(f"the cohort adds {context.lane_count} lanes of {context.lane_bits} bits")
+    return tuple(digests)
+
+
+def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> PreparedContribution:
+    """Deal the secrets and commit to everything. Run once per round number, ever, for one ``masking``."""
+    context, seat = masking.context, masking.seat
+    neighbors, pair_seeds = context.neighbors(seat), masking.pair_seeds
+    dealing = compute_dealing(context, seat, masking.self_mask, pair_seeds)
     bundles = {
         other: seal_bundle(
             context,
-            keys.derive_bundle_key(context, agreed[other], seat, other),
+            keys.derive_bundle_key(context, masking.agreed[other], seat, other),
             _make_bundle(context, seat, other, dealing),
         )
         for other in neighbors
@@ -92,8 +165,8 @@ def contribute(
         seat=seat,
         lane_bits=context.lane_bits,
         lane_count=context.lane_count,
-        chunk_digests=tuple(suite.sha256(chunk) for chunk in chunks),
-        self_mask_commitment=keys.commit_self_mask(context, seat, self_mask),
+        chunk_digests=chunk_digests,
+        self_mask_commitment=keys.commit_self_mask(context, seat, masking.self_mask),
         pair_commitments=tuple(
             PairCommitment(other, keys.commit_pair_seed(context, seat, other, pair_seeds[other])) for other in neighbors
         ),
@@ -101,52 +174,58 @@ def contribute(
             commit_shares(context, seat, secret_of, shares) for secret_of, shares in sorted(dealing.items())
         ),
         bundle_digests=tuple(BundleDigest(other, suite.sha256(bundles[other])) for other in neighbors),
-        next_mask_key=mask_public_key(next_mask_secret),
+        next_mask_key=mask_public_key(masking.next_mask_secret),
     )
     root, document_digest = compute_document_root(context, document), compute_document_digest(document)
-    secrets = RoundSecrets(
+    return PreparedContribution(
+        document, root, document_digest, bundles, _make_secrets(masking, document, root, document_digest)
+    )
+
+
+def contribute(
+    context: CohortContext, seat: int, mask_secret_key: bytes, lanes: Lanes, entropy: bytes
+) -> PreparedContribution:
+    """All three steps at once, in memory.
+
+    Args:
+        lanes: the encoded, weighted update: ``lane_count`` lanes of uint16 or uint32. Not changed.
+
+    Raises:
+        LocalProtocolError: as :func:`plan_masking` and :func:`mask_blocks`.
+    """
+    masking = plan_masking(context, seat, mask_secret_key, entropy)
+    chunks: list[bytes] = []
+
+    def keep(chunk: memoryview) -> bytes:
+        chunks.append(bytes(chunk))
+        return suite.sha256(chunk)
+
+    chunk_lanes = CHUNK_BYTES // lanes.itemsize
+    blocks = (lanes[start : start + chunk_lanes].copy() for start in range(0, lanes.size, chunk_lanes))
+    return replace(finish_contribution(masking, mask_blocks(masking, blocks, keep)), chunks=tuple(chunks))
+
+
+def _make_secrets(
+    masking: Masking, document: ContributionDocument, root: bytes, document_digest: bytes
+) -> RoundSecrets:
+    context, seat = masking.context, masking.seat
+    return RoundSecrets(
         round=context.round,
         cohort=context.cohort,
         seat=seat,
         context_digest=context.digest,
         root=root,
         document_digest=document_digest,
-        self_mask=self_mask,
-        next_mask_secret=next_mask_secret,
+        self_mask=masking.self_mask,
+        next_mask_secret=masking.next_mask_secret,
         next_mask_key=document.next_mask_key,
         neighbors=tuple(
-            NeighborSecrets(other, pair_seeds[other], keys.derive_bundle_key(context, agreed[other], other, seat))
-            for other in neighbors
+            NeighborSecrets(
+                other, masking.pair_seeds[other], keys.derive_bundle_key(context, masking.agreed[other], other, seat)
+            )
+            for other in context.neighbors(seat)
         ),
     )
-    return PreparedContribution(document, root, document_digest, chunks, bundles, secrets)
-
-
-def mask_update(seat: int, lanes: Lanes, self_mask: bytes, pair_seeds: Mapping[int, bytes]) -> Lanes:
-    """y_i = lanes + PRG(b_i) ± PRG(k_ij) for every neighbor j; a new array of little-endian lanes."""
-    masked: Lanes = lanes.copy()
-    signed_keys = [(keys.derive_stream_key(self_mask), 1)]
-    for other in sorted(pair_seeds):
-        signed_keys.append((keys.derive_stream_key(pair_seeds[other]), keys.compute_pair_sign(seat, other)))
-    masks_into(masked, signed_keys)
-    return masked
-
-
-def cut_chunks(lanes: Lanes) -> tuple[bytes, ...]:
-    """The vector's little-endian bytes in chunks of 1 MiB, the last one shorter."""
-    data = lanes.astype(f"<u{lanes.dtype.itemsize}", copy=False).tobytes()
-    return tuple(data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
-
-
-def _check_arguments(context: CohortContext, seat: int, mask_secret_key: bytes, lanes: Lanes, entropy: bytes) -> None:
-    if not context.is_viable:
-        raise LocalProtocolError("the cohort has too few members with a mask key to be opened; do not contribute")
-    if seat not in context.seats or mask_public_key(mask_secret_key) != context.member(seat).mask_key:
-        raise LocalProtocolError(f"the mask secret is not that of seat {seat} in this cohort")
-    if lanes.shape != (context.lane_count,) or lanes.dtype != lane_dtype(context.lane_bits):
-        raise LocalProtocolError(f"the cohort adds {context.lane_count} lanes of {context.lane_bits} bits")
-    if len(entropy) != ENTROPY_BYTES:
-        raise LocalProtocolError(f"a contribution needs {ENTROPY_BYTES} bytes of entropy")
 
 
 def _make_bundle(context: CohortContext, dealer: int, holder: int, dealing: Dealing) -> Bundle:
@@ -181,12 +260,11 @@ Phase = Elected | Contributed | Unmasked
 
 
 @dataclass(frozen=True, slots=True)
-class LanesEncoded:
-    """The update is trained, clipped, quantised and weighted."""
+class UpdateMasked:
+    """The update is trained, clipped, quantised, weighted and masked; its chunks are kept."""
 
-    mask_secret_key: bytes
-    lanes: Lanes
-    entropy: bytes
+    masking: Masking
+    chunk_digests: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +277,12 @@ class SealConfirmed:
     bundles: Mapping[int, bytes]
 
 
-Event = LanesEncoded | SealConfirmed
+Event = UpdateMasked | SealConfirmed
 Output = PreparedContribution | Answered | Refused
 
 # (phase, event) → phases that may follow. A pair that is not here is our caller's mistake.
 TRANSITIONS: dict[tuple[type[Phase], type[Event]], tuple[type[Phase], ...]] = {
-    (Elected, LanesEncoded): (Contributed,),
+    (Elected, UpdateMasked): (Contributed,),
     (Contributed, SealConfirmed): (Contributed, Unmasked),  # stays where it refuses: nothing was said
     (Unmasked, SealConfirmed): (Unmasked,),
 }
@@ -243,8 +321,10 @@ class Contributor:
 
     def _transition(self, event: Event) -> tuple[Phase, Output]:
         match self.phase, event:
-            case Elected(), LanesEncoded(mask_secret_key, lanes, entropy):
-                prepared = contribute(self.context, self.seat, mask_secret_key, lanes, entropy)
+            case Elected(), UpdateMasked(masking, chunk_digests):
+                if (masking.context.digest, masking.seat) != (self.context.digest, self.seat):
+                    raise LocalProtocolError("this update was masked for another cohort, seat or fork of the chain")
+                prepared = finish_contribution(masking, chunk_digests)
                 return Contributed(prepared.secrets), prepared
             case Contributed(secrets) as phase, SealConfirmed(seal, manifest, documents, bundles):
                 output = compute_answer(self.context, secrets, seal, manifest, documents, bundles)

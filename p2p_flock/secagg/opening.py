@@ -1,29 +1,31 @@
 """From shares to the sum: rebuild the secrets, check every dealing, take the masks off.
 
-Called by the aggregator; :func:`open_sum` may run in a thread, and anybody may re-run any chunk. Pure.
+Called by the aggregator; :func:`open_sum` may run in a thread, and anybody may re-run any chunk. Pure: it reads chunks
+and writes the aggregate through its arguments, one chunk at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from p2p_flock.crypto import suite
 from p2p_flock.crypto.fixed_point import is_in_range, lift
 from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
 from p2p_flock.crypto.secret_sharing import combine_shares, extend_shares
+from p2p_flock.crypto.vectors import BlobSink, MemorySink, view_bytes
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
-from p2p_flock.secagg.context import CohortContext, compute_aggregate_digest
+from p2p_flock.secagg.context import CohortContext, aggregate_preamble
 from p2p_flock.secagg.dealing import commit_shares
 from p2p_flock.secagg.document import get_pair_commitment
 from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
 
 # (dealer, secret_of) → holder's seat → checked share
 Shares = Mapping[tuple[int, int], Mapping[int, bytes]]
-ReadBlob = Callable[[bytes], bytes]
+ReadBlob = Callable[[bytes], bytes]  # the blob with this sha-256, verified: a digest that does not fit blames nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,16 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The cohort's ring sum, ``lane_count`` little-endian lanes, and the digest that ballots name."""
+    """The cohort's sum was written out as an aggregate's blob; this is its sha-256, which ballots name."""
+
+    aggregate_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedInMemory(Opened):
+    """The same with the ring sum itself, ``lane_count`` little-endian lanes."""
 
     ring_sum: Lanes
-    aggregate_digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,28 +132,30 @@ def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Lanes:
     """The opened lanes of chunk ``index``. ``read_blob`` gives a chunk by its sha-256.
 
     Raises:
-        RemoteProtocolError: BAD_CHUNK, a chunk is not what its trainer committed to.
+        RemoteProtocolError: BAD_CHUNK, a trainer committed to a chunk of another size.
     """
     context = opening.context
     dtype = lane_dtype(context.lane_bits)
     total = np.zeros(context.chunk_bytes(index) // dtype.itemsize, dtype=dtype)
     for seat, digests in opening.chunk_digests:
         chunk = read_blob(digests[index])
-        if len(chunk) != total.nbytes or suite.sha256(chunk) != digests[index]:
-            raise RemoteProtocolError(seat, DropReason.BAD_CHUNK, f"chunk {index}")
+        if len(chunk) != total.nbytes:
+            raise RemoteProtocolError(seat, DropReason.BAD_CHUNK, f"chunk {index} has {len(chunk)} bytes")
         np.add(total, np.frombuffer(chunk, dtype=dtype), out=total)
     masks_into(total, opening.signed_keys, index * (CHUNK_BYTES // dtype.itemsize))
     return total
 
 
-def open_sum(opening: Opening, read_blob: ReadBlob) -> Opened | Unopened:
+def open_sum(opening: Opening, read_blob: ReadBlob, sink: BlobSink) -> Opened | Unopened:
     """Run by the validator, off its event loop: sum the sealed masked updates and take every mask off.
 
-    Memory: the result and one chunk at a time. Errors of ``read_blob`` pass through.
+    Memory: two chunks and one block of keystream. Errors of ``read_blob`` and ``sink`` pass through.
+
+    Args:
+        sink: gets the aggregate's blob (SPEC §8); finished only where every lane is in range.
     """
     context = opening.context
-    total = np.empty(context.lane_count, dtype=lane_dtype(context.lane_bits))
-    lanes_per_chunk = CHUNK_BYTES // total.itemsize
+    sink.write(aggregate_preamble(context))
     for index in range(context.chunk_count):
         try:
             chunk = open_chunk(opening, index, read_blob)
@@ -153,5 +163,16 @@ def open_sum(opening: Opening, read_blob: ReadBlob) -> Opened | Unopened:
             return Unopened(AbortReason.CONTRADICTION, (fault,))
         if not is_in_range(lift(chunk), opening.sum_bound):
             return Unopened(AbortReason.OUT_OF_RANGE)
-        total[index * lanes_per_chunk : index * lanes_per_chunk + chunk.size] = chunk
-    return Opened(total, compute_aggregate_digest(context, total.tobytes()))
+        sink.write(view_bytes(chunk))
+    return Opened(sink.finish())
+
+
+def open_in_memory(opening: Opening, read_blob: ReadBlob) -> OpenedInMemory | Unopened:
+    """:func:`open_sum` for whoever wants the lanes at once."""
+    sink = MemorySink()
+    result = open_sum(opening, read_blob, sink)
+    if isinstance(result, Unopened):
+        return result
+    data = bytes(sink.data[-opening.context.vector_bytes :])
+    lanes = np.frombuffer(data, dtype=lane_dtype(opening.context.lane_bits))
+    return OpenedInMemory(result.aggregate_digest, cast(Lanes, lanes))

@@ -13,11 +13,16 @@ import re
 import shutil
 import threading
 from collections import OrderedDict
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from p2p_flock.errors import StoreError
 from p2p_flock.store.files import (
+    FileSink,
+    FileSource,
     make_private_folder,
+    open_sink,
     open_temporary,
     sweep_temporary_files,
     sync_folder,
@@ -58,43 +63,71 @@ class BlobStore:
         """Sum of the sizes of all blobs."""
         return self._bytes_total
 
-    def put(self, content: bytes | Path, durable: bool = True) -> bytes:
+    def put(self, content: bytes | memoryview | Path, durable: bool = True, pin: str | None = None) -> bytes:
         """Keep a blob; a path is copied. Returns its sha-256, 32 bytes.
 
         Args:
             durable: survive a power failure. Without it only a crash of the process is survived, at a hundredth of the
                 time: for blobs that peers have too, or that the node may do without. A torn one is noticed when read.
+            pin: a reason to pin it for, as :meth:`pin`; before it is there, so that it cannot be pruned in between.
 
         Raises:
             StoreError: it does not fit beside what is pinned, or the disk refuses.
         """
         with translate_os_errors(f"store a blob in {self._folder}"), open_temporary(self._folder) as (file, temporary):
-            if isinstance(content, bytes):
-                digest, size = hashlib.sha256(content).digest(), len(content)
-                if self._touch(digest):
-                    return digest
-                write_all(file, content)
-            else:
+            if isinstance(content, Path):
                 digest, size = _copy_hashing(content, file)
-                if self._touch(digest):
-                    return digest
-            if durable:
-                os.fsync(file)
-            with self._lock:
-                if digest in self._sizes:
-                    return digest
-                self._make_room(size)
-                path = self._path(digest)
-                if not path.parent.is_dir():
-                    path.parent.mkdir(mode=0o700, exist_ok=True)
-                    if durable:
-                        sync_folder(self._folder)
-                temporary.rename(path)
-                if durable:
-                    sync_folder(path.parent)
-                self._sizes[digest] = size
-                self._bytes_total += size
+            else:
+                digest, size = hashlib.sha256(content).digest(), len(content)
+            if pin is not None:
+                self.pin(digest, pin)
+            if self._touch(digest):
+                return digest
+            if not isinstance(content, Path):
+                write_all(file, content)
+            self._place(durable, file, temporary, digest, size)
         return digest
+
+    def open_sink(self, durable: bool = True) -> AbstractContextManager[FileSink]:
+        """A blob written in pieces; it stands under its digest once the sink is finished.
+
+        Raises:
+            StoreError: as :meth:`put`.
+        """
+        return open_sink(self._folder, partial(self._place, durable))
+
+    def _place(self, durable: bool, file: int, temporary: Path, digest: bytes, size: int) -> None:
+        if durable:
+            os.fsync(file)
+        with self._lock:
+            if digest in self._sizes:
+                return
+            self._make_room(size)
+            path = self._path(digest)
+            if not path.parent.is_dir():
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                if durable:
+                    sync_folder(self._folder)
+            temporary.rename(path)
+            if durable:
+                sync_folder(path.parent)
+            self._sizes[digest] = size
+            self._bytes_total += size
+
+    def size(self, digest: bytes) -> int | None:
+        """How many bytes the blob has, ``None`` where it is not held. Reads nothing."""
+        with self._lock:
+            return self._sizes.get(digest)
+
+    def open_source(self, digest: bytes) -> FileSource | None:
+        """The blob, to be read in pieces, also after it was pruned; ``None`` where it is not held. Not hashed again.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        if not self._touch(digest):
+            return None
+        return FileSource(self._path(digest))
 
     def get(self, digest: bytes) -> bytes | None:
         """The blob's bytes, or ``None`` where it is not held (or was damaged, which drops it).
@@ -140,8 +173,11 @@ class BlobStore:
             (folder / digest.hex()).touch(mode=0o600)
             self._pins.setdefault(digest, set()).add(reason)
 
-    def unpin(self, reason: str) -> None:
+    def unpin(self, reason: str, drop: bool = False) -> None:
         """Let go of all that was pinned for ``reason``; what is pinned for another reason stays.
+
+        Args:
+            drop: remove it at once, instead of when space is short.
 
         Raises:
             StoreError: the disk refuses.
@@ -153,6 +189,9 @@ class BlobStore:
                 self._pins[digest].discard(reason)
                 if not self._pins[digest]:
                     del self._pins[digest]
+                    if drop:
+                        self._path(digest).unlink(missing_ok=True)
+                        self._bytes_total -= self._sizes.pop(digest, 0)
 
     def _path(self, digest: bytes) -> Path:
         _check_digest(digest)

@@ -7,10 +7,12 @@ moment of a ``kill -9`` or a power cut: the new bytes are synced before the rena
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from p2p_flock.errors import StoreError
@@ -66,6 +68,91 @@ def open_temporary(folder: Path) -> Iterator[tuple[int, Path]]:
     finally:
         os.close(descriptor)
         path.unlink(missing_ok=True)
+
+
+class FileSource:
+    """Bytes of a file, read in pieces with ``pread``: nothing of it stays in this process's memory.
+
+    The file stays readable through this object after it was unlinked or replaced; it is closed with the object. Any
+    thread may read. A ``crypto.vectors.ByteSource``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``, which must be a regular file and no symbolic link.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        with translate_os_errors(f"open {path}"):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._close = weakref.finalize(self, os.close, descriptor)
+            self._size = os.fstat(descriptor).st_size
+        self._descriptor = descriptor
+        self.path = path
+
+    @property
+    def size(self) -> int:
+        """In bytes, when it was opened."""
+        return self._size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Exactly ``size`` bytes from ``offset`` on.
+
+        Raises:
+            StoreError: the disk refuses, or the file is shorter by now.
+        """
+        parts = []
+        with translate_os_errors(f"read {self.path}"):
+            while size:
+                part = os.pread(self._descriptor, size, offset)
+                if not part:
+                    raise StoreError(f"{self.path} shrank while it was read")
+                parts.append(part)
+                offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class FileSink:
+    """A file written in pieces under a temporary name, hashed on the way. A ``crypto.vectors.BlobSink``."""
+
+    def __init__(self, descriptor: int, temporary: Path, place: Callable[[int, Path, bytes, int], None]) -> None:
+        """``place(descriptor, temporary path, sha-256, size in bytes)`` gives the finished file its name."""
+        self._descriptor, self._temporary, self._place = descriptor, temporary, place
+        self._hasher = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        with translate_os_errors(f"write {self._temporary}"):
+            write_all(self._descriptor, data)
+        self._hasher.update(data)
+        self._size += len(data)
+
+    def finish(self) -> bytes:
+        """Put the file in its place; its sha-256.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        digest = self._hasher.digest()
+        with translate_os_errors(f"keep {digest.hex()}"):
+            self._place(self._descriptor, self._temporary, digest, self._size)
+        return digest
+
+
+@contextlib.contextmanager
+def open_sink(folder: Path, place: Callable[[int, Path, bytes, int], None]) -> Iterator[FileSink]:
+    """A :class:`FileSink` in ``folder``; what is not finished when the block ends is gone.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    with translate_os_errors(f"write in {folder}"), open_temporary(folder) as (descriptor, temporary):
+        yield FileSink(descriptor, temporary, place)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

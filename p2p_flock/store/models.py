@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_flock.errors import StoreError
 from p2p_flock.store.files import (
+    FileSink,
+    FileSource,
     file_name_of,
     make_private_folder,
+    open_sink,
     sweep_temporary_files,
+    sync_folder,
     translate_os_errors,
     write_atomic,
 )
@@ -53,20 +59,45 @@ class ModelStore:
         Raises:
             StoreError: the disk refuses.
         """
-        digest = hashlib.sha256(data).digest()
-        with self._lock:
-            if self._read(digest) is None:
-                write_atomic(self.path(digest), data)
-        return digest
+        with self.open_sink() as sink:
+            sink.write(data)
+            return sink.finish()
 
-    def get(self, digest: bytes) -> bytes | None:
-        """The model's bytes, verified; ``None`` where it is not held or its file is damaged.
+    def open_sink(self) -> AbstractContextManager[FileSink]:
+        """A model written in pieces; durable once the sink is finished.
 
         Raises:
             StoreError: the disk refuses.
         """
-        with self._lock:
-            return self._read(digest)
+        return open_sink(self._folder, self._place)
+
+    def _place(self, file: int, temporary: Path, digest: bytes, _size: int) -> None:
+        os.fsync(file)
+        with self._lock:  # also over one that is there: it may be damaged
+            temporary.rename(self.path(digest))
+            sync_folder(self._folder)
+
+    def get(self, digest: bytes) -> bytes | None:
+        """The model's bytes, verified; ``None`` where it is not held or its file is damaged. For short ones.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        source = self.open_source(digest)
+        data = source.read(0, source.size) if source is not None else b""
+        return data if source is not None and hashlib.sha256(data).digest() == digest else None
+
+    def open_source(self, digest: bytes) -> FileSource | None:
+        """The model's file, to be read in pieces, also after it was pruned. Not verified; ``None`` where not held.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        path = self.path(digest)
+        return FileSource(path) if path.is_file() else None
+
+    def __contains__(self, digest: bytes) -> bool:
+        return self.path(digest).is_file()
 
     def path(self, digest: bytes) -> Path:
         """Where the model lies or would lie: ``<digest in hex>.safetensors``."""
@@ -75,13 +106,13 @@ class ModelStore:
         return self._folder / f"{digest.hex()}.safetensors"
 
     def set_current(self, alliance: str, round_number: int | None, digest: bytes) -> None:
-        """Name the alliance's current model, atomically. The model must be held.
+        """Name the alliance's current model, atomically. The model must be held; it is not read again.
 
         Raises:
             StoreError: the model is not held, or the disk refuses.
         """
         with self._lock:
-            if self._read(digest) is None:
+            if digest not in self:
                 raise StoreError(f"the model {digest.hex()} is not held: put() it first")
             pointer = {"digest": digest.hex(), "round": round_number}
             write_atomic(self._pointer(alliance), json.dumps(pointer, sort_keys=True).encode() + b"\n")
@@ -126,11 +157,3 @@ class ModelStore:
 
     def _pointer(self, alliance: str) -> Path:
         return self._folder / f"{file_name_of(alliance)}.current.json"
-
-    def _read(self, digest: bytes) -> bytes | None:
-        with translate_os_errors(f"read the model {digest.hex()}"):
-            try:
-                data = self.path(digest).read_bytes()
-            except FileNotFoundError:
-                return None
-        return data if hashlib.sha256(data).digest() == digest else None

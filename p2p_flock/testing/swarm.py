@@ -14,12 +14,15 @@ from p2p_flock import ports
 from p2p_flock.alliance.gossip import Checked, validate_envelope
 from p2p_flock.chain_events import BallotsCommitted, RoundSealed
 from p2p_flock.crypto.suite import sha256
-from p2p_flock.secagg.opening import open_sum
+from p2p_flock.crypto.vectors import MemorySink
+from p2p_flock.errors import UsageError
+from p2p_flock.secagg.contributor import mask_blocks
+from p2p_flock.secagg.opening import Opened, Unopened, open_sum
 from p2p_flock.testing.alliance import OPENS_AT_S, Setting
 from p2p_flock.testing.chain import FakeChain
 from p2p_flock.testing.members import Fate, Faults, Make, Node, make_machine
 from p2p_flock.testing.timeline import Timeline
-from p2p_flock.wire.messages import Envelope
+from p2p_flock.wire.messages import CHUNK_BYTES, Envelope
 
 LOST_RACES = frozenset({"AlreadySealed", "NothingNew", "WrongRound"})
 NOTICED_MS = 100  # how soon the others see that a connection broke
@@ -161,11 +164,12 @@ class Swarm(Timeline):
                 node.entropy = self.random.randbytes(32)
                 answer = ports.UpdateComputed(self.setting.value_of(node.seat), node.entropy)
                 self._tell_later(node, answer, self._train_ms + self._delay())
+            case ports.MaskUpdate():
+                self._tell_later(node, mask_update(node, effect), self._delay())
             case ports.OpenCohort():
-                result = open_sum(effect.opening, node.blobs.__getitem__)
-                self._tell_later(node, ports.CohortOpened(effect.cohort, result), self._delay())
+                self._tell_later(node, ports.CohortOpened(effect.cohort, open_cohort(node, effect)), self._delay())
             case ports.Evaluate():
-                found = {cohort: self.verdicts.get((node.seat, cohort), True) for cohort in effect.ring_sums}
+                found = {cohort: self.verdicts.get((node.seat, cohort), True) for cohort in effect.aggregates}
                 self._tell_later(node, ports.EvaluationFinished(found), 1000 + self._delay())
             case ports.Transact():
                 self._at(self._delay(), partial(self._transact, node, node.life, effect.call))
@@ -197,10 +201,35 @@ class Swarm(Timeline):
                     break
         if node.life == life and node.machine is not None:
             node.blobs.update(found)
-            self._tell(node, ports.BlobsFetched(effect.tag, found))
+            sizes = {} if effect.is_read else {digest: len(data) for digest, data in found.items()}
+            self._tell(node, ports.BlobsFetched(effect.tag, found if effect.is_read else {}, sizes))
 
     def _transact(self, node: Node, life: int, call: ports.SealRound | ports.CommitRound | ports.SettleRound) -> None:
         error = self.chain.send(call, self.now_ms)
         what = {ports.SealRound: "seal", ports.CommitRound: "commit", ports.SettleRound: "settle"}[type(call)]
         if node.life == life:
             self._tell_later(node, ports.TransactionEnded(what, "" if error in LOST_RACES else error), self._delay())
+
+
+def mask_update(node: Node, effect: ports.MaskUpdate) -> ports.UpdateMasked:
+    """Mask in memory, chunks to the node's blobs, as the driver does with files."""
+
+    def put(chunk: memoryview) -> bytes:
+        data = bytes(chunk)
+        node.blobs[sha256(data)] = data
+        return sha256(data)
+
+    chunk_lanes = CHUNK_BYTES * 8 // effect.encoder.lane_bits
+    try:
+        return ports.UpdateMasked(mask_blocks(effect.masking, effect.encoder.encode(chunk_lanes), put))
+    except UsageError as error:
+        return ports.UpdateMasked((), str(error))
+
+
+def open_cohort(node: Node, effect: ports.OpenCohort) -> Opened | Unopened:
+    """Open in memory, the aggregate to the node's blobs."""
+    sink = MemorySink()
+    result = open_sum(effect.opening, node.blobs.__getitem__, sink)
+    if isinstance(result, Opened):
+        node.blobs[result.aggregate_digest] = bytes(sink.data)
+    return result

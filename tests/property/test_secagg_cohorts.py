@@ -13,7 +13,7 @@ from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg.aggregator import Aggregator, DocumentReceived, UnmaskingReceived
 from p2p_flock.secagg.aggregator import Event as AggregatorEvent
 from p2p_flock.secagg.answer import Answered, compute_answer
-from p2p_flock.secagg.opening import Opened, Unopened
+from p2p_flock.secagg.opening import OpenedInMemory, Unopened
 from p2p_flock.secagg.reference import run_cohort
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 
@@ -96,7 +96,7 @@ def test_cohort__opens_exactly_when_enough_holders_answer(run: Run) -> None:
         assert isinstance(result, Unopened)
         assert result.reason in (AbortReason.TOO_FEW_ANSWERS, AbortReason.TOO_FEW_SURVIVORS)
         return
-    assert isinstance(result, Opened)
+    assert isinstance(result, OpenedInMemory)
     assert np.array_equal(result.ring_sum, cohort.plain_sum(run.sealed))
     assert machine.held() == set(run.sealed)
 
@@ -176,7 +176,7 @@ def test_cheat__names_the_cheater_and_nobody_else(cheat: Cheat) -> None:
     if cheat.kind == "chunk":
         vectors[cheat.cheater] = (bytes(len(vectors[cheat.cheater][0])),)
     result = machine.open(vectors, cohort.sum_bound)
-    if isinstance(result, Opened):
+    if isinstance(result, OpenedInMemory):
         assert np.array_equal(result.ring_sum, cohort.plain_sum(cohort.seats))
     else:
         faults += result.faults

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from p2p_flock.alliance.aggregates import encode_aggregate
 from p2p_flock.alliance.trainer import CONTRIBUTION, SECRETS, UNMASKING, Phase, TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain_events import RoundSealed
+from p2p_flock.crypto.masking import lane_dtype
 from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
-from p2p_flock.ports import CohortOpened, Effect, Event, Persist, SealObserved, Send
+from p2p_flock.crypto.suite import sha256
+from p2p_flock.ports import CohortOpened, Effect, Event, Persist, SealObserved, Send, StoreBlobs
 from p2p_flock.secagg.contributor import Contributed
 from p2p_flock.secagg.opening import Opened
 from p2p_flock.testing import checkers
@@ -101,12 +105,15 @@ class FickleVoter(ValidatorMachine):
 
 
 class WrongAdder(ValidatorMachine):
-    """Adds one to a lane of every sum, and swears to it."""
+    """Makes up every sum, and swears to it."""
 
     def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
-        if isinstance(event, CohortOpened) and isinstance(event.result, Opened):
-            event.result.ring_sum[0] += 1
-        return super().handle(event, now_ms)
+        if not (isinstance(event, CohortOpened) and isinstance(event.result, Opened)):
+            return super().handle(event, now_ms)
+        cohort = self.context.cohorts[event.cohort]
+        blob = encode_aggregate(cohort, np.ones(cohort.lane_count, dtype=lane_dtype(cohort.lane_bits)))
+        effects = super().handle(CohortOpened(event.cohort, Opened(sha256(blob))), now_ms)
+        return (*effects, StoreBlobs((blob,)))
 
 
 class LazySuccessor(ValidatorMachine):

@@ -23,6 +23,7 @@ from p2p_flock.alliance.trainer import (
 )
 from p2p_flock.chain_events import BallotsCommitted, RoundSealed
 from p2p_flock.crypto.suite import sha256
+from p2p_flock.crypto.vectors import Vector
 from p2p_flock.errors import AbortReason
 from p2p_flock.ports import (
     BlobsFetched,
@@ -33,6 +34,7 @@ from p2p_flock.ports import (
     EvaluationFinished,
     Event,
     Fetch,
+    MaskUpdate,
     Persist,
     Report,
     SealObserved,
@@ -43,10 +45,13 @@ from p2p_flock.ports import (
     Train,
     TransactionEnded,
     UpdateComputed,
+    UpdateMasked,
 )
 from p2p_flock.secagg.contributor import PreparedContribution
 from p2p_flock.secagg.opening import Unopened
 from p2p_flock.testing.alliance import digest_of, make_params, make_setting
+from p2p_flock.testing.members import Node
+from p2p_flock.testing.swarm import mask_update
 from p2p_flock.types import Stage
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import Unmasking
@@ -56,6 +61,7 @@ ROUND = make_round()
 CONTEXT = ROUND.context
 SEAT = ROUND.trainers[0]
 VALUES = ROUND.setting.value_of(SEAT)
+ENTROPY = digest_of("entropy", SEAT)
 SEALED_MS = SEALED_AT_S * 1000
 LATE_MS = CONTEXT.seal_deadline_ms
 
@@ -63,6 +69,7 @@ EVENTS: dict[type, Event] = {
     TimePassed: TimePassed(),
     type(ROUND.say(ROUND.validators[0], ROUND.proposal())): ROUND.say(ROUND.validators[0], ROUND.proposal()),
     UpdateComputed: UpdateComputed(VALUES, digest_of("entropy")),
+    UpdateMasked: UpdateMasked((bytes(32),)),
     BlobsFetched: BlobsFetched("", {}),
     SealObserved: SealObserved(ROUND.sealed()),
     CommitmentsObserved: CommitmentsObserved(BallotsCommitted(ROUND.sealed().at, 1, (), ())),
@@ -80,6 +87,7 @@ class Journal:
     def __init__(self, context: RoundContext = CONTEXT, seat: int = SEAT, records: Sequence[Persist] = ()) -> None:
         setting = ROUND.setting
         self.records = list(records)
+        self.node = Node(seat)
         self.machine = TrainerMachine(context, seat, setting.signer(seat), setting.mask_secrets[seat])
         self.started = self._note(self.machine.start(tuple(records), NOW_MS))
 
@@ -90,6 +98,12 @@ class Journal:
     def tell(self, event: Event, now_ms: int = NOW_MS) -> tuple[Effect, ...]:
         return self._note(self.machine.handle(event, now_ms))
 
+    def mask(self, values: Vector[np.floating] = VALUES, entropy: bytes = ENTROPY) -> UpdateMasked:
+        """Hand over an update and mask it as the driver does."""
+        (effect,) = self.tell(UpdateComputed(values, entropy))
+        assert isinstance(effect, MaskUpdate)
+        return mask_update(self.node, effect)
+
 
 def trainer_in(phase: Phase) -> Journal:
     """A trainer in this phase. The other trainers' contributions are those of ROUND."""
@@ -99,7 +113,10 @@ def trainer_in(phase: Phase) -> Journal:
     if phase is Phase.ASIDE:
         journal.tell(SealObserved(ROUND.sealed()))
         return journal
-    journal.tell(UpdateComputed(VALUES, digest_of("entropy", SEAT)))
+    masked = journal.mask()
+    if phase is Phase.MASKING:
+        return journal
+    journal.tell(masked)
     if phase is Phase.PREPARED:
         return journal
     journal.tell(TimePassed())
@@ -181,7 +198,8 @@ def test_computing__trains_from_a_seed_that_all_can_derive() -> None:
 def test_computing__update_is_journalled_then_stored_then_said() -> None:
     """P8: a contribution would be announced that a restart cannot stand by, or that nobody can fetch."""
     journal = Journal()
-    prepared = journal.tell(EVENTS[UpdateComputed])
+    prepared = journal.tell(journal.mask())
+    assert len(journal.node.blobs) == 1, "the masked chunk waits in the store, its digest unknown to all"
     assert [type(effect) for effect in prepared] == [Persist, StoreBlobs] and journal.machine.phase is Phase.PREPARED
     assert journal.machine.deadline_ms() == NOW_MS, "goes on as soon as the blobs are stored"
     announced = journal.tell(TimePassed())
@@ -205,11 +223,11 @@ def test_prepared__steps_aside(event: Event, now_ms: int) -> None:
     ("event", "now_ms"),
     [
         (EVENTS[UpdateComputed], LATE_MS),
-        (UpdateComputed(VALUES * np.nan, digest_of("entropy")), NOW_MS),
+        (UpdateComputed(VALUES[:-1], digest_of("entropy")), NOW_MS),
         (EVENTS[SealObserved], NOW_MS),
         (TimePassed(), LATE_MS),
     ],
-    ids=["too late", "not finite", "sealed meanwhile", "deadline"],
+    ids=["too late", "too short", "sealed meanwhile", "deadline"],
 )
 def test_computing__steps_aside(event: Event, now_ms: int) -> None:
     """A masked vector would appear that can only ever be opened against its trainer, or garble the sum."""
@@ -217,6 +235,24 @@ def test_computing__steps_aside(event: Event, now_ms: int) -> None:
     effects = journal.tell(event, now_ms)
     assert [type(effect) for effect in effects] == [Report] and journal.machine.phase is Phase.ASIDE
     assert journal.machine.deadline_ms() is None and journal.machine.next_mask_secret is None
+
+
+@pytest.mark.parametrize(
+    ("event", "now_ms"),
+    [(UpdateMasked((), "not finite"), NOW_MS), (EVENTS[SealObserved], NOW_MS), (TimePassed(), LATE_MS)],
+    ids=["not finite", "sealed meanwhile", "deadline"],
+)
+def test_masking__steps_aside(event: Event, now_ms: int) -> None:
+    """A masked vector would appear that can only ever be opened against its trainer, or garble the sum."""
+    journal = trainer_in(Phase.MASKING)
+    assert [type(effect) for effect in journal.tell(event, now_ms)] == [Report]
+    assert journal.machine.phase is Phase.ASIDE and journal.machine.next_mask_secret is None
+
+
+def test_masking__refuses_values_that_are_not_finite() -> None:
+    """One diverged member would garble the cohort's sum."""
+    masked = Journal().mask(VALUES * np.nan)
+    assert masked.problem and not masked.chunk_digests
 
 
 def test_computing__waits_until_the_deadline() -> None:
@@ -237,9 +273,11 @@ def test_computing__statistics_are_contributed_too() -> None:
     """Round 0 could not collect."""
     setting = make_setting(is_training=False)
     journal = Journal(setting.context)
-    journal.tell(UpdateComputed(setting.value_of(SEAT), digest_of("entropy")))
-    assert journal.machine.encoding is not None and journal.machine.encoding.size == 3
-    assert int(np.abs(journal.machine.encoding.view(np.int32)).max()) <= make_params().levels, "weighted 1"
+    (effect,) = journal.tell(UpdateComputed(setting.value_of(SEAT), digest_of("entropy")))
+    assert isinstance(effect, MaskUpdate)
+    (lanes,) = effect.encoder.encode(100)
+    assert lanes.size == 3
+    assert int(np.abs(lanes.view(np.int32)).max()) <= make_params().levels, "weighted 1"
 
 
 # --- contributed -------------------------------------------------------------------------------------------------
@@ -395,7 +433,7 @@ def test_restart__between_the_two_journals_begins_afresh() -> None:
     before = trainer_in(Phase.CONTRIBUTED)
     after = Journal(records=before.records[:1])
     assert after.machine.phase is Phase.COMPUTING
-    after.tell(UpdateComputed(VALUES, digest_of("other entropy")))
+    after.tell(after.mask(entropy=digest_of("other entropy")))
     after.tell(TimePassed())
     assert len({(record.kind, record.key) for record in after.records}) == 3, "no record is written twice"
     again = Journal(records=after.records)

@@ -37,9 +37,10 @@ from p2p_flock.ports import (
     Transact,
     TransactionEnded,
     UpdateComputed,
+    UpdateMasked,
 )
 from p2p_flock.secagg.answer import Answered, compute_answer
-from p2p_flock.secagg.opening import Opened, Unopened, open_sum
+from p2p_flock.secagg.opening import OpenedInMemory, Unopened, open_in_memory
 from p2p_flock.testing.alliance import digest_of
 from p2p_flock.types import Stage, Vote
 from p2p_flock.wire.codec import decode, encode
@@ -71,13 +72,13 @@ def tell_answers(machine: ValidatorMachine, seats: Iterable[int]) -> list[Effect
     return [e for seat in seats for e in machine.handle(ROUND.say(seat, unmasking_of(seat)), SEALED_MS)]
 
 
-def opened_by(machine: ValidatorMachine) -> Opened:
+def opened_by(machine: ValidatorMachine) -> OpenedInMemory:
     """What the thread that opens gives back."""
     effects = tell_answers(machine, ROUND.trainers[:3])
     (opening,) = effects_of(OpenCohort, effects)
     assert isinstance(opening, OpenCohort)
-    result = open_sum(opening.opening, ROUND.blobs_of().__getitem__)
-    assert isinstance(result, Opened)
+    result = open_in_memory(opening.opening, ROUND.blobs_of().__getitem__)
+    assert isinstance(result, OpenedInMemory)
     return result
 
 
@@ -103,6 +104,7 @@ EVENTS: dict[type, Event] = {
     SealObserved: SEALED,
     CohortOpened: CohortOpened(0, Unopened(AbortReason.OUT_OF_RANGE)),
     EvaluationFinished: EvaluationFinished({0: True}),
+    UpdateMasked: UpdateMasked(()),
 }
 IGNORED = [(phase, kind) for phase, kind in itertools.product(Phase, EVENTS) if kind not in _TABLE[phase]]
 
@@ -141,13 +143,35 @@ def test_sealing__fetches_what_is_announced() -> None:
     """A contribution would never be held."""
     machine, trainer = ROUND.validator(0, announced=()), ROUND.trainers[0]
     (fetch,) = effects_of(Fetch, machine.handle(ROUND.say(trainer, ROUND.contribution(trainer)), NOW_MS))
-    assert isinstance(fetch, Fetch) and fetch.seats == (trainer, SECOND, THIRD)
+    assert isinstance(fetch, Fetch) and fetch.seats == (trainer, SECOND, THIRD) and fetch.is_read
     assert fetch.digests == (ROUND.contribution(trainer).document_digest,)
     documents = {fetch.digests[0]: ROUND.blobs_of([trainer])[fetch.digests[0]]}
-    (more,) = effects_of(Fetch, machine.handle(BlobsFetched("", documents), NOW_MS))
+    (more,) = effects_of(Fetch, machine.handle(BlobsFetched(fetch.tag, documents), NOW_MS))
     assert isinstance(more, Fetch) and len(more.digests) == 5, "one chunk and four bundles"
-    assert not effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 999)), "not asked for twice at once"
-    assert effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 1000))
+    assert not more.is_read, "only their sizes matter here"
+
+
+def test_sealing__asks_again_only_when_a_pull_has_ended() -> None:
+    """A vector that takes longer than a second to pull would be pulled over and over, at everybody's cost."""
+    machine, trainer = ROUND.validator(0, announced=()), ROUND.trainers[0]
+    (fetch,) = effects_of(Fetch, machine.handle(ROUND.say(trainer, ROUND.contribution(trainer)), NOW_MS))
+    assert isinstance(fetch, Fetch)
+    assert not effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 20_000))
+    assert not effects_of(Fetch, machine.handle(BlobsFetched(fetch.tag, {}), NOW_MS + 20_000))
+    assert not effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 20_999))
+    (again,) = effects_of(Fetch, machine.handle(TimePassed(), NOW_MS + 21_000))
+    assert isinstance(again, Fetch) and again.digests == fetch.digests and again.tag != fetch.tag
+
+
+def test_sealing__holds_what_it_hears_the_sizes_of() -> None:
+    """A contribution of any length would have to pass through the machine, or would never be held."""
+    machine, trainer = ROUND.validator(0, announced=()), ROUND.trainers[0]
+    machine.handle(ROUND.say(trainer, ROUND.contribution(trainer)), NOW_MS)
+    blobs = ROUND.blobs_of([trainer])
+    document = ROUND.contribution(trainer).document_digest
+    machine.handle(BlobsFetched("", {document: blobs.pop(document)}), NOW_MS)
+    machine.handle(BlobsFetched("", {}, {digest: len(data) for digest, data in blobs.items()}), NOW_MS)
+    assert machine._collection.held_roots() == {trainer: ROUND.made[trainer].root}
 
 
 def test_sealing__says_have_when_all_are_held() -> None:
@@ -302,7 +326,7 @@ def test_opening__waits_for_the_manifest_then_for_answers() -> None:
     """A cohort would be opened on what the leader says instead of what the chain holds, or never."""
     machine = ROUND.validator(0)
     effects = machine.handle(SEALED, SEALED_MS)
-    assert [fetch.tag for fetch in effects if isinstance(fetch, Fetch)] == ["manifest"]
+    assert [fetch.digests for fetch in effects if isinstance(fetch, Fetch)] == [(SEAL.manifest_digest,)]
     assert machine.phase is Phase.OPENING
     early = tell_answers(machine, ROUND.trainers[:1])
     assert not effects_of(OpenCohort, early)
@@ -322,15 +346,15 @@ def test_opening__bad_manifest_ends_in_abstention() -> None:
     assert machine.phase is Phase.VOTING
 
 
-def test_opening__sum_is_published_and_judged() -> None:
-    """Whoever missed the opening could not have the sum; nobody would vote."""
+def test_opening__sum_is_judged() -> None:
+    """Nobody would vote."""
     machine = validator_in(Phase.OPENING)
     result = opened_by(machine)
     effects = machine.handle(CohortOpened(0, result), SEALED_MS)
-    assert machine.phase is Phase.JUDGING and effects_of(StoreBlobs, effects)
+    assert machine.phase is Phase.JUDGING
     (evaluate,) = effects_of(Evaluate, effects)
     assert isinstance(evaluate, Evaluate) and evaluate.stage is Stage.TRAINING
-    assert evaluate.ring_sums[0] is result.ring_sum
+    assert evaluate.aggregates == {0: result.aggregate_digest}
 
 
 @pytest.mark.parametrize("reason", [AbortReason.OUT_OF_RANGE, AbortReason.CONTRADICTION])
@@ -373,7 +397,7 @@ def test_judging__becomes_a_ballot(accepted: dict[int, bool], vote: Vote) -> Non
     machine = validator_in(Phase.JUDGING)
     ballot = ballot_in(machine.handle(EvaluationFinished(accepted), SEALED_MS))
     assert ballot.verdicts == bytes([vote]) and ballot.base_model_digest == CONTEXT.base_model_digest
-    digest = machine._aggregate_digests[0]
+    digest = machine.aggregates[0]
     assert ballot.aggregate_digests == (digest if vote is not Vote.UNAVAILABLE else bytes(32),)
 
 

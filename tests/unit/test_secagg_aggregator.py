@@ -24,7 +24,7 @@ from p2p_flock.secagg.aggregator import (
 from p2p_flock.secagg.collection import drop_quarrels
 from p2p_flock.secagg.context import compute_aggregate_digest
 from p2p_flock.secagg.dealing import split_for_holders
-from p2p_flock.secagg.opening import Opened, Unopened
+from p2p_flock.secagg.opening import OpenedInMemory, Unopened
 from p2p_flock.wire.messages import Manifest, PairSeedShare, SelfMaskShare, Unmasking
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 
@@ -290,7 +290,7 @@ def test_open__is_the_plain_sum(lane_bits: int, sealed: tuple[int, ...]) -> None
     cohort = make_cohort(lane_bits=lane_bits, salt=lane_bits)
     machine = cohort.sealed_aggregator(sealed, answering=sealed[:3])
     opened = machine.open(cohort.vectors(sealed), cohort.sum_bound)
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, OpenedInMemory)
     assert np.array_equal(opened.ring_sum, cohort.plain_sum(sealed))
     assert opened.aggregate_digest == compute_aggregate_digest(cohort.context, opened.ring_sum.tobytes())
 
@@ -300,7 +300,7 @@ def test_open__is_the_same_from_other_answers() -> None:
     results = []
     for answering in ((1, 4, 7), (4, 7, 10), SEALED):
         opened = COHORT.sealed_aggregator(SEALED, answering).open(COHORT.vectors(SEALED), COHORT.sum_bound)
-        assert isinstance(opened, Opened)
+        assert isinstance(opened, OpenedInMemory)
         results.append(opened.aggregate_digest)
     assert len(set(results)) == 1
 
@@ -317,7 +317,7 @@ def test_open__before_a_seal_is_our_own_mistake() -> None:
         COHORT.aggregator(ALL).open({}, COHORT.sum_bound)
 
 
-def check_unopened(result: Opened | Unopened, reason: AbortReason, expected: Verdicts) -> None:
+def check_unopened(result: OpenedInMemory | Unopened, reason: AbortReason, expected: Verdicts) -> None:
     assert isinstance(result, Unopened)
     assert result.reason is reason
     assert verdicts(result.faults) == expected

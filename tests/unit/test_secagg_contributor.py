@@ -19,12 +19,13 @@ from p2p_flock.secagg.contributor import (
     Contributor,
     Elected,
     Event,
-    LanesEncoded,
     Phase,
     PreparedContribution,
     SealConfirmed,
     Unmasked,
+    UpdateMasked,
     contribute,
+    plan_masking,
 )
 from p2p_flock.secagg.document import validate_root
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
@@ -36,8 +37,9 @@ COHORT = make_cohort()
 OTHER_SEAL = digest_of("other seal")
 
 
-def lanes_event(cohort: Cohort, seat: int) -> LanesEncoded:
-    return LanesEncoded(cohort.mask_secrets[seat], cohort.lanes[seat], cohort.entropy[seat])
+def masked_event(cohort: Cohort, seat: int) -> UpdateMasked:
+    masking = plan_masking(cohort.context, seat, cohort.mask_secrets[seat], cohort.entropy[seat])
+    return UpdateMasked(masking, cohort.made[seat].document.chunk_digests)
 
 
 def seal_event(cohort: Cohort, seat: int, sealed: tuple[int, ...], seal: bytes = SEAL) -> SealConfirmed:
@@ -122,7 +124,7 @@ def test_round_secrets__do_not_hold_the_spent_mask_secret() -> None:
 def test_machine__elected_contributes() -> None:
     """The first cell: a trainer that cannot contribute."""
     machine = Contributor(COHORT.context, 1)
-    made = machine.handle(lanes_event(COHORT, 1))
+    made = machine.handle(masked_event(COHORT, 1))
     assert isinstance(made, PreparedContribution)
     assert machine.phase == Contributed(made.secrets)
 
@@ -163,7 +165,7 @@ def test_machine__every_other_cell_is_our_own_mistake() -> None:
     """A second contribution in one round number must be impossible, not only avoided."""
     answer = COHORT.answer(1, COHORT.seats)
     phases: list[Phase] = [Elected(), Contributed(COHORT.made[1].secrets), Unmasked(answer.unmasking)]
-    events: list[Event] = [lanes_event(COHORT, 1), seal_event(COHORT, 1, COHORT.seats)]
+    events: list[Event] = [masked_event(COHORT, 1), seal_event(COHORT, 1, COHORT.seats)]
     for phase in phases:
         for event in events:
             if (type(phase), type(event)) not in TRANSITIONS:

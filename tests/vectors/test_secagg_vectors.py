@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from p2p_flock.secagg import aggregator, contributor
 from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceived, UnmaskingReceived
 from p2p_flock.secagg.answer import Answered
 from p2p_flock.secagg.context import CohortContext, CohortMember
-from p2p_flock.secagg.contributor import Contributor, LanesEncoded, PreparedContribution
-from p2p_flock.secagg.opening import Opened, Unopened
+from p2p_flock.secagg.contributor import Contributor, PreparedContribution, UpdateMasked, contribute, plan_masking
+from p2p_flock.secagg.opening import OpenedInMemory, Unopened
 from p2p_flock.types import Domain
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
@@ -54,10 +55,12 @@ def contribute_all(name: str) -> tuple[CohortContext, dict[int, Contributor], di
             continue
         lanes: Lanes = np.array(member["lanes"], dtype=lane_dtype(case["lane_bits"]))
         machines[seat] = Contributor(context, seat)
-        event = LanesEncoded(bytes.fromhex(member["mask_secret"]), lanes, bytes.fromhex(member["entropy"]))
+        secret, entropy = bytes.fromhex(member["mask_secret"]), bytes.fromhex(member["entropy"])
+        whole = contribute(context, seat, secret, lanes, entropy)
+        event = UpdateMasked(plan_masking(context, seat, secret, entropy), whole.document.chunk_digests)
         output = machines[seat].handle(event)
-        assert isinstance(output, PreparedContribution)
-        made[seat] = output
+        assert isinstance(output, PreparedContribution) and replace(output, chunks=whole.chunks) == whole
+        made[seat] = whole
     return context, machines, made
 
 
@@ -106,7 +109,7 @@ def test_secagg__vector(name: str) -> None:
         assert isinstance(result, Unopened)
     else:
         assert said == case["unmasking_digests"]
-        assert isinstance(result, Opened)
+        assert isinstance(result, OpenedInMemory)
         assert result.ring_sum.tolist() == case["sum"]
 
 
