@@ -15,7 +15,8 @@ import trio
 from libp2p.peer.id import ID
 
 from p2p_flock.errors import ConfigError
-from p2p_flock.net.blobs import BlobClient, BlobServer, BlobSource
+from p2p_flock.net.blob_server import BlobServer, BlobSource
+from p2p_flock.net.blobs import BlobClient
 from p2p_flock.net.discovery import Discovery, PeerDown, PeerUp, parse_peer_id
 from p2p_flock.net.framing import FrameError
 from p2p_flock.net.gossip import Gossip, GossipMessage, Validate, open_gossip
@@ -58,7 +59,7 @@ class NetConfig:
         record_sent: test mode: gets every plaintext byte string that is handed to an encrypted session, in order per
             connection: multiplexer frames with gossip, messages, blobs and negotiation inside, all that this node says
             but the Noise handshake itself (its public keys and a signature). A 12-byte frame header stands at least
-            after every 65,507 bytes of a stream.
+            after every 262,064 bytes of a stream.
     """
 
     private_key: bytes

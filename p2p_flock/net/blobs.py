@@ -1,13 +1,8 @@
-"""Content by its SHA-256, pulled over `/p2p-flock/blobs/1`: many pieces or one large file, verified and resumable.
+"""Pulling content by its SHA-256 over `/p2p-flock/blobs/1`: many pieces or one large file, verified and resumable.
 
-Called by `net/adapter.py`. Whoever has a piece serves it to any connected peer; who wants pieces names several sources,
-asks each for a share of them, moves on to the next source where one lacks, stalls or lies, and goes on at the byte
-where it stopped. Nothing is returned whose SHA-256 is not the one asked for. What may be served to strangers is the
-caller's choice, in its ``source`` function.
-
-Wire format. The opener sends a question, a frame after a 4-byte big-endian length of 1 to 256 items of 48 bytes: digest
-(32), offset (8, big-endian), largest size it takes (8). For each item, in order, the answer is a status (1 byte) and
-the whole size (8); after FOUND follow the bytes from the offset to the end. Then the opener may ask again.
+Called by `net/adapter.py`. Who wants pieces names several sources, asks each for a share of them, moves on to the next
+source where one lacks, stalls or lies, and goes on at the byte where it stopped. Nothing is returned whose SHA-256 is
+not the one asked for. The wire format is in `net/blob_server.py`.
 """
 
 from __future__ import annotations
@@ -18,143 +13,39 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import trio
 from libp2p.abc import INetStream
-from libp2p.custom_types import TProtocol
 from libp2p.host.exceptions import StreamFailure
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 
 from p2p_flock.errors import NetError
+from p2p_flock.net.blob_server import BLOB_PROTOCOL, DIGEST_BYTES, ITEMS_MAX, WRITE_BYTES, Status
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.yamux_stream import Stream
 
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
 log = logging.getLogger(__name__)
 
-BLOB_PROTOCOL = TProtocol("/p2p-flock/blobs/1")
-DIGEST_BYTES = 32
-ITEMS_MAX = 256  # of one question
 # Expected bytes of one question, so that a slow source holds up no more than this.
 QUESTION_EXPECTS_BYTES_MAX = 64 * 1024 * 1024
-WRITE_BYTES = 1 << 20
-SMALL_WRITE_BYTES = 256 * 1024  # small answers are joined until they have this size
+FILE_WRITE_BYTES = 1 << 20  # written and hashed in one visit to a thread
 WINDOW_BYTES = 4 * 1024 * 1024  # per stream; rate = window / round trip
 STREAMS_MAX = 4  # that we pull on at once
-SERVED_STREAMS_PER_PEER_MAX = 4  # one more is reset; its opener asks elsewhere
-SERVED_STREAMS_MAX = 32
 STALL_SECONDS_MAX = 10.0  # without a byte, while pulling
-SERVE_SECONDS_MAX = 30.0  # per write, or waiting for the next question
 FAILURES_MAX = 3  # of one source in one fetch, beyond which it is left out
 RETRY_SECONDS = 0.2
 HASH_IN_THREAD_BYTES = 1 << 20  # hashing 1 MiB takes half a millisecond
 
-BlobSource = Callable[[bytes], "bytes | bytearray | memoryview | Path | None"]
+Buffer = bytes | memoryview
 Take = Callable[[bytes, bytes], Awaitable[None]]  # digest and verified content
 _PULL_FAILURES = (*STREAM_FAILURES, StreamFailure, SwarmException, FrameError, trio.TooSlowError)
-
-
-class Status(Enum):
-    """What a source says of one item."""
-
-    FOUND = 0
-    MISSING = 1
-    TOO_LARGE = 2
-
-
-class BlobServer:
-    """Answers questions from ``source``, which is called in the event loop; a Path it returns is read in a thread."""
-
-    def __init__(self, host: HardenedHost, source: BlobSource) -> None:
-        self._source = source
-        self._streams: Counter[str] = Counter()
-        host.set_stream_handler(BLOB_PROTOCOL, self._serve)
-
-    async def _serve(self, stream: INetStream) -> None:
-        peer_id = stream.muxed_conn.peer_id.to_base58()
-        if self._streams[peer_id] >= SERVED_STREAMS_PER_PEER_MAX or self._streams.total() >= SERVED_STREAMS_MAX:
-            raise FrameError("too many blob streams")
-        self._streams[peer_id] += 1
-        reader = FrameReader(stream)
-        try:
-            while True:
-                with trio.fail_after(SERVE_SECONDS_MAX):
-                    question = await reader.read_frame(ITEMS_MAX * 48)
-                if not question or len(question) % 48:
-                    raise FrameError("not a question for blobs")
-                writer = _Writer(stream)
-                for start in range(0, len(question), 48):
-                    await self._answer(writer, question[start : start + 48])
-                await writer.flush()
-        except trio.TooSlowError as error:
-            raise FrameError("the peer stopped asking or reading") from error
-        except STREAM_FAILURES:
-            pass  # the usual end
-        finally:
-            self._streams[peer_id] -= 1
-            if not self._streams[peer_id]:
-                del self._streams[peer_id]
-            await end_stream(stream)
-
-    async def _answer(self, writer: _Writer, item: bytes) -> None:
-        digest = item[:DIGEST_BYTES]
-        offset, bytes_max = int.from_bytes(item[32:40], "big"), int.from_bytes(item[40:48], "big")
-        content = self._source(digest)
-        size = 0
-        status = Status.MISSING
-        if content is not None:
-            try:
-                size = content.stat().st_size if isinstance(content, Path) else len(content)
-                status = Status.FOUND if offset <= size <= bytes_max else Status.TOO_LARGE
-            except OSError:
-                log.warning("a blob that we should have cannot be read: %s", digest.hex())
-        await writer.write(status.value.to_bytes(1, "big") + size.to_bytes(8, "big"))
-        if status is not Status.FOUND or content is None:
-            return
-        if isinstance(content, Path):
-            await _copy_file(writer, content, offset, size)
-        else:
-            view = memoryview(content)
-            for start in range(offset, size, WRITE_BYTES):
-                await writer.write(view[start : start + WRITE_BYTES])
-
-
-async def _copy_file(writer: _Writer, path: Path, offset: int, size: int) -> None:
-    async with await trio.open_file(path, "rb") as file:
-        await file.seek(offset)
-        while offset < size:
-            piece = await file.read(min(WRITE_BYTES, size - offset))
-            if not piece:
-                raise FrameError("a blob shrank while it was served")
-            offset += len(piece)
-            await writer.write(piece)
-
-
-class _Writer:
-    """Joins small writes; each write to the stream has a deadline."""
-
-    def __init__(self, stream: INetStream) -> None:
-        self._stream = stream
-        self._joined = bytearray()
-
-    async def write(self, data: bytes | memoryview) -> None:
-        if len(data) < SMALL_WRITE_BYTES:
-            self._joined += data
-            if len(self._joined) >= SMALL_WRITE_BYTES:
-                await self.flush()
-            return
-        await self.flush()
-        with trio.fail_after(SERVE_SECONDS_MAX):
-            await self._stream.write(data)  # type: ignore[arg-type]  # our muxer takes any buffer
-
-    async def flush(self) -> None:
-        joined, self._joined = bytes(self._joined), bytearray()
-        if joined:
-            with trio.fail_after(SERVE_SECONDS_MAX):
-                await self._stream.write(joined)
 
 
 class BlobClient:
@@ -246,15 +137,15 @@ class BlobClient:
             encode_frame(*(_encode_item(digest, job.partial(digest).size, job.bytes_max) for digest in share))
         )
         for digest in list(share):
-            partial = job.partial(digest)
-            is_whole = not partial.size
-            size = await _read_size(reader, partial.size, job.bytes_max)
+            begun = job.partial(digest)
+            is_whole = not begun.size
+            size = await _read_size(reader, begun.size, job.bytes_max)
             if size is None:
                 job.note_lacking(digest, source)
             else:
-                await _read_body(reader, size - partial.size, partial.append)
-                content = await partial.join()
-                if await _is_digest_of(digest, content):
+                await _read_body(reader, size - begun.size, begun.append)
+                content, found = await begun.join()
+                if found == digest:
                     await job.take(digest, content)
                     job.note_taken(digest)
                 else:
@@ -282,12 +173,13 @@ class BlobClient:
                 for source in sources:
                     is_resumed |= part.exists()
                     try:
-                        if not await self._pull_file(source, digest, part, bytes_max):
+                        found = await self._pull_file(source, digest, part, bytes_max)
+                        if found is None:
                             continue
                     except _PULL_FAILURES as error:
                         log.debug("pulling from %s failed: %s", source, error)
                         continue
-                    if await trio.to_thread.run_sync(_hash_file, part) == digest:
+                    if found == digest:
                         await trio.to_thread.run_sync(os.replace, part, path)
                         return True
                     part.unlink()
@@ -296,23 +188,16 @@ class BlobClient:
                 await trio.sleep(RETRY_SECONDS * (attempt + 1))
         return False
 
-    async def _pull_file(self, source: ID, digest: bytes, part: Path, bytes_max: int) -> bool:
-        async with (
-            self._streams,
-            self._open(source) as (stream, reader),
-            await trio.open_file(part, "ab") as file,
-        ):
-            offset = await file.tell()
-            await stream.write(encode_frame(_encode_item(digest, offset, bytes_max)))
-            size = await _read_size(reader, offset, bytes_max)
-            if size is None:
-                return False
-
-            async def append(piece: bytes) -> None:
-                await file.write(piece)
-
-            await _read_body(reader, size - offset, append)
-            return True
+    async def _pull_file(self, source: ID, digest: bytes, part: Path, bytes_max: int) -> bytes | None:
+        """The digest of all that is now in ``part``; None if the source lacks it."""
+        async with self._streams, self._open(source) as (stream, reader):
+            async with _PartFile(part) as file:
+                await stream.write(encode_frame(_encode_item(digest, file.size, bytes_max)))
+                size = await _read_size(reader, file.size, bytes_max)
+                if size is None:
+                    return None
+                await _read_body(reader, size - file.size, file.append)
+            return file.digest
 
 
 class _Partial:
@@ -320,16 +205,75 @@ class _Partial:
 
     def __init__(self) -> None:
         self.size = 0
-        self._pieces: list[bytes] = []
+        self._pieces: list[Buffer] = []
 
-    async def append(self, piece: bytes) -> None:
+    async def append(self, piece: Buffer) -> None:
         self.size += len(piece)
         self._pieces.append(piece)
 
-    async def join(self) -> bytes:
+    async def join(self) -> tuple[bytes, bytes]:
+        """The content and its digest."""
         if self.size < HASH_IN_THREAD_BYTES:
-            return b"".join(self._pieces)
-        return await trio.to_thread.run_sync(b"".join, self._pieces)
+            return _join_and_hash(self._pieces)
+        return await trio.to_thread.run_sync(_join_and_hash, self._pieces)
+
+
+class _PartFile:
+    """A file that grows at its end and is hashed on the way, some pieces at a time in a thread.
+
+    Attributes:
+        size: bytes in the file or about to be.
+        digest: of the whole file, once it is closed without an error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pieces: list[Buffer] = []
+        self._waiting_bytes = 0
+        self.size = 0
+        self.digest = b""
+
+    async def __aenter__(self) -> _PartFile:
+        self._file, self._hash, self.size = await trio.to_thread.run_sync(_open_part, self._path)
+        return self
+
+    async def append(self, piece: Buffer) -> None:
+        self._pieces.append(piece)
+        self.size += len(piece)
+        self._waiting_bytes += len(piece)
+        if self._waiting_bytes >= FILE_WRITE_BYTES:
+            pieces, self._pieces, self._waiting_bytes = self._pieces, [], 0
+            await trio.to_thread.run_sync(_append_to_part, self._file, self._hash, pieces)
+
+    async def __aexit__(self, *_error: object) -> None:
+        with trio.CancelScope(shield=True):  # what came is kept for the next pull
+            try:
+                await trio.to_thread.run_sync(_append_to_part, self._file, self._hash, self._pieces)
+            finally:
+                await trio.to_thread.run_sync(self._file.close)
+        self.digest = self._hash.digest()
+
+
+def _open_part(path: Path) -> tuple[BinaryIO, Hash, int]:
+    file = path.open("a+b", buffering=0)
+    file.seek(0)
+    found = hashlib.sha256()
+    while piece := file.read(WRITE_BYTES):
+        found.update(piece)
+    return file, found, file.tell()
+
+
+def _append_to_part(file: BinaryIO, found: Hash, pieces: Sequence[Buffer]) -> None:
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            view = view[file.write(view) :]
+        found.update(piece)
+
+
+def _join_and_hash(pieces: Sequence[Buffer]) -> tuple[bytes, bytes]:
+    content = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+    return content, hashlib.sha256(content).digest()
 
 
 class _Job:
@@ -434,20 +378,10 @@ async def _read_size(reader: FrameReader, offset: int, bytes_max: int) -> int | 
     return None
 
 
-async def _read_body(reader: FrameReader, size: int, append: Callable[[bytes], Awaitable[None]]) -> None:
+async def _read_body(reader: FrameReader, size: int, append: Callable[[Buffer], Awaitable[None]]) -> None:
     while size:
         with trio.fail_after(STALL_SECONDS_MAX):
-            piece = await reader.read_at_most(min(size, WRITE_BYTES))
-        size -= len(piece)
-        await append(piece)
-
-
-async def _is_digest_of(digest: bytes, content: bytes) -> bool:
-    if len(content) < HASH_IN_THREAD_BYTES:
-        return hashlib.sha256(content).digest() == digest
-    return await trio.to_thread.run_sync(lambda: hashlib.sha256(content).digest()) == digest
-
-
-def _hash_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+            pieces = await reader.read_pieces(min(size, WRITE_BYTES))
+        for piece in pieces:
+            size -= len(piece)
+            await append(piece)

@@ -12,9 +12,11 @@ from typing import Protocol
 import trio
 from libp2p.abc import INetStream
 from libp2p.io.exceptions import IOException
-from libp2p.network.stream.exceptions import StreamError
+from libp2p.network.stream.exceptions import StreamEOF, StreamError, StreamReset
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError
 
 from p2p_flock.errors import NetError
+from p2p_flock.net.yamux_stream import Stream
 
 READ_BYTES = 1 << 16
 # What a stream raises when it or its connection ends (bytes still expected by us never came).
@@ -55,6 +57,18 @@ class FrameReader:
         if not self._buffer:
             return await self._stream.read(size)
         return await self.read_exactly(min(size, len(self._buffer)))
+
+    async def read_pieces(self, size: int) -> list[bytes | memoryview]:
+        """As `read_at_most`, in the pieces that came, without a copy where the stream is our muxer's."""
+        muxed = getattr(self._stream, "muxed_stream", None)
+        if self._buffer or not isinstance(muxed, Stream):
+            return [await self.read_at_most(size)]
+        try:
+            return await muxed.read_pieces(size)
+        except MuxedStreamEOF as error:
+            raise StreamEOF from error
+        except MuxedStreamError as error:
+            raise StreamReset from error
 
     async def read_frame(self, bytes_max: int) -> bytes:
         """A frame after a 4-byte big-endian length. Raises FrameError beyond ``bytes_max``."""

@@ -33,7 +33,8 @@ from p2p_flock.net.yamux_stream import Stream
 
 log = logging.getLogger(__name__)
 
-# Frames joined into one encrypted write; larger gains nothing and delays small messages.
+# Frames are joined into one encrypted write until they have this size (so it has less than this and a frame); larger
+# gains nothing and delays small messages.
 BATCH_BYTES_MAX = 256 * 1024
 # Data waiting for the writing task, over all streams of a connection. At the bound writers of data wait.
 OUTBOX_BYTES_MAX = 512 * 1024
@@ -45,7 +46,7 @@ INBOUND_STREAMS_MAX = 128
 OUTBOUND_STREAMS_MAX = 256
 # A stream that we closed and the peer did not is reset after this, else it would hold its slot for ever.
 HALF_CLOSED_SECONDS_MAX = 60.0
-# One encrypted write (256 KiB) that takes longer means that the peer does not read.
+# One encrypted write (half a MiB) that takes longer means that the peer does not read.
 WRITE_SECONDS_MAX = 30.0
 
 
@@ -78,7 +79,7 @@ class Muxer(IMuxedConn):
         self._next_stream_id = 1 if conn.is_initiator else 2
         self._accepted: deque[Stream] = deque()
         self._acceptable = trio.lowlevel.ParkingLot()
-        self._outbox: deque[bytes] = deque()
+        self._outbox: deque[tuple[bytes, memoryview | None]] = deque()  # frames: header and body
         self._outbox_bytes = 0
         self._outbox_control_frames = 0
         self._outbox_filled = trio.lowlevel.ParkingLot()
@@ -211,7 +212,7 @@ class Muxer(IMuxedConn):
 
     def queue_data(self, stream_id: int, data: memoryview) -> None:
         """Queue one data frame of at most DATA_BYTES_MAX bytes."""
-        self._put(Header(FrameKind.DATA, Flag(0), stream_id, len(data)).encode() + data)
+        self._put(Header(FrameKind.DATA, Flag(0), stream_id, len(data)).encode(), data)
 
     def queue_control(self, kind: FrameKind, flags: Flag, stream_id: int, value: int) -> None:
         """Queue one frame without data. Beyond OUTBOX_CONTROL_FRAMES_MAX the connection is cut."""
@@ -220,11 +221,11 @@ class Muxer(IMuxedConn):
         if self._outbox_control_frames > OUTBOX_CONTROL_FRAMES_MAX and self._scope is not None:
             self._scope.cancel()
 
-    def _put(self, frame: bytes) -> None:
+    def _put(self, header: bytes, body: memoryview | None = None) -> None:
         if self._is_ending:
             return
-        self._outbox.append(frame)
-        self._outbox_bytes += len(frame)
+        self._outbox.append((header, body))
+        self._outbox_bytes += len(header) + (0 if body is None else len(body))
         self._outbox_filled.unpark_all()
 
     def forget_if_over(self, stream: Stream) -> None:
@@ -238,24 +239,33 @@ class Muxer(IMuxedConn):
         while True:
             while not self._outbox:
                 await self._outbox_filled.park()
-            batch, size = [], 0
-            while self._outbox and (size == 0 or size + len(self._outbox[0]) <= BATCH_BYTES_MAX):
-                frame = self._outbox.popleft()
-                batch.append(frame)
-                size += len(frame)
-                self._outbox_control_frames -= len(frame) == HEADER_BYTES
-            self._outbox_bytes -= size
+            batch = self._take_batch()
             self._writing_since = trio.current_time()
-            await self._session.write(b"".join(batch))
+            await self._session.write_all(batch)
             self._writing_since = None
             self._outbox_emptied.unpark_all()
 
+    def _take_batch(self) -> list[bytes | memoryview]:
+        batch: list[bytes | memoryview] = []
+        size = 0
+        while self._outbox and size < BATCH_BYTES_MAX:
+            header, body = self._outbox.popleft()
+            batch.append(header)
+            size += len(header)
+            if body is None:
+                self._outbox_control_frames -= 1
+            else:
+                batch.append(body)
+                size += len(body)
+        self._outbox_bytes -= size
+        return batch
+
     async def _read_frames(self) -> None:
         while True:
-            data = await self._session.read_some()
+            messages = await self._session.read_some()
             self._heard = True
-            with memoryview(data) as view:
-                self._take(view)
+            for message in messages:
+                self._take(memoryview(message))
 
     async def _watch(self) -> None:
         tick_s = self._liveness.interval_s / 3

@@ -6,6 +6,7 @@ only through the synchronous methods of `Connection`, so its owner may be cancel
 
 from __future__ import annotations
 
+from collections import deque
 from types import TracebackType
 from typing import Protocol
 
@@ -16,8 +17,12 @@ from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, Mu
 from p2p_flock.net.session import PLAINTEXT_BYTES_MAX
 from p2p_flock.net.yamux_frames import HEADER_BYTES, INITIAL_WINDOW_BYTES, Flag, FrameKind, MuxerProtocolError
 
-# Data and frame header together fill one Noise message exactly.
-DATA_BYTES_MAX = PLAINTEXT_BYTES_MAX - HEADER_BYTES
+# Data and frame header together fill four Noise messages exactly, and are within the initial window.
+DATA_BYTES_MAX = 4 * PLAINTEXT_BYTES_MAX - HEADER_BYTES
+# Received data of this size stays in the Noise message (64 KiB) in which it came, so it may hold 4 times its size in
+# memory. Smaller pieces are copied together, so that a peer that sends single bytes costs us no more than bytes.
+KEPT_BYTES_MIN = 16 * 1024
+JOINED_BYTES_MAX = 64 * 1024
 
 
 class Connection(Protocol):
@@ -32,7 +37,7 @@ class Connection(Protocol):
         ...
 
     def queue_data(self, stream_id: int, data: memoryview) -> None:
-        """Queue one data frame."""
+        """Queue one data frame; nobody may change ``data`` any more."""
         ...
 
     def queue_control(self, kind: FrameKind, flags: Flag, stream_id: int, value: int) -> None:
@@ -57,7 +62,9 @@ class Stream(IMuxedStream):
         self.is_ours = is_ours
         self.closed_at: float | None = None  # trio time at which we closed it, while the peer has not
         self._conn = conn
-        self._buffer = bytearray()
+        self._received: deque[bytearray | memoryview] = deque()
+        self._received_bytes = 0
+        self._position = 0  # in the first piece received
         self._window = INITIAL_WINDOW_BYTES  # what we let the peer have on the way
         self._window_left = INITIAL_WINDOW_BYTES
         self._consumed = 0
@@ -80,22 +87,48 @@ class Stream(IMuxedStream):
         Raises MuxedStreamEOF once the peer has closed the stream and all is read, MuxedStreamReset if it or the
         connection broke, even if that looked orderly to TCP.
         """
+        pieces = await self.read_pieces(n)
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+    async def read_pieces(self, n: int | None = None) -> list[bytes | memoryview]:
+        """As `read`, in the pieces that came, uncopied where they are large: for bulk."""
+        await self._wait_for_data()
+        size = self._received_bytes if n is None or n < 0 else min(n, self._received_bytes)
+        left = size
+        pieces = []
+        while left:
+            pieces.append(self._take_piece(left))
+            left -= len(pieces[-1])
+        self._note_consumed(size)
+        return pieces
+
+    async def _wait_for_data(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._buffer:
+        while not self._received_bytes:
             if self._reset:
                 raise MuxedStreamReset("the stream was reset")
             if self._receive_ended:
                 raise MuxedStreamEOF("the peer closed the stream")
             await self._readable.park()
-        size = len(self._buffer) if n is None or n < 0 else min(n, len(self._buffer))
-        with memoryview(self._buffer) as view:
-            taken = bytes(view[:size])
-        del self._buffer[:size]
+
+    def _take_piece(self, size: int) -> bytes | memoryview:
+        first = self._received[0]
+        size = min(size, len(first) - self._position)
+        piece = memoryview(first)[self._position : self._position + size]
+        self._position += size
+        self._received_bytes -= size
+        if self._position == len(first):
+            self._received.popleft()
+            self._position = 0
+            return piece
+        # An exported bytearray could not grow any more.
+        return bytes(piece) if isinstance(first, bytearray) else piece
+
+    def _note_consumed(self, size: int) -> None:
         self._consumed += size
         if self._consumed >= self._window // 2 and not (self._receive_ended or self._reset):
             self._grant(self._consumed)
             self._consumed = 0
-        return taken
 
     def widen(self, window_bytes: int) -> None:
         """Let the peer have ``window_bytes`` under way: for bulk streams, whose rate is window / round trip."""
@@ -126,7 +159,10 @@ class Stream(IMuxedStream):
                         continue
                     size = min(self._send_window, DATA_BYTES_MAX, len(view) - position)
                     self._send_window -= size
-                    self._conn.queue_data(self.stream_id, view[position : position + size])
+                    piece = view[position : position + size]
+                    if not isinstance(view.obj, bytes):  # its owner may change it while it waits in the outbox
+                        piece = memoryview(bytes(piece))
+                    self._conn.queue_data(self.stream_id, piece)
                     position += size
 
     def _check_writable(self) -> None:
@@ -160,13 +196,27 @@ class Stream(IMuxedStream):
         self._writable.unpark_all()
 
     def take_data(self, data: memoryview) -> None:
-        """Bytes of a data frame, given by the reading task. Raises MuxerProtocolError beyond the window."""
+        """Bytes of a data frame, given by the reading task, which nobody will change.
+
+        Raises MuxerProtocolError beyond the window.
+        """
         if len(data) > self._window_left:
             raise MuxerProtocolError("the peer sent more than its receive window")
         self._window_left -= len(data)
         if not self._reset:
-            self._buffer += data
+            self._keep(data)
             self._readable.unpark_all()
+
+    def _keep(self, data: memoryview) -> None:
+        self._received_bytes += len(data)
+        if len(data) >= KEPT_BYTES_MIN:
+            self._received.append(data)
+            return
+        last = self._received[-1] if self._received else None
+        if isinstance(last, bytearray) and len(last) < JOINED_BYTES_MAX:
+            last += data
+        elif data:
+            self._received.append(bytearray(data))
 
     def take_credit(self, more: int) -> None:
         """The peer lets us send ``more`` bytes."""

@@ -13,9 +13,9 @@ import trio
 from libp2p.abc import INetStream
 
 from p2p_flock.errors import NetError
-from p2p_flock.net import blobs
+from p2p_flock.net import blob_server, blobs
 from p2p_flock.net.adapter import Net, open_net
-from p2p_flock.net.blobs import BLOB_PROTOCOL, ITEMS_MAX, Status
+from p2p_flock.net.blob_server import BLOB_PROTOCOL, ITEMS_MAX, Status
 from p2p_flock.net.framing import FrameReader
 from p2p_flock.net.hardening import HardenedHost
 from tests.net.nodes import dial, make_config, open_hardened, until
@@ -244,9 +244,9 @@ async def test_serve__streams_of_one_peer_are_bounded() -> None:
                 try:
                     await stream.write(len(item).to_bytes(4, "big") + item)
                     answered += bool(await stream.read(1))
-                except blobs.STREAM_FAILURES:
+                except blob_server.STREAM_FAILURES:
                     pass
-        assert answered == blobs.SERVED_STREAMS_PER_PEER_MAX
+        assert answered == blob_server.SERVED_STREAMS_PER_PEER_MAX
 
 
 async def test_fetch__from_another_process_survives_its_death() -> None:

@@ -16,6 +16,7 @@ from libp2p.network.stream.exceptions import StreamEOF, StreamReset
 from p2p_flock.net.framing import FrameReader
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.muxer import INBOUND_STREAMS_MAX, Muxer
+from p2p_flock.net.session import PLAINTEXT_BYTES_MAX, split_messages
 from p2p_flock.net.yamux_frames import (
     FRAME_BYTES_MAX,
     INITIAL_WINDOW_BYTES,
@@ -24,7 +25,7 @@ from p2p_flock.net.yamux_frames import (
     Header,
     MuxerProtocolError,
 )
-from p2p_flock.net.yamux_stream import Stream
+from p2p_flock.net.yamux_stream import KEPT_BYTES_MIN, Stream
 from tests.net.nodes import ask_echo, dial, open_hardened, open_stock, until
 
 MIRROR = TProtocol("/test/mirror/1")
@@ -185,6 +186,41 @@ async def test_stream__half_close_lets_the_other_side_answer() -> None:
         await muxed(stream)[1].close()
         with trio.fail_after(3.0):
             assert await stream.read(100) == b"QUESTION"
+
+
+async def test_stream__buffer_may_be_used_again_after_the_write() -> None:
+    """A caller who fills the same buffer again would change what is still on its way."""
+    async with open_couple() as (one, two):
+        stream = await one.new_stream(two.get_id(), [MIRROR])
+        buffer = bytearray(b"a" * 200_000)
+        await stream.write(buffer)
+        buffer[:] = bytes(200_000)
+        assert await FrameReader(stream).read_exactly(200_000) == b"a" * 200_000
+
+
+async def test_stream__single_bytes_cost_no_more_than_bytes() -> None:
+    """A peer that sends single bytes could make each of them hold a message of 64 KiB in our memory."""
+    async with open_couple() as (one, two):
+        _, stream = muxed(await one.new_stream(two.get_id(), [DEAF]))
+        message = memoryview(bytes(range(256)) * 256)
+        for position in range(20_000):
+            stream.take_data(message[position % 256 : position % 256 + 1])
+        stream.take_data(message[:KEPT_BYTES_MIN])
+        stream.take_data(message[:1])
+        assert len(stream._received) == 3
+        assert await stream.read(3) == b"\x00\x01\x02"
+        pieces = await stream.read_pieces()
+        assert b"".join(pieces) == (bytes(message) * 2)[3:20_000] + bytes(message[:KEPT_BYTES_MIN]) + b"\x00"
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1], [12, 262_064], [12, 12, 262_064, 5], [65_519], [65_520], [1, 200_000]])
+def test_split_messages__keeps_all_bytes_in_few_messages(sizes: list[int]) -> None:
+    """Bytes would be lost between frames and Noise messages, or each frame cost a message more."""
+    parts = [os.urandom(size) for size in sizes]
+    messages = [bytes(message) for message in split_messages(parts)]
+    assert b"".join(messages) == b"".join(parts)
+    assert all(len(message) == PLAINTEXT_BYTES_MAX for message in messages[:-1])
+    assert len(messages) == -(-sum(sizes) // PLAINTEXT_BYTES_MAX)
 
 
 def test_header__unknown_kind_is_refused() -> None:

@@ -283,7 +283,7 @@ async def test_liveness__blocked_loop_does_not_blame_its_peers() -> None:
 async def test_record__holds_all_that_is_said() -> None:
     """The privacy tests would search a recording in which something is missing.
 
-    A frame header stands in it after every 65,507 bytes of a stream.
+    A frame header stands in it after every 262,064 bytes of a stream.
     """
     said = bytearray()
     content = os.urandom(200_000)
