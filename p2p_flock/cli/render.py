@@ -38,6 +38,8 @@ def show_status(result: StatusResult) -> None:
         _row(table, "seat", "none" if result["seat"] is None else str(result["seat"]))
         _row(table, "settled", f"{result['settled_rounds']} of {result['round_count']} rounds")
         _row(table, "round", _phase(result))
+        if result["syncing"] is not None:
+            _row(table, "catching up", f"{result['rounds_behind']} rounds behind; {result['syncing']}")
         _row(table, "model", _short(result["model_digest"]))
         if result["score_after"] is not None:
             before = "?" if result["score_before"] is None else f"{result['score_before']:.4f}"

@@ -62,6 +62,8 @@ class StatusResult(TypedDict):
     round: int | None
     settled_rounds: int | None
     round_count: int | None
+    rounds_behind: int | None
+    syncing: str | None
     role: str
     phase: str
     phase_ends_at_s: int | None

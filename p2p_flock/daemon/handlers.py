@@ -68,6 +68,8 @@ class Handlers:
             "round": len(session.history.rounds) - 1 if session is not None and session.history.rounds else None,
             "settled_rounds": state.settled_round_count if state is not None else None,
             "round_count": session.handle.params.round_count if session is not None else None,
+            "rounds_behind": session.sync.rounds_behind() if session is not None else None,
+            "syncing": session.describe_sync() if session is not None else None,
             "role": metrics.role if metrics is not None and in_round else "none",
             "phase": _phase(session),
             "phase_ends_at_s": _phase_ends_at_s(session, state),
@@ -83,6 +85,8 @@ class Handlers:
             found.append("no peer is connected: check net.bootstrap and the firewall")
         if session is not None and session.chain_trouble is not None:
             found.append(f"the chain cannot be followed: {session.chain_trouble}")
+        if session is not None and session.lineage.disagreement is not None:
+            found.append(session.lineage.disagreement)
         if session is not None and abs(self._world.clock.offset_ms) > CLOCK_OFFSET_WARN_MS:
             found.append(f"this machine's clock is {self._world.clock.offset_ms / 1000:.1f} s off the chain's")
         return found

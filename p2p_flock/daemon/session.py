@@ -161,6 +161,12 @@ class AllianceSession:
         if self._feed is not None:
             self._feed.nudge()
 
+    def describe_sync(self) -> str | None:
+        """What is being fetched for catching up, in words; ``None`` while nothing is."""
+        if self.state is None:
+            return "reading the chain's log"
+        return self.sync.progress.describe() or None
+
     def member_peers(self) -> list[str]:
         """Peer IDs of all other members, connected ones first."""
         connected = self._world.net.connected()

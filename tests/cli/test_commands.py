@@ -115,6 +115,13 @@ def test_status__tells_what_the_node_does(run: RunCommand, daemon: FakeDaemon) -
     assert "no block seen" in text
 
 
+def test_status__shows_that_it_catches_up(run: RunCommand, daemon: FakeDaemon) -> None:
+    """A newcomer with a large model would look as if it hung."""
+    assert "catching up" not in run("status").out
+    daemon.change("status", rounds_behind=50, syncing="fetching the model before round 52: 12.0 of 80.0 MiB")
+    assert "50 rounds behind; fetching the model before round 52: 12.0 of 80.0 MiB" in run("status").out
+
+
 def test_status__texts_of_others_are_not_markup(run: RunCommand, daemon: FakeDaemon) -> None:
     """A peer could style or hide what the operator reads."""
     daemon.change("status", warnings=["[red]odd[/red] [/bold]"])
