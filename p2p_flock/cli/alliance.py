@@ -9,12 +9,13 @@ from p2p_flock.cli.alliance_join import join
 from p2p_flock.cli.alliance_leave import leave
 from p2p_flock.cli.alliance_list import list_alliances
 from p2p_flock.cli.alliance_show import show
+from p2p_flock.cli.alliance_watch import watch
 
 
 @click.group()
 def alliance() -> None:
-    """Create, find, join and leave alliances."""
+    """Create, find, join, watch and leave alliances."""
 
 
-for command in (create, list_alliances, show, join, leave):
+for command in (create, list_alliances, show, join, watch, leave):
     alliance.add_command(command)

@@ -10,15 +10,14 @@ from rich.text import Text
 
 from p2p_flock.cli.alliance_terms import describe_terms, params_of
 from p2p_flock.cli.amounts import format_money, format_seconds
+from p2p_flock.cli.watching.tables import rounds_table
+from p2p_flock.cli.watching.words import change_text, short_digest
 from p2p_flock.daemon.control_messages import (
     AllianceListResult,
     AllianceShowResult,
-    RoundResult,
     StatusResult,
     WalletResult,
 )
-
-DIGEST_CHARACTERS_SHOWN = 12
 
 
 def show_status(result: StatusResult) -> None:
@@ -40,10 +39,9 @@ def show_status(result: StatusResult) -> None:
         _row(table, "round", _phase(result))
         if result["syncing"] is not None:
             _row(table, "catching up", f"{result['rounds_behind']} rounds behind; {result['syncing']}")
-        _row(table, "model", _short(result["model_digest"]))
+        _row(table, "model", short_digest(result["model_digest"]))
         if result["score_after"] is not None:
-            before = "?" if result["score_before"] is None else f"{result['score_before']:.4f}"
-            _row(table, "score", f"{before} → {result['score_after']:.4f}")
+            _row(table, "score", change_text(result["score_before"], result["score_after"]))
     console = _console()
     console.print(table)
     for warning in result["warnings"]:
@@ -83,7 +81,7 @@ def show_alliance(result: AllianceShowResult) -> None:
         seats.add_row(str(seat["index"]), seat["owner"], Text(seat["peer_id"]), str(seat["weight"]), state)
     console.print(seats)
     if result["rounds"]:
-        console.print(_rounds(result["rounds"]))
+        console.print(Text("\nLast rounds", style="italic"), rounds_table(result["rounds"]), sep="\n")
 
 
 def show_terms(result: AllianceShowResult, to_stderr: bool = False) -> None:
@@ -116,23 +114,6 @@ def show_wallet(result: WalletResult) -> None:
     _console().print(table)
 
 
-def _rounds(rounds: list[RoundResult]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, title="Last rounds", title_justify="left")
-    for heading in ("round", "outcome", "survivors", "votes", "model", "took"):
-        table.add_column(heading)
-    for entry in rounds:
-        votes = zip(entry["votes_for"], entry["votes_against"], strict=True)
-        table.add_row(
-            str(entry["round"]),
-            ", ".join(entry["cohort_outcomes"]) or entry["outcome"],
-            f"{entry['survivors']} of {entry['trainers']}",
-            "  ".join(f"{yes}:{no}" for yes, no in votes),
-            _short(entry["model_digest"]),
-            "" if entry["seconds"] is None else format_seconds(entry["seconds"]),
-        )
-    return table
-
-
 def _phase(result: StatusResult) -> str:
     if result["round"] is None:
         return result["phase"]
@@ -149,10 +130,6 @@ def _age(chain_time_s: int | None) -> str:
         return ""
     age = int(time.time()) - chain_time_s
     return f", {format_seconds(abs(age))} {'old' if age > 0 else 'ahead'}" if abs(age) > 30 else ""
-
-
-def _short(digest: str | None) -> str:
-    return "none" if digest is None else digest[: 2 + DIGEST_CHARACTERS_SHOWN] + "…"
 
 
 def _console(to_stderr: bool = False) -> Console:

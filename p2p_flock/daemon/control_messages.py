@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
+from p2p_flock.daemon.watch_messages import RoundResult, WatchResult
 from p2p_flock.errors import UsageError
 from p2p_flock.params import AllianceParams
 
@@ -81,18 +82,6 @@ class SeatResult(TypedDict):
     leaving: bool
     binding_valid: bool
     connected: bool
-
-
-class RoundResult(TypedDict):
-    round: int
-    outcome: str
-    cohort_outcomes: list[str]
-    trainers: int
-    survivors: int
-    votes_for: list[int]
-    votes_against: list[int]
-    model_digest: str | None
-    seconds: int | None
 
 
 class AllianceListEntry(TypedDict):
@@ -183,6 +172,7 @@ COMMANDS: dict[str, tuple[type, type]] = {
     "alliance.create": (CreateArguments, CreateResult),
     "alliance.list": (NoArguments, AllianceListResult),
     "alliance.show": (AllianceArguments, AllianceShowResult),
+    "alliance.watch": (NoArguments, WatchResult),
     "alliance.join": (JoinArguments, JoinResult),
     "alliance.leave": (LeaveArguments, LeaveResult),
     "wallet.show": (NoArguments, WalletResult),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from p2p_flock.alliance.history import RoundRecord
 from p2p_flock.alliance.manifest import decode_manifest
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.contracts import compute_params_hash
@@ -15,8 +14,11 @@ from p2p_flock.daemon.control import Handler
 from p2p_flock.daemon.control_messages import params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.member import compute_weight
+from p2p_flock.daemon.purse import read_claimable, trained_rounds
+from p2p_flock.daemon.watch_answer import WatchAnswers, ended_rounds, show_round
+from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.errors import P2PFlockError, UsageError
-from p2p_flock.types import AllianceId, CohortOutcome
+from p2p_flock.types import AllianceId
 
 if TYPE_CHECKING:
     from p2p_flock.daemon.node import Node
@@ -32,6 +34,7 @@ class Handlers:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._world = node.world
+        self._watch_answers = WatchAnswers(node.world, node.started_at)
 
     def table(self) -> Mapping[str, Handler]:
         return {
@@ -39,6 +42,7 @@ class Handlers:
             "alliance.create": self.alliance_create,
             "alliance.list": self.alliance_list,
             "alliance.show": self.alliance_show,
+            "alliance.watch": self.alliance_watch,
             "alliance.join": self.alliance_join,
             "alliance.leave": self.alliance_leave,
             "wallet.show": self.wallet_show,
@@ -178,8 +182,13 @@ class Handlers:
             "weight_suggested": await self._suggest_weight(handle),
             "eth": str(eth),
             "flock": str(flock),
-            "rounds": _shown_rounds(session) if session is not None and joined else [],
+            "rounds": [show_round(session, record) for record in ended_rounds(session, ROUNDS_SHOWN)]
+            if session is not None and joined
+            else [],
         }
+
+    async def alliance_watch(self, _arguments: JsonObject) -> WatchResult:
+        return self._watch_answers.answer(self._node.session, self._warnings(self._node.session))
 
     async def alliance_join(self, arguments: JsonObject) -> dict[str, object]:
         handle = await self._handle(arguments["alliance"])
@@ -244,8 +253,7 @@ class Handlers:
         if session is not None:
             stake = await session.handle.stake()
             staked = stake.stake_wei
-            unclaimed = await session.handle.credit_wei()
-            unclaimed += sum(await session.handle.rewards_wei(_trained_rounds(session, self._world.chain.address)))
+            unclaimed = await read_claimable(session, self._world.chain.address)
             now_s = session.state.timestamp_s if session.state is not None else 0
             if stake.release_at_s and now_s >= stake.release_at_s:
                 withdrawable = stake.stake_wei
@@ -270,7 +278,7 @@ class Handlers:
             return {"claimed": "0", "transactions": []}
         rounds: list[int] = []
         if session is not None and session.handle.contract == handle.contract:
-            trained = _trained_rounds(session, self._world.chain.address)
+            trained = trained_rounds(session, self._world.chain.address)
             rewards = await handle.rewards_wei(trained)
             rounds = [number for number, reward in zip(trained, rewards, strict=True) if reward]
         before = (await self._world.chain.balances())[1]
@@ -354,41 +362,6 @@ def _phase_ends_at_s(session: AllianceSession | None, state: RoundState | None) 
             return state.reveal_deadline_s
         case _:
             return None
-
-
-def _trained_rounds(session: AllianceSession, address: bytes) -> list[int]:
-    """Settled rounds whose seal holds a contribution of this account."""
-    return [
-        record.opened.round
-        for record in session.history.rounds
-        if record.adopted
-        and record.manifest is not None
-        and any(record.seats[entry.seat].owner == address for entry in record.manifest.entries)
-    ]
-
-
-def _shown_rounds(session: AllianceSession) -> list[dict[str, Any]]:
-    ended = [record for record in session.history.rounds if record.ended]
-    return [_shown_round(session, record) for record in reversed(ended[-ROUNDS_SHOWN:])]
-
-
-def _shown_round(session: AllianceSession, record: RoundRecord) -> dict[str, Any]:
-    number = record.opened.round
-    assignment = session.history.assignment(number)
-    settled, ended = record.settled, record.settled or record.voided
-    assert ended is not None
-    digests = session.lineage.digests.get(number)
-    return {
-        "round": number,
-        "outcome": "settled" if settled is not None else "voided",
-        "cohort_outcomes": [CohortOutcome(o).name.lower() for o in settled.outcomes] if settled is not None else [],
-        "trainers": len(assignment.trainers) if assignment is not None else 0,
-        "survivors": len(record.manifest.entries) if record.manifest is not None else 0,
-        "votes_for": list(settled.votes_for) if settled is not None else [],
-        "votes_against": list(settled.votes_against) if settled is not None else [],
-        "model_digest": digests[1] if digests is not None else None,
-        "seconds": ended.at.timestamp_s - record.opened.at.timestamp_s,
-    }
 
 
 def _money(text: object) -> int:

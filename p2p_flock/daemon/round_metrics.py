@@ -21,6 +21,7 @@ from p2p_flock.ports import (
     EvaluationFinished,
     Event,
     Persist,
+    Report,
     SealObserved,
     Train,
     UpdateComputed,
@@ -45,13 +46,16 @@ class RoundMetrics:
 
     Attributes:
         phase: the one that runs now, for the status command.
+        started, ended: of each phase so far, Unix seconds.
+        report: what the machine said last.
     """
 
     def __init__(self, file: MetricsFile, round_number: int, started_at: float) -> None:
         self._file = file
-        self._round = round_number
-        self._started: dict[str, float] = {"beacon": started_at}
-        self._done: set[str] = set()
+        self.round_number = round_number
+        self.started: dict[str, float] = {"beacon": started_at}
+        self.ended: dict[str, float] = {}
+        self.report = ""
         self._train_seed: int | None = None
         self.role = "none"
         self.seat: int | None = None
@@ -59,24 +63,24 @@ class RoundMetrics:
 
     def begin(self, phase: str) -> None:
         """A phase starts; a second start of the same one is ignored."""
-        if phase not in self._started:
-            self._started[phase] = time.time()
+        if phase not in self.started:
+            self.started[phase] = time.time()
             self.phase = phase
 
     def end(self, phase: str) -> None:
         """A phase ends, once."""
-        if phase in self._started and phase not in self._done:
-            self._done.add(phase)
+        if phase in self.started and phase not in self.ended:
+            self.ended[phase] = time.time()
             line: dict[str, object] = {
                 "event": "phase",
-                "round": self._round,
+                "round": self.round_number,
                 "phase": phase,
                 "role": self.role,
                 "seat": self.seat,
             }
             if phase == "train":
                 line["train_seed"] = self._train_seed
-            self._file.write({**line, "started_at": self._started[phase], "ended_at": time.time()})
+            self._file.write({**line, "started_at": self.started[phase], "ended_at": self.ended[phase]})
 
     def note_event(self, event: Event) -> None:
         """Phases that end with an event, and the ones that follow."""
@@ -107,6 +111,8 @@ class RoundMetrics:
             case Persist(kind=kind) if kind == BALLOT:
                 self.end("unmask")
                 self.begin("commit")
+            case Report():
+                self.report = effect.text
             case _:
                 pass
 

@@ -31,7 +31,9 @@ from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.lineage import Lineage
 from p2p_flock.daemon.mask_keys import MaskKeys
 from p2p_flock.daemon.observability import round_context
+from p2p_flock.daemon.presence import Presence
 from p2p_flock.daemon.progress import Progress
+from p2p_flock.daemon.purse import Purse
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.round_report import describe_round
@@ -88,6 +90,7 @@ class AllianceSession:
         self.lineage = Lineage(world, str(alliance_id), manifest, judge.model, progress)
         self.sync = Sync(world, self.lineage, progress)
         self.keys = MaskKeys(world.secrets, self._contract)
+        self.presence, self.purse = Presence(), Purse(world, self)  # for whoever watches
         self._upkeep = Upkeep(world, self)
         self._recorder = TestRecorder(world.config.test, world.home)
         self._log: list[ChainEvent] = []
@@ -120,16 +123,22 @@ class AllianceSession:
             nursery.cancel_scope.cancel()
         await self.hint("finished")
 
+    @property
+    def driver(self) -> RoundDriver | None:
+        """Of the running round; ``None`` while there is none or this node has no part in it."""
+        return self._driver
 
     # --- from the network --------------------------------------------------------------------------------------
 
     def take_message(self, peer_id: str, data: bytes) -> None:
         """A point-to-point message."""
+        self.presence.note(peer_id)
         is_member = any(entry.peer_id == peer_id for entry in self.history.seats)
         self._intake.take(peer_id, data, is_member, self._driver)
 
     def note_reachable(self, peer_id: str, reachable: bool) -> None:
         """A peer's last connection went, or its first came."""
+        self.presence.note(peer_id)
         if self._driver is not None:
             for seat in self._driver.context.snapshot.seats:
                 if seat.peer_id == peer_id:
@@ -138,6 +147,7 @@ class AllianceSession:
     def take_hint(self, peer_id: str, data: bytes) -> None:
         """Somebody gossiped (already checked): look at the chain now instead of at the next poll."""
         hint = decode_hint(data)
+        self.presence.note(peer_id)
         self._world.tally.counts["hints_received"] += 1
         if hint.what == "finished":
             self._finished_peers.add(peer_id)
@@ -305,6 +315,7 @@ class AllianceSession:
         """Upkeep has its own task: its transactions must not delay a round's start."""
         while True:
             await self._upkeep.run()
+            await self.purse.refresh()
             await trio.sleep(RETRY_S)
 
     def _unpin_done(self) -> None:

@@ -1,0 +1,103 @@
+"""Stake, rewards and balances of this node's account, kept in memory while somebody watches.
+
+Asked by the control handlers, refreshed by the session's upkeep task: an answer never waits for the chain, and a node
+that nobody watches asks the chain for none of this. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from p2p_flock.daemon.world import World
+from p2p_flock.errors import ChainError
+
+if TYPE_CHECKING:
+    from p2p_flock.daemon.session import AllianceSession
+
+logger = logging.getLogger(__name__)
+
+WATCHED_S = 30.0  # after the last question it rests
+AGE_MAX_S = 60.0  # without a round's end nothing changes but by the operator's own hand
+PAUSE_S = 5.0  # between two refreshes, however short the rounds are
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """FLOCK and ETH in wei.
+
+    Attributes:
+        release_at_s: from when the stake can be withdrawn, Unix seconds of chain time; 0 while it is seated.
+        claimable: rewards that ``wallet claim`` would pay now.
+        as_of_s: when it was read, Unix seconds.
+    """
+
+    stake: int
+    release_at_s: int
+    claimable: int
+    eth: int
+    flock: int
+    as_of_s: int
+
+
+class Purse:
+    """See the module. One per session.
+
+    Attributes:
+        holdings: what was read last; ``None`` before.
+    """
+
+    def __init__(self, world: World, session: AllianceSession, clock: Callable[[], float] = time.monotonic) -> None:
+        self._world = world
+        self._session = session
+        self._clock = clock
+        self._asked_at = self._tried_at = -WATCHED_S - AGE_MAX_S
+        self._settled_rounds: int | None = None
+        self.holdings: Holdings | None = None
+
+    def ask(self) -> Holdings | None:
+        """What is known now; makes the next :meth:`refresh` look at the chain if that is old."""
+        self._asked_at = self._clock()
+        return self.holdings
+
+    async def refresh(self) -> None:
+        """Read anew if somebody watches and something may have changed. An endpoint that fails changes nothing."""
+        now, state = self._clock(), self._session.state
+        settled = None if state is None else state.settled_round_count
+        is_old = now - self._tried_at >= AGE_MAX_S or self.holdings is None or settled != self._settled_rounds
+        if now - self._asked_at > WATCHED_S or now - self._tried_at < PAUSE_S or not is_old:
+            return
+        self._tried_at = now
+        try:
+            stake = await self._session.handle.stake()
+            claimable = await read_claimable(self._session, self._world.chain.address)
+            eth, flock = await self._world.chain.balances()
+        except ChainError as error:
+            logger.debug("the account cannot be read for whoever watches: %s", error)
+            return
+        self._settled_rounds = settled
+        self.holdings = Holdings(stake.stake_wei, stake.release_at_s, claimable, eth, flock, int(time.time()))
+
+
+async def read_claimable(session: AllianceSession, address: bytes) -> int:
+    """Rewards that claiming now would pay, FLOCK wei.
+
+    Raises:
+        ChainError: the endpoints failed or disagree.
+    """
+    credit = await session.handle.credit_wei()
+    return credit + sum(await session.handle.rewards_wei(trained_rounds(session, address)))
+
+
+def trained_rounds(session: AllianceSession, address: bytes) -> list[int]:
+    """Settled rounds whose seal holds a contribution of this account."""
+    return [
+        record.opened.round
+        for record in session.history.rounds
+        if record.adopted
+        and record.manifest is not None
+        and any(record.seats[entry.seat].owner == address for entry in record.manifest.entries)
+    ]
