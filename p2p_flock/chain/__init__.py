@@ -1,16 +1,6 @@
-"""The chain: contracts, events, transactions, beacon, local chain. The only importer of Ethereum's libraries.
+"""The chain: contracts, events, transactions, beacon, local chain.
 
-Importing this package puts Python's recursion limit back where it was: ``py_ecc``, which ``eth_account`` needs, raises
-it to
-100,000 for the whole process. At that depth the C stack ends before the limit does, and a few hundred kilobytes of
-nested JSON
-from an RPC endpoint or a relay would end the node with a segmentation fault instead of a ``RecursionError`` (P7).
+Imports none of Ethereum's Python libraries: eth-account, eth-abi and what they bring along (py_ecc, pydantic) cost a
+node 1.4 s of CPU time at every start, and py_ecc raises the recursion limit of the whole process to 100,000, at which
+nested JSON from an endpoint ends it with a segmentation fault (P7). The tests compare what is done here with web3.py.
 """
-
-import sys
-
-import eth_account  # noqa: F401  # first, so that nothing raises the limit again later
-
-RECURSION_LIMIT = 1000  # Python's own default
-
-sys.setrecursionlimit(RECURSION_LIMIT)

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
-from eth_account.signers.local import LocalAccount
 
+from p2p_flock.chain.account import Account
 from p2p_flock.chain.alliance_contract import AllianceHandle, approve_token, eth_call, read_contract
 from p2p_flock.chain.beacon import BeaconNetwork, g2_from_contract
 from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes, as_quantity, block_head
@@ -253,7 +253,7 @@ def _as_list(value: Json) -> list[Json]:
 
 @asynccontextmanager
 async def open_chain(
-    config: ChainConfig, account: LocalAccount, record_sent: Callable[[bytes], None] | None = None
+    config: ChainConfig, account: Account, record_sent: Callable[[bytes], None] | None = None
 ) -> AsyncIterator[Chain]:
     """Connect, check that every endpoint is on the configured chain and that the factory is there.
 

@@ -2,9 +2,8 @@
 
 The only door between trio and the chain; ``transactions.py``, ``events.py`` and ``alliance_contract.py`` call it.
 It speaks JSON-RPC directly rather than through web3.py, whose middlewares cost 1.8 ms of CPU per call, which eight
-nodes polling five times a second on two cores cannot afford; the encodings are those of eth-abi and eth-account, the
-libraries web3.py itself is made of, and the tests compare every one of them with web3.py. It must never hand out an
-answer that it has not checked the form of.
+nodes polling five times a second on two cores cannot afford; the tests compare every encoding with web3.py's. It must
+never hand out an answer that it has not checked the form of.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Called by the rest of ``chain/``. The ABI JSON in ``artifacts/`` is generated from ``contracts/`` and checked against it
 by the tests there; nothing of it is repeated here by hand but the order of the fields in our own dataclasses, which
-the tests compare with the ABI's names. Encodes and decodes with eth-abi.
+the tests compare with the ABI's names.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
-from eth_utils.crypto import keccak
-
+from p2p_flock.chain.abi import AbiError, decode, encode
+from p2p_flock.crypto.suite import keccak256
 from p2p_flock.errors import ChainError
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import ADDRESS_BYTES
@@ -115,7 +113,7 @@ def load_contract(name: str) -> Contract:
     for item in artifact["abi"]:
         inputs = tuple(_type_of(part) for part in item.get("inputs", ()))
         names = tuple(part["name"] for part in item.get("inputs", ()))
-        digest = keccak(text=f"{item.get('name', '')}({','.join(inputs)})")
+        digest = keccak256(f"{item.get('name', '')}({','.join(inputs)})".encode())
         if item["type"] == "constructor":
             constructor = inputs
         elif item["type"] == "function":
@@ -131,7 +129,7 @@ def load_contract(name: str) -> Contract:
 
 
 def _type_of(part: Mapping[str, Any]) -> str:
-    """eth-abi's text form of an ABI parameter: a struct is a parenthesis of its fields."""
+    """The text form of an ABI parameter: a struct is a parenthesis of its fields."""
     kind = cast(str, part["type"])
     if not kind.startswith("tuple"):
         return kind
@@ -141,7 +139,7 @@ def _type_of(part: Mapping[str, Any]) -> str:
 def _decoded(types: Sequence[str], data: bytes, what: str) -> tuple[Any, ...]:
     try:
         return decode(types, data)
-    except (DecodingError, OverflowError, UnicodeDecodeError) as error:
+    except AbiError as error:
         raise ChainError(
             f"{what}: the answer has not the form that the contract gives it. "
             "Check the contract addresses and the chain in the configuration."
@@ -185,11 +183,11 @@ def params_from_abi(values: tuple[Any, ...]) -> AllianceParams:
 def compute_params_hash(params: AllianceParams) -> bytes:
     """``keccak256(abi.encode(params))``: what a member signs up to. 32 bytes."""
     (struct,) = load_contract(ALLIANCE).functions["params"].outputs
-    return keccak(encode([struct], [params_to_abi(params)]))
+    return keccak256(encode([struct], [params_to_abi(params)]))
 
 
 def address_bytes(value: str) -> bytes:
-    """eth-abi's text form of an address as 20 bytes."""
+    """An address from hex text as 20 bytes."""
     return bytes.fromhex(value.removeprefix("0x"))
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import trio
-from eth_account.signers.local import LocalAccount
-from eth_account.types import TransactionDictType
 
+from p2p_flock.chain.account import Account, Transaction
 from p2p_flock.chain.client import (
     BlockHead,
     Call,
@@ -66,7 +65,7 @@ class Sender:
     def __init__(
         self,
         client: RpcClient,
-        account: LocalAccount,
+        account: Account,
         chain_id: int,
         poll_interval_s: float,
         replace_after_s: float = REPLACE_AFTER_S,
@@ -144,26 +143,24 @@ class Sender:
     async def _broadcast(self, prepared: _Prepared, nonce: int, replacement: int) -> bytes:
         """Sign and send; ``replacement`` counts the bumps of a stuck transaction (nodes ask for 10 % at least)."""
         base_fee_wei, tip_wei = prepared.head.base_fee_wei, TIP_WEI << replacement
-        fields: TransactionDictType = {
-            "type": 2,
-            "chainId": self._chain_id,
-            "nonce": nonce,
-            "gas": prepared.gas,
-            "maxPriorityFeePerGas": tip_wei,
-            "maxFeePerGas": (BASE_FEE_FACTOR * base_fee_wei << replacement) + tip_wei,
-            "value": prepared.value_wei,
-            "data": prepared.data,
-        }
-        if prepared.to is not None:
-            fields["to"] = prepared.to
-        signed = self._account.sign_transaction(fields)
+        transaction = Transaction(
+            chain_id=self._chain_id,
+            nonce=nonce,
+            tip_wei=tip_wei,
+            fee_wei_max=(BASE_FEE_FACTOR * base_fee_wei << replacement) + tip_wei,
+            gas=prepared.gas,
+            to=prepared.to,
+            value_wei=prepared.value_wei,
+            data=prepared.data,
+        )
+        raw, digest = self._account.sign_transaction(transaction)
         try:
-            await self._client.call("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+            await self._client.call("eth_sendRawTransaction", "0x" + raw.hex())
         except RpcError as error:
             # A retry after a lost answer finds our own transaction there: that is success.
             if not _is_known(error):
                 raise
-        return bytes(signed.hash)
+        return digest
 
     async def _wait(self, prepared: _Prepared, nonce: int, transaction: bytes) -> TransactionReceipt:
         transactions = [transaction]

@@ -177,7 +177,7 @@ def _prompt() -> str:
 
 
 def _create_keys(directory: DataDirectory, password: str, light: bool) -> None:
-    from p2p_flock.chain.keystore import create_account, write_keystore  # noqa: PLC0415  loads eth_account
+    from p2p_flock.chain.keystore import create_account, write_keystore  # noqa: PLC0415  loads coincurve
     from p2p_flock.store.secrets import create_secrets_key  # noqa: PLC0415  loads libsodium
 
     write_keystore(directory.keystore, create_account(), password, light=light)

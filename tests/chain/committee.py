@@ -10,11 +10,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import trio
+from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
-from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.chain.account import Account
 from p2p_flock.chain.adapter import Chain, open_chain
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.beacon import BeaconValue
@@ -101,7 +102,7 @@ class Committee:
     """All members of one alliance; ``handles[i]`` sends as ``accounts[i]``."""
 
     chains: list[Chain]
-    accounts: list[LocalAccount]
+    accounts: list[Account]
     handles: list[AllianceHandle]
 
     @property
@@ -153,7 +154,7 @@ class Committee:
             },
             "message": dict(zip((name for name, _ in FIELDS[kind]), values, strict=True)),
         }
-        return bytes(account.sign_message(encode_typed_data(full_message=document)).signature)
+        return bytes(EthAccount.sign_message(encode_typed_data(full_message=document), account.key).signature)
 
     def assignment(self, state: RoundState, value: BeaconValue) -> tuple[bytes, Assignment]:
         """Seed and roles of the open round."""

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 
+from p2p_flock.chain.account import Account
 from p2p_flock.chain.client import RpcClient, as_object, as_quantity
 from p2p_flock.chain.contracts import TOKEN, load_contract
 from p2p_flock.chain.devnet_deployment import FAUCET_KEY, Devnet, fund
@@ -22,7 +21,7 @@ RECEIVER = bytes(range(20))
 
 @asynccontextmanager
 async def open_sender(
-    devnet: Devnet, account: LocalAccount | None = None, replace_after_s: float = 15.0
+    devnet: Devnet, account: Account | None = None, replace_after_s: float = 15.0
 ) -> AsyncIterator[tuple[RpcClient, Sender]]:
     """A sender with a funded key."""
     if account is None:
