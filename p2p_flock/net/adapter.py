@@ -197,9 +197,19 @@ class Net:
     def add_peer(self, peer_id: str, addresses: Sequence[str]) -> None:
         """Stay connected with a peer from now on, at these multiaddrs and all that others tell, for ever.
 
-        Addresses that are no TCP multiaddrs are left out. Raises NetError for a peer ID that is none.
+        ``addresses`` are those that the peer's owner named, best first; they may come again with others, and are tried
+        before all that are known. What is no TCP multiaddr is left out, whatever it is; at most 16 count. Raises
+        NetError for a peer ID that is none.
         """
-        self._discovery.add(_peer(peer_id).to_base58(), parse_addresses(addresses), wanted=True)
+        self._discovery.add(_peer(peer_id).to_base58(), parse_addresses(addresses), wanted=True, vouched=True)
+
+    @property
+    def dialable_addresses(self) -> tuple[str, ...]:
+        """Multiaddrs without peer ID that are worth telling others: the announced ones, else those we listen on.
+
+        Loopback is among them only where there is nothing else.
+        """
+        return self._discovery.dialable_addresses
 
     def peer_book_snapshot(self) -> dict[str, tuple[str, ...]]:
         """Known peers and their multiaddrs, for the next start's `NetConfig.peer_book`."""
@@ -226,16 +236,16 @@ async def open_net(config: NetConfig) -> AsyncIterator[Net]:
             trio.open_nursery() as nursery,
         ):
             messenger = Messenger(host, config.message_bytes_max)
-            own = [*announce, *reachable_addresses(sockets)]
+            listen = reachable_addresses(sockets)
             discovery = Discovery(
-                host, own, config.peer_book, on_event=lambda event: messenger.note_change(event.peer_id)
+                host, announce, listen, config.peer_book, on_event=lambda event: messenger.note_change(event.peer_id)
             )
             BlobServer(host, config.blob_source)
             changes.listener = discovery.note_change
             await nursery.start(messenger.run)
             await nursery.start(discovery.run)
             for peer_id, address in bootstrap:
-                discovery.add(peer_id, [address], wanted=True, courteous=False)
+                discovery.add(peer_id, [address], wanted=True, vouched=True, courteous=False)
             try:
                 yield Net(host, traffic, messenger, gossip, discovery, BlobClient(host))
             finally:

@@ -73,7 +73,8 @@ class Discovery:
     def __init__(
         self,
         host: HardenedHost,
-        own_addresses: Sequence[Address],
+        announce: Sequence[Address],
+        listen: Sequence[Address],
         saved: Mapping[str, Sequence[str]],
         on_event: Callable[[PeerUp | PeerDown], None],
     ) -> None:
@@ -84,7 +85,9 @@ class Discovery:
         self._send = send
         self._host = host
         self._on_event = on_event
-        self._own_addresses = [str(address) for address in own_addresses]
+        self._announce = tuple(announce)
+        self._listen = tuple(listen)
+        self._own_addresses = [str(address) for address in (*announce, *listen)]
         self._announced: dict[str, tuple[Address, ...]] = {}  # by connected peers, of themselves
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -92,9 +95,18 @@ class Discovery:
         self.book.restore(saved, trio.current_time())
         host.set_stream_handler(EXCHANGE_PROTOCOL, self._answer)
 
-    def add(self, peer_id: str, addresses: Sequence[Address], *, wanted: bool, courteous: bool = True) -> None:
+    def add(
+        self,
+        peer_id: str,
+        addresses: Sequence[Address],
+        *,
+        wanted: bool = False,
+        vouched: bool = False,
+        courteous: bool = True,
+    ) -> None:
         """Learn a peer; a wanted one is dialed until it answers, for ever. See `PeerBook.add`."""
-        self.book.add(peer_id, addresses, trio.current_time(), wanted=wanted, courteous=courteous)
+        now = trio.current_time()
+        self.book.add(peer_id, addresses, now, wanted=wanted, vouched=vouched, courteous=courteous)
         self._changed.set()
 
     def note_change(self, peer: ID) -> None:
@@ -112,6 +124,8 @@ class Discovery:
             self.connected -= {peer_id}
             self._announced.pop(peer_id, None)
             self.book.note_lost(peer_id, trio.current_time())
+            if not self.connected:
+                self.book.hurry(trio.current_time())
         event = PeerUp(peer_id) if is_connected else PeerDown(peer_id)
         self._on_event(event)
         self._changed.set()
@@ -119,6 +133,13 @@ class Discovery:
             self._send.send_nowait(event)
         except trio.WouldBlock:
             self.events_dropped_count += 1
+
+    @property
+    def dialable_addresses(self) -> tuple[str, ...]:
+        """See `Net.dialable_addresses`."""
+        chosen = self._announce or self._listen
+        elsewhere = tuple(str(address) for address in chosen if not address.is_loopback)
+        return elsewhere or tuple(map(str, chosen))
 
     async def run(self, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Dial and ask for ever."""
@@ -158,7 +179,7 @@ class Discovery:
         if self._host.swarm.is_connected(peer):
             self.book.note_connected(peer_id, trio.current_time())
         else:
-            self.book.note_failed(peer_id, trio.current_time())
+            self.book.note_failed(peer_id, trio.current_time(), is_alone=not self.connected)
         self._changed.set()
 
     # The exchange.
@@ -196,7 +217,7 @@ class Discovery:
             else:
                 # Hearsay must not make us probe the private network around us for a stranger outside it.
                 usable = [address for address in addresses if address.is_global or not is_teller_global]
-                self.add(peer_id, usable, wanted=False)
+                self.add(peer_id, usable)
 
     def _take_announcement(self, peer_id: str, addresses: tuple[Address, ...], stream: INetStream) -> None:
         """What a peer says of itself, and the same ports at the address from which we see it."""
@@ -208,7 +229,7 @@ class Discovery:
             addresses = tuple(dict.fromkeys(addresses))[-ADDRESSES_PER_PEER_MAX:]
         if peer_id in self.connected:
             self._announced[peer_id] = addresses
-        self.add(peer_id, addresses, wanted=False)
+        self.add(peer_id, addresses, vouched=True)
 
     async def _answer(self, stream: INetStream) -> None:
         peer_id = stream.muxed_conn.peer_id.to_base58()

@@ -10,18 +10,27 @@ import ipaddress
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-# Peers in the book. At the bound the peer that is neither wanted nor young is forgotten.
+# Peers in the book. At the bound one of whom we only heard is forgotten, or for a vouched one the oldest unwanted.
 PEERS_MAX = 1024
-# Addresses kept of one peer; the newest win. As many as an exchange may carry.
+# Vouched addresses kept of one peer; the newest win. As many as an exchange may carry.
 ADDRESSES_PER_PEER_MAX = 16
+# Addresses of one peer that others told us; the newest win, and none displaces a vouched one.
+HEARSAY_PER_PEER_MAX = 8
+# How many claimed addresses are looked at to find as many valid ones.
+CLAIMS_MAX = 4 * ADDRESSES_PER_PEER_MAX
 ADDRESS_CHARACTERS_MAX = 256
 # Waiting times between two rounds over all addresses of a peer, doubled each time.
 FIRST_RETRY_SECONDS = 0.25
 WANTED_RETRY_SECONDS_MAX = 10.0
 OTHER_RETRY_SECONDS_MAX = 120.0
-# A peer that nobody asked for is forgotten after as many failed rounds.
+ALONE_RETRY_SECONDS_MAX = 30.0  # for all, while we have no connection at all
+# A peer that nobody asked for is forgotten after as many failed rounds; not while we have no connection at all, since
+# then the fault is more likely ours.
 OTHER_FAILURES_MAX = 8
+# A peer that failed so often is not dialed sooner because somebody names a new address.
+HURRIED_FAILURES_MAX = 3
 # A connection that lasted this long clears the peer's failures.
 LASTING_SECONDS = 5.0
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
@@ -43,13 +52,18 @@ class Address:
         """Whether it means the same place for everybody; names count as global."""
         return self.kind.startswith("dns") or ipaddress.ip_address(self.host).is_global
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it means the machine on which it is read."""
+        return not self.kind.startswith("dns") and ipaddress.ip_address(self.host).is_loopback
+
 
 def parse_address(text: str) -> tuple[Address, str | None]:
     """The TCP address and the peer ID, if there is one, of a multiaddr.
 
     Raises ValueError for anything but ``/{ip4|ip6|dns|dns4|dns6}/HOST/tcp/PORT[/p2p/ID]``.
     """
-    parts = text.split("/")
+    parts = text[: ADDRESS_CHARACTERS_MAX + 1].split("/")
     if len(text) > ADDRESS_CHARACTERS_MAX or parts[0] or len(parts) not in (5, 7) or parts[3] != "tcp":
         raise ValueError(f"not a TCP multiaddr: {text[:80]!r}")
     kind, host, port = parts[1], parts[2], parts[4]
@@ -65,10 +79,15 @@ def parse_address(text: str) -> tuple[Address, str | None]:
     return Address(kind, host, int(port)), parts[6] if len(parts) == 7 else None
 
 
-def parse_addresses(texts: Iterable[str]) -> tuple[Address, ...]:
-    """The valid ones among claimed addresses, each once, at most ADDRESSES_PER_PEER_MAX; no unspecified IPs."""
+def parse_addresses(texts: Iterable[object]) -> tuple[Address, ...]:
+    """The valid ones among claimed addresses, each once, at most ADDRESSES_PER_PEER_MAX; no unspecified IPs.
+
+    Never raises on what a stranger claims; beyond CLAIMS_MAX claims it stops looking.
+    """
     found: dict[Address, None] = {}
-    for text in texts:
+    for text in islice(texts, CLAIMS_MAX):
+        if not isinstance(text, str):
+            continue
         try:
             address = parse_address(text)[0]
         except ValueError:
@@ -80,14 +99,29 @@ def parse_addresses(texts: Iterable[str]) -> tuple[Address, ...]:
 
 @dataclass
 class Entry:
-    """One known peer. ``due_s`` is when it may be dialed again."""
+    """One known peer.
 
-    addresses: list[Address] = field(default_factory=list)
+    Attributes:
+        vouched: addresses that the peer itself, its owner or our operator named, or at which it answered; best first.
+        hearsay: addresses that others named.
+        is_wanted: dialed for ever.
+        is_proven: it was connected once, in this run or a former one.
+        due_s: when it may be dialed again.
+    """
+
+    vouched: list[Address] = field(default_factory=list)
+    hearsay: list[Address] = field(default_factory=list)
     is_wanted: bool = False
+    is_proven: bool = False
     failure_count: int = 0
     due_s: float = 0.0
     is_dialing: bool = False
     connected_s: float = 0.0
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where to dial, in this order."""
+        return (*self.vouched, *self.hearsay)
 
 
 class PeerBook:
@@ -108,34 +142,63 @@ class PeerBook:
         now_s: float,
         *,
         wanted: bool = False,
+        vouched: bool = False,
         courteous: bool = True,
     ) -> None:
         """Learn addresses, best first. ``wanted`` peers are kept and dialed for ever; the mark is never taken back.
 
         A new address, or a new wish, makes the peer due; for the ``courteous`` after a short wait if its ID is below
-        ours, since both sides often learn of each other at once and one connection is enough.
+        ours, since both sides often learn of each other at once and one connection is enough. What only others say
+        does not shorten the wait after many failures, so that nobody can make us dial without pause.
         """
         if peer_id == self._own_peer_id:
             return
         entry = self._entries.get(peer_id)
         if entry is None:
-            if len(self._entries) >= PEERS_MAX and not self._forget_one():
+            if len(self._entries) >= PEERS_MAX and not self._forget_one(vouched or wanted):
                 return
             entry = self._entries[peer_id] = Entry()
-        news = [address for address in addresses if address not in entry.addresses]
-        if news or (wanted and not entry.is_wanted):
-            entry.failure_count = 0
+        is_new_wish = wanted and not entry.is_wanted
+        is_news = self._merge(entry, addresses, vouched)
+        if is_new_wish or (is_news and (vouched or entry.failure_count <= HURRIED_FAILURES_MAX)):
+            if vouched or is_new_wish:
+                entry.failure_count = 0
             courtesy_s = FIRST_RETRY_SECONDS if courteous and peer_id < self._own_peer_id else 0.0
             entry.due_s = min(entry.due_s, now_s + courtesy_s) if entry.due_s else now_s + courtesy_s
         entry.is_wanted |= wanted
-        entry.addresses = [*news, *entry.addresses][:ADDRESSES_PER_PEER_MAX]
 
-    def _forget_one(self) -> bool:
-        for peer_id, entry in self._entries.items():
-            if not entry.is_wanted and not entry.is_dialing:
+    def _merge(self, entry: Entry, addresses: Sequence[Address], vouched: bool) -> bool:
+        """Whether something was new. The order of what is known stays: the address that answered is tried first."""
+        news = [address for address in addresses if address not in entry.addresses]
+        if vouched:
+            raised = [address for address in addresses if address not in entry.vouched]
+            entry.vouched = [*raised, *entry.vouched][:ADDRESSES_PER_PEER_MAX]
+            entry.hearsay = [address for address in entry.hearsay if address not in entry.vouched]
+        else:
+            entry.hearsay = [*news, *entry.hearsay][:HEARSAY_PER_PEER_MAX]
+        return bool(news)
+
+    def _forget_one(self, is_vouched: bool) -> bool:
+        unwanted = [(peer, entry) for peer, entry in self._entries.items() if not (entry.is_wanted or entry.is_dialing)]
+        for peer_id, entry in unwanted:
+            if is_vouched or not entry.is_proven:
                 del self._entries[peer_id]
                 return True
         return False
+
+    def hurry(self, now_s: float) -> None:
+        """Our last connection ended: everybody is due within a second, whatever failed before."""
+        for entry in self._entries.values():
+            entry.failure_count = min(entry.failure_count, HURRIED_FAILURES_MAX)
+            entry.due_s = min(entry.due_s, now_s + self._random.uniform(0.0, 1.0))
+
+    def without_address(self, connected: frozenset[str]) -> list[str]:
+        """Wanted peers that are not connected and whose every known address, if there is one, has failed lately."""
+        return [
+            peer_id
+            for peer_id, entry in self._entries.items()
+            if entry.is_wanted and peer_id not in connected and (not entry.addresses or entry.failure_count > 0)
+        ]
 
     def take_due(
         self, now_s: float, connected: frozenset[str], others_max: int
@@ -150,7 +213,7 @@ class PeerBook:
                     continue
                 others_max -= 1
             entry.is_dialing = True
-            due.append((peer_id, tuple(entry.addresses)))
+            due.append((peer_id, entry.addresses))
         return due
 
     def next_due_s(self, connected: frozenset[str], others_max: int) -> float | None:
@@ -171,13 +234,16 @@ class PeerBook:
         """A dial succeeded: start with this address next time."""
         entry = self._entries.get(peer_id)
         if entry is not None:
-            entry.addresses = [address, *(other for other in entry.addresses if other != address)]
+            others = [other for other in entry.vouched if other != address]
+            entry.vouched = [address, *others][:ADDRESSES_PER_PEER_MAX]
+            entry.hearsay = [other for other in entry.hearsay if other != address]
 
     def note_connected(self, peer_id: str, now_s: float) -> None:
         """The peer reached us, or we it."""
         entry = self._entries.get(peer_id)
         if entry is not None:
             entry.is_dialing = False
+            entry.is_proven = True
             entry.connected_s = now_s
 
     def note_lost(self, peer_id: str, now_s: float) -> None:
@@ -188,17 +254,22 @@ class PeerBook:
                 entry.failure_count = -1
             self.note_failed(peer_id, now_s)
 
-    def note_failed(self, peer_id: str, now_s: float) -> None:
-        """No address of the peer answered: wait, or forget a peer that nobody asked for."""
+    def note_failed(self, peer_id: str, now_s: float, *, is_alone: bool = False) -> None:
+        """No address of the peer answered: wait, or forget a peer that nobody asked for.
+
+        ``is_alone``: we have no connection at all.
+        """
         entry = self._entries.get(peer_id)
         if entry is None:
             return
         entry.is_dialing = False
         entry.failure_count += 1
-        if not entry.is_wanted and entry.failure_count >= OTHER_FAILURES_MAX:
+        if not entry.is_wanted and not is_alone and entry.failure_count >= OTHER_FAILURES_MAX:
             del self._entries[peer_id]
             return
-        longest = WANTED_RETRY_SECONDS_MAX if entry.is_wanted else OTHER_RETRY_SECONDS_MAX
+        longest = ALONE_RETRY_SECONDS_MAX if is_alone else OTHER_RETRY_SECONDS_MAX
+        if entry.is_wanted:
+            longest = WANTED_RETRY_SECONDS_MAX
         wait_s = min(longest, FIRST_RETRY_SECONDS * 2 ** min(entry.failure_count, 16))
         entry.due_s = now_s + wait_s * self._random.uniform(0.75, 1.25)
 
@@ -211,4 +282,6 @@ class PeerBook:
     def restore(self, saved: Mapping[str, Sequence[str]], now_s: float) -> None:
         """Take up a snapshot; what is not a valid address is left out."""
         for peer_id, texts in saved.items():
-            self.add(peer_id, parse_addresses(texts), now_s)
+            self.add(peer_id, parse_addresses(texts), now_s, vouched=True)
+            if peer_id in self._entries:
+                self._entries[peer_id].is_proven = True

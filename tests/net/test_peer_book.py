@@ -9,6 +9,7 @@ import pytest
 from p2p_flock.net.peer_book import (
     ADDRESSES_PER_PEER_MAX,
     FIRST_RETRY_SECONDS,
+    HEARSAY_PER_PEER_MAX,
     OTHER_FAILURES_MAX,
     PEERS_MAX,
     WANTED_RETRY_SECONDS_MAX,
@@ -111,7 +112,79 @@ def test_book__all_addresses_are_kept_and_the_good_one_comes_first() -> None:
     book.note_lost("zz", 100.0)
     assert book.take_due(101.0, NOBODY, 1) == [("zz", (HERE, THERE))]
     book.add("zz", [Address("ip4", "127.0.0.1", port) for port in range(1, 100)], 0.0)
+    assert len(book.snapshot()["zz"]) == 1 + HEARSAY_PER_PEER_MAX
+    book.add("zz", [Address("ip4", "127.0.0.1", port) for port in range(1, 100)], 0.0, vouched=True)
     assert len(book.snapshot()["zz"]) == ADDRESSES_PER_PEER_MAX
+
+
+def test_book__hearsay_displaces_no_vouched_address() -> None:
+    """A stranger could cut us off from a member by naming wrong addresses for it."""
+    book = open_book()
+    book.add("zz", [HERE], 0.0, wanted=True, vouched=True)
+    for port in range(1, 50):
+        book.add("zz", [Address("ip4", "192.0.2.1", port)], 0.0)
+    ((_, addresses),) = book.take_due(0.0, NOBODY, 1)
+    assert addresses[0] == HERE
+    assert len(addresses) == 1 + HEARSAY_PER_PEER_MAX
+
+
+def test_book__newest_vouched_address_is_tried_first_and_soon() -> None:
+    """A member that moved and said so on chain would be sought at its old address for the length of the back-off."""
+    book = open_book()
+    book.add("zz", [HERE], 0.0, wanted=True, vouched=True)
+    for now in (0.0, 60.0, 120.0, 180.0, 240.0):
+        book.take_due(now, NOBODY, 1)
+        book.note_failed("zz", now)
+    assert book.take_due(241.0, NOBODY, 1) == []
+    book.add("zz", [THERE], 241.0, wanted=True, vouched=True)
+    assert book.take_due(241.0, NOBODY, 1) == [("zz", (THERE, HERE))]
+
+
+def test_book__hearsay_cannot_make_us_dial_without_pause() -> None:
+    """A stranger could use us to knock at somebody's door several times a second."""
+    book = open_book()
+    now, dialed = 0.0, 0
+    for port in range(1, 1000):
+        book.add("zz", [Address("ip4", "192.0.2.1", port)], now)
+        if book.take_due(now, NOBODY, 1):
+            dialed += 1
+            book.note_failed("zz", now)
+            if "zz" not in book:
+                break
+        now += 0.05
+    assert dialed <= OTHER_FAILURES_MAX
+
+
+def test_book__nobody_is_forgotten_while_we_are_alone() -> None:
+    """A node whose own network fails for some minutes would forget everybody it knew."""
+    book = open_book()
+    book.add("zz", [HERE], 0.0)
+    now = 0.0
+    for _ in range(3 * OTHER_FAILURES_MAX):
+        book.take_due(now, NOBODY, 9)
+        book.note_failed("zz", now, is_alone=True)
+        now = book.next_due_s(NOBODY, 9) or now
+    assert "zz" in book
+    book.hurry(now)
+    assert book.take_due(now + 1.0, NOBODY, 9)
+
+
+def test_book__who_was_met_outlasts_invented_peers() -> None:
+    """Strangers could fill a node's book with invented peers, and it would find nobody after its next start."""
+    book = open_book()
+    book.add("met", [HERE], 0.0, vouched=True)
+    book.take_due(0.0, NOBODY, 9)
+    book.note_connected("met", 0.0)
+    for number in range(2 * PEERS_MAX):
+        book.add(f"stranger {number}", [HERE], 0.0)
+    assert "met" in book
+
+
+def test_addresses__whatever_is_claimed_costs_little_and_raises_nothing() -> None:
+    """What a stranger wrote on chain could end the node."""
+    claims: list[object] = [None, 7, b"/ip4/1.2.3.4/tcp/1", "\ud800", "/" * 100_000, ["/ip4/1.2.3.4/tcp/1"], str(HERE)]
+    assert parse_addresses(claims) == (HERE,)
+    assert parse_addresses(f"/ip4/1.2.3.4/tcp/{port}" for port in range(1, 1 << 40))[0].port == 1
 
 
 def test_book__wanted_peers_are_redialed_for_ever_and_others_forgotten() -> None:
