@@ -21,6 +21,7 @@ from p2p_flock.alliance.evidence import (
     SealStatement,
     check_evidence,
 )
+from p2p_flock.alliance.sealing import Seal
 from p2p_flock.chain_events import RoundSealed
 from p2p_flock.crypto import merkle
 from p2p_flock.crypto.secret_sharing import combine_shares, find_wrong_shares
@@ -58,6 +59,13 @@ def make_seal_statement(context: RoundContext, sealed: RoundSealed) -> SealState
     survivors = b"".join(word.to_bytes(32, "big") for word in sealed.survivors)
     beacon_round = context.snapshot.beacon_round
     return SealStatement(sealed.round, sealed.view, beacon_round, sealed.seed, sealed.manifest_digest, survivors)
+
+
+def describe_seal(context: RoundContext, seal: Seal) -> SealStatement:
+    """A seal that this node computed itself."""
+    survivors = b"".join(word.to_bytes(32, "big") for word in seal.survivors)
+    beacon_round = context.snapshot.beacon_round
+    return SealStatement(context.round, seal.view, beacon_round, context.seed, seal.manifest_digest, survivors)
 
 
 def make_invalid_seal(context: RoundContext, sealed: RoundSealed, manifest: bytes) -> InvalidSeal | None:

@@ -285,6 +285,14 @@ class AllianceHistory:
             raise ChainError(f"the log goes on with round {round_number} after its end; compare RPC endpoints")
         return record
 
+    def joined_round(self, owner: bytes) -> int | None:
+        """First round of the owner's tenure, seated or unbonding; ``None`` where the log knows of none.
+
+        A stake that was withdrawn is not told from one that unbonds: only the contract knows.
+        """
+        entry = next((entry for entry in self.seats if entry.owner == owner), self._unseated.get(owner))
+        return None if entry is None else entry.joined_round
+
     # --- what must be fetched --------------------------------------------------------------------------------
 
     def missing_manifest(self) -> bytes | None:
@@ -321,8 +329,8 @@ class AllianceHistory:
             manifest: ``None`` where the bytes are none.
 
         What is not: Q validators sealed nonsense, which is provable (``evidence.InvalidSeal``). Every node reads the
-        same bytes, so all agree to read them as a seal without survivors: no sum is opened, no key is installed, and the
-        alliance goes on. Content under a digest that no round waits for is not taken.
+        same bytes, so all agree to read them as a seal without survivors: no sum is opened, no key is installed, and
+        the alliance goes on. Content under a digest that no round waits for is not taken.
         """
         for record in self.rounds:
             sealed = record.sealed

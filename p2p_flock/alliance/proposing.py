@@ -102,14 +102,14 @@ class SealDesk:
         """Keep the newest proposal of a leader until it can be answered."""
         self._waiting[seat] = proposal
 
-    def add_signature(self, seat: int, message: SealSignature) -> None:
-        """Take a validator's signature over the seal that this node proposed.
+    def add_signature(self, seat: int, message: SealSignature) -> Seal | None:
+        """Take a validator's signature over the seal that this node proposed; that seal where it is one.
 
         Raises:
             RemoteProtocolError: not its signature.
         """
         if self._proposed is None or message.view != self._proposed.view or message.seal != self._proposed.digest:
-            return
+            return None
         try:
             signer = self._context.recover(self._proposed.signing_digest, message.signature)
         except CryptoError as error:
@@ -117,6 +117,7 @@ class SealDesk:
         if signer != self._context.seat(seat).owner:
             raise RemoteProtocolError(seat, DropReason.BAD_SIGNATURE)
         self._signatures[self._context.assignment.validators.index(seat)] = message.signature
+        return self._proposed
 
     def post_failed(self, now_ms: int) -> None:
         """The transaction was lost for a reason other than a lost race: try again a little later."""
@@ -146,6 +147,10 @@ class SealDesk:
     def wanted_documents(self) -> list[tuple[int, bytes, bytes]]:
         """(seat, root, document digest) of contributions that a quorum's Have messages name and that are not here."""
         return [(e.seat, e.root, e.document_digest) for entries in self._wanted.values() for e in entries]
+
+    def named_roots(self) -> dict[int, dict[int, bytes]]:
+        """Root by trainer's seat of each other validator's newest Have."""
+        return {seat: roots for seat, (_, roots) in self._haves.items() if seat != self._seat}
 
     def _say_have(self, collection: Collection, now_ms: int) -> list[Effect]:
         held = collection.held_roots()

@@ -12,6 +12,7 @@ from enum import Enum
 
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.sealing import decode_sealed_manifest, is_signed_by_quorum
+from p2p_flock.alliance.watching import Watch
 from p2p_flock.crypto.fixed_point import Encoder
 from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
 from p2p_flock.crypto.suite import derive_key, sha256
@@ -304,7 +305,8 @@ class TrainerMachine:
         try:
             self._manifest = decode_sealed_manifest(self.context, data, sealed.survivors)
         except WireError as error:
-            return self._step_aside(f"the sealed manifest is not good: {error}")
+            accusation = Watch(self.context, self.seat).note_bad_manifest(sealed, data)
+            return (*accusation, *self._step_aside(f"the sealed manifest is not good: {error}"))
         return ()
 
     def _take_documents(self, blobs: Mapping[bytes, bytes]) -> list[Effect]:

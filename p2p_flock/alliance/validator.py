@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
+from p2p_flock.alliance.accusing import describe_seal
 from p2p_flock.alliance.balloting import BALLOT, BallotDesk
 from p2p_flock.alliance.collecting import Collection
 from p2p_flock.alliance.context import RoundContext
@@ -93,6 +94,7 @@ class ValidatorMachine:
         self._seals = SealDesk(context, seat, sign, self._gone_since_ms)
         self._ballots = BallotDesk(context, seat, sign, self._gone_since_ms)
         self._watch = Watch(context, seat)
+        self._is_nonsense = False  # what was sealed is no manifest: there is nothing to open
         self._sealed: SealObserved | None = None
         self._next_tick_ms = 0
         self._repeat_at_ms = 0
@@ -212,22 +214,33 @@ class ValidatorMachine:
         return self._reports(aggregator.handle(UnmaskingReceived(seat, message)))
 
     def _reports(self, faults: Sequence[RemoteProtocolError]) -> list[Effect]:
-        """What an operator should read; repeated messages are normal and stay unsaid."""
-        return [
-            Report(self.phase.value, str(fault), fault.culprit)
-            for fault in faults
-            if fault.reason is not DropReason.DUPLICATE
-        ]
+        """What an operator should read, and evidence where there is any; repeated messages stay unsaid."""
+        effects: list[Effect] = []
+        for fault in faults:
+            if fault.reason is DropReason.DUPLICATE:
+                continue
+            effects.append(Report(self.phase.value, str(fault), fault.culprit))
+            if fault.reason in (DropReason.BAD_SHARE, DropReason.BAD_DEALING) and fault.culprit is not None:
+                effects += self._accuse(fault.culprit, fault.reason)
+        return effects
+
+    def _accuse(self, seat: int, reason: DropReason) -> list[Effect]:
+        assert self._sealed is not None and self.manifest is not None  # answers are judged by what is sealed
+        aggregator = self._collection.aggregators[self.context.assignment.cohort_of(seat)]
+        if reason is DropReason.BAD_SHARE:
+            return self._watch.note_bad_share(self._sealed.event, self.manifest, aggregator, seat)
+        return self._watch.note_bad_dealing(self.manifest, aggregator, seat)
 
     def _seal_observed(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, SealObserved)
         self._sealed = event
         self._ballots.sealed(event.event.seal, event.event.view)
+        effects = self._watch.note_sealed(event.event)
         if self._ballots.has_voted:  # restarted after the vote: the journalled ballot stands
             self.phase = Phase.VOTING
-            return [Report("commit", "resumed with the ballot from the journal")]
+            return [*effects, Report("commit", "resumed with the ballot from the journal")]
         self.phase = Phase.OPENING
-        return [Report("unmask", "sealed; waiting for the survivors' answers")]
+        return [*effects, Report("unmask", "sealed; waiting for the survivors' answers")]
 
     def _cohort_opened(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, CohortOpened)
@@ -281,7 +294,7 @@ class ValidatorMachine:
     def _advance_opening(self, now_ms: int) -> list[Effect]:
         assert self._sealed is not None
         effects = self._fetch(now_ms) + self._open_cohorts()
-        late = now_ms >= self.context.unmask_deadline_ms(self._sealed.event.at.timestamp_s)
+        late = self._is_nonsense or now_ms >= self.context.unmask_deadline_ms(self._sealed.event.at.timestamp_s)
         if self._pending or not (late or len(self._taken_up) == len(self.context.cohorts)):
             return effects
         self.phase = Phase.JUDGING
@@ -340,7 +353,7 @@ class ValidatorMachine:
         Documents and manifests are read here; chunks and bundles go to the store and only their sizes are told.
         """
         wanted = [(seat, blobs) for seat, blobs in sorted(self._collection.missing().items())]
-        if self._sealed is not None and self.manifest is None:
+        if self._sealed is not None and self.manifest is None and not self._is_nonsense:
             wanted.append((self.seat, (self._sealed.event.manifest_digest,)))
         others = tuple(seat for seat in self.context.assignment.validators if seat != self.seat)
         pulled = {digest for digests in self._pulls.values() for digest in digests}

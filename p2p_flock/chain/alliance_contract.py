@@ -218,6 +218,47 @@ class AllianceHandle:
         """Install a fresh mask key from the next round to open."""
         return await self._send("registerKey", mask_key)
 
+    # --- penalties -----------------------------------------------------------------------------------------------
+
+    async def slash(self, function: str, arguments: Sequence[object]) -> TransactionReceipt:
+        """Post evidence of a provable fault; a tenth of the slash is credited to this account.
+
+        Args:
+            function: of the contract's ``slash…`` functions; arguments: by position, structs as tuples.
+
+        Raises:
+            TransactionFailedError: refused; ``reason`` AlreadySlashed where somebody else was first, NotSlashable, …
+            ChainError: the endpoint failed.
+        """
+        return await self._send(function, *arguments)
+
+    async def suspend(self, owner: bytes, first: int, second: int) -> TransactionReceipt:
+        """Queue a seat for removal that was absent in the two rounds settled last; no stake is lost.
+
+        Raises:
+            TransactionFailedError: refused; ``reason`` AlreadyLeaving, NotAbsent, NotConsecutive, …
+            ChainError: the endpoint failed.
+        """
+        return await self._send("suspend", owner, first, second)
+
+    async def reactivate(self, mask_key: bytes) -> TransactionReceipt:
+        """Take a seat again after a suspension, with a fresh mask key; nothing is paid.
+
+        Raises:
+            TransactionFailedError: refused; ``reason`` StillSeated before the seat's removal, NotSuspended, …
+            ChainError: the endpoint failed.
+        """
+        return await self._send("reactivate", mask_key)
+
+    async def register_addresses(self, addresses: bytes) -> TransactionReceipt:
+        """Publish where this node can be dialled: multiaddrs in UTF-8, one a line, at most 512 bytes.
+
+        Raises:
+            TransactionFailedError: refused; ``reason`` NotSeated, AddressesTooLong.
+            ChainError: the endpoint failed.
+        """
+        return await self._send("registerAddresses", addresses)
+
     async def close(self) -> TransactionReceipt:
         """Close an alliance that has waited for seats for 30 days."""
         return await self._send("close")

@@ -25,6 +25,7 @@ from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError, P2PFlockError, StoreError, TransactionFailedError, UsageError
 from p2p_flock.ports import (
+    Accuse,
     BlobsFetched,
     CohortOpened,
     CommitRound,
@@ -97,6 +98,7 @@ class RoundDriver:
         metrics: RoundMetrics,
         recorder: TestRecorder,
         hint: Callable[[str], Awaitable[None]],
+        accuse: Callable[[bytes], None],
     ) -> None:
         self.context = context
         self.machine = machine
@@ -107,6 +109,7 @@ class RoundDriver:
         self._metrics = metrics
         self._recorder = recorder
         self._hint = hint
+        self._accuse = accuse
         self._alliance = context.domain.contract.hex()
         self._send_event, self._events = trio.open_memory_channel[Event](EVENTS_MAX)
 
@@ -175,6 +178,8 @@ class RoundDriver:
                     nursery.start_soon(self._evaluate, effect)
                 case Transact():
                     nursery.start_soon(self._transact, effect)
+                case Accuse():
+                    self._accuse(effect.evidence)
                 case Report():
                     level = logging.INFO if effect.culprit is None else logging.WARNING
                     logger.log(level, "%s: %s", effect.phase, effect.text)

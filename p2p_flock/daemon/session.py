@@ -431,6 +431,7 @@ class AllianceSession:
             self.metrics,
             self._recorder,
             self.hint,
+            self._upkeep.prosecution.take,
         )
 
     def _load_records(self, round_number: int) -> list[Record]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_flock.chain.records import RoundPhase
+from p2p_flock.daemon.prosecution import Prosecution
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError, TransactionFailedError
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
@@ -33,6 +34,7 @@ class Upkeep:
     def __init__(self, world: World, session: AllianceSession) -> None:
         self._world = world
         self._session = session
+        self.prosecution = Prosecution(world, session)
         self._registered_in: int | None = None
         self._registered_key: bytes | None = None  # the newest one; the log shows it only once it is confirmed
         self._next_try_ms = 0
@@ -43,6 +45,7 @@ class Upkeep:
         try:
             await self._register_key()
             await self._end_stuck_round()
+            await self.prosecution.run()
             await self._erase_final_secrets()
         except ChainError as error:
             logger.warning("upkeep: %s", error)

@@ -35,6 +35,7 @@ class Swarm(Timeline):
     Attributes:
         said: (time, sender, envelope) of every Send, once per effect.
         answers: the tuples of effects that machines gave.
+        accusations: (accuser, encoded evidence) of every Accuse.
         verdicts: what the validator at a seat finds of a cohort; True where nothing is named.
     """
 
@@ -52,6 +53,7 @@ class Swarm(Timeline):
         self.chain = FakeChain(setting.context, self._on_log)
         self.said: list[tuple[int, int, Envelope]] = []
         self.answers: list[tuple[int, tuple[ports.Effect, ...]]] = []
+        self.accusations: list[tuple[int, bytes]] = []
         self.crashes = 0
         self._make, self._train_ms = make, train_ms
         self._checked: dict[Envelope, Checked] = {}
@@ -173,6 +175,8 @@ class Swarm(Timeline):
                 self._tell_later(node, ports.EvaluationFinished(found), 1000 + self._delay())
             case ports.Transact():
                 self._at(self._delay(), partial(self._transact, node, node.life, effect.call))
+            case ports.Accuse():
+                self.accusations.append((node.seat, effect.evidence))
             case ports.Report():
                 pass
             case _:

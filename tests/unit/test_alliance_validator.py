@@ -306,7 +306,7 @@ def test_sealing__second_announcement_is_reported() -> None:
     again = machine.handle(ROUND.say(trainer, ROUND.contribution(trainer)), NOW_MS)
     assert not effects_of(Report, again)
     effects = machine.handle(ROUND.say(trainer, Contribution(bytes(32), bytes(32))), NOW_MS)
-    assert [effect.culprit for effect in effects if isinstance(effect, Report)] == [trainer]
+    assert [effect.culprit for effect in effects if isinstance(effect, Report)] == [trainer, trainer]
 
 
 def test_sealing__equivocating_have_is_reported() -> None:
