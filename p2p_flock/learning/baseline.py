@@ -48,7 +48,7 @@ class ScheduledRound:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Scores (heart: AUC) on the union of all members' private test parts."""
+    """Scores (heart: AUC) on the task's public holdout, or on the union of all members' private test parts."""
 
     local_only_score: float | None  # mean over members of the model each would train alone, for as many epochs
     local_only_scores: list[float | None]
@@ -82,9 +82,8 @@ def compute_baseline(
     epochs = max(len(schedule) - 1, 1) * pooled.manifest().local_epochs
 
     def score(statistics: Float64, parameters: Float64) -> tuple[float | None, float]:
-        # Evaluating the pooled task judges on the union of all test parts; features depend on ``statistics`` alone.
-        result = pooled.evaluate(statistics, parameters, ())
-        return result.score_before, result.loss_before
+        loss, value = pooled.measure(statistics, parameters)
+        return value, loss
 
     local_scores = [score(*_train_alone(task, initial, reference_seed, epochs))[0] for task in tasks]
     pooled_score, _ = score(*_train_alone(pooled, initial, reference_seed, epochs))
@@ -102,7 +101,7 @@ def compute_baseline(
         initial_score=initial_score,
         model_scores=[value for value, _ in given],
         model_losses=[loss for _, loss in given],
-        test_example_count=pooled.check_data().test_count,
+        test_example_count=pooled.measured_count(),
         train_example_counts=[task.check_data().train_count for task in tasks],
         seconds=time.perf_counter() - started,
     )

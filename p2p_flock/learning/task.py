@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar, Final, Self, cast
 
@@ -208,7 +209,7 @@ class Task(ABC):
         if self.manifest().holdout_sha256:
             public = self.tensors(statistics, "holdout")
             inputs, targets = torch.cat([inputs, public[0]]), torch.cat([targets, public[1]])
-        results = [self._judge(parameters, inputs, targets) for parameters in (before, *candidates)]
+        results = [self._judge(parameters, inputs, targets) for parameters in chain((before,), candidates)]
         losses, scores = [loss for loss, _ in results], [score for _, score in results]
         seconds = time.perf_counter() - started
         return EvaluateResult(losses[0], tuple(losses[1:]), scores[0], tuple(scores[1:]), len(inputs), seconds)
@@ -220,6 +221,11 @@ class Task(ABC):
         """
         part = "holdout" if self.manifest().holdout_sha256 else "test"
         return self._judge(parameters, *self.tensors(statistics, part))
+
+    def measured_count(self) -> int:
+        """Records that :meth:`measure` looks at."""
+        public = self.holdout()
+        return self.check_data().test_count if public is None else len(public[1])
 
     def _judge(self, parameters: Float64, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float | None]:
         model = self.blank()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from p2p_flock.errors import P2PFlockError
+from p2p_flock.testnet.data import DEMOS, partition_texts
 from p2p_flock.testnet.launcher import run
 from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options
 from p2p_flock.testnet.processes import stop_directory
@@ -25,7 +26,9 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument("--nodes", type=int, default=8, help=f"members, {NODES_MIN} to {NODES_MAX} [8]")
     parser.add_argument("--spare-seats", type=int, default=0, help="for members that join while it runs [0]")
     parser.add_argument("--rounds", type=int, default=10, help="training rounds; one more collects statistics [10]")
-    parser.add_argument("--task", default="heart", choices=["heart"], help="what is trained [heart]")
+    parser.add_argument("--task", default="heart", help=f"what is trained: {', '.join(DEMOS)}, or yours [heart]")
+    parser.add_argument("--partition", help=f"who holds what; {'; '.join(partition_texts())} [the first]")
+    parser.add_argument("--data", type=Path, help="for a task of yours: a folder with one data file per member")
     parser.add_argument("--seed", type=int, default=1, help="of the data's partition and split [1]")
     parser.add_argument("--report", type=Path, help="JSON report [testnet-report.json here]")
     parser.add_argument("--keep", action="store_true", help="keep the run's directory after a success")
@@ -43,6 +46,8 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         rounds=given.rounds,
         spare_seats=given.spare_seats,
         task=given.task,
+        partition=given.partition,
+        data=given.data,
         seed=given.seed,
         report=given.report,
         keep=given.keep,

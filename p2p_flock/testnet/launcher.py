@@ -27,7 +27,7 @@ from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.network import Network, Node
 from p2p_flock.testnet.options import Options, alliance_params
 from p2p_flock.testnet.processes import Processes, find_processes, marked_environment
-from p2p_flock.testnet.report import References, RunTimes, build_report, write_report
+from p2p_flock.testnet.report import References, RunTimes, build_report, curve_line, write_report
 from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer, verify_agreement
 from p2p_flock.testnet.summary import RoundSummary, node_names, summarise
 from p2p_flock.testnet.table import Display, NodeLine, Snapshot
@@ -76,7 +76,7 @@ def run(options: Options) -> int:
     display = Display()
     state = Run(
         options=options,
-        params=alliance_params(options.nodes, options.rounds, options.spare_seats),
+        params=alliance_params(options.nodes, options.rounds, options.spare_seats, options.task),
         processes=Processes(directory),
         display=display,
         launched_at=launched_at,
@@ -211,6 +211,7 @@ async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummar
             names=state.names,
             scores=scorer.known,
             seconds=time.time() - state.launched_at,
+            score_name=scorer.score_name,
         )
     )
     return rounds
@@ -310,6 +311,8 @@ def _finish(state: Run, watch: Watch, rounds: Sequence[RoundSummary], scorer: Sc
     report = build_report(
         alliance=str(state.network.alliance if state.network is not None else ""),
         task=state.options.task,
+        partition=state.options.partition,
+        score_name=scorer.score_name,
         seed=state.options.seed,
         rounds=rounds,
         names=state.names,
@@ -328,8 +331,9 @@ def _finish(state: Run, watch: Watch, rounds: Sequence[RoundSummary], scorer: Sc
     path = (state.options.report or directory.with_name(directory.name + ".json")).absolute()
     write_report(report, path)
     overheads = [s.seconds.overhead for s in rounds if s.seconds.overhead is not None]
+    state.display.say(curve_line(report["curve"]))
     state.display.say(
-        f"score {report['final_score']} (one member alone {report['local_only_score']}, plain FedAvg "
+        f"{scorer.score_name} {report['final_score']} (one member alone {report['local_only_score']}, plain FedAvg "
         f"{report['plain_fedavg_score']}, all data pooled {report['pooled_score']})"
     )
     if overheads:

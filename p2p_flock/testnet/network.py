@@ -22,8 +22,8 @@ from p2p_flock.cli.alliance_terms import round_seconds_max
 from p2p_flock.daemon.config import TEST_MODE_VARIABLE
 from p2p_flock.daemon.control_client import control_call
 from p2p_flock.errors import ControlError, UsageError
-from p2p_flock.learning.tasks.heart_data import partition_of_node, write_partition
 from p2p_flock.params import AllianceParams
+from p2p_flock.testnet.data import write_data
 from p2p_flock.testnet.options import Options
 from p2p_flock.testnet.ports import choose_ports
 from p2p_flock.testnet.processes import Child, Processes, marked_environment
@@ -202,7 +202,7 @@ async def make_nodes(
         name = f"node{index}"
         home = processes.directory / name
         data = processes.directory / "data" / f"{name}.csv"
-        write_partition(*partition_of_node(index, options.nodes), options.seed, data)
+        write_data(options, index, data)
         printed = await run_command(
             processes.directory,
             cli(
@@ -324,6 +324,7 @@ def write_network(directory: Path, network: Network, options: Options) -> None:
         "contract": "0x" + network.contract.hex(),
         "rpc_url": network.devnet.rpc_url,
         "task": options.task,
+        "partition": options.partition,
         "seed": options.seed,
         "nodes": [
             {

@@ -9,6 +9,7 @@ from p2p_flock.cli.alliance_create import PRESETS
 from p2p_flock.daemon.control_messages import params_from_json
 from p2p_flock.errors import UsageError
 from p2p_flock.params import COHORT_OWNERS_MIN, COMPLETE_GRAPH_OWNERS_MAX, AllianceParams, validate_params
+from p2p_flock.testnet.data import demo_of, validate_source
 from p2p_flock.types import DIGEST_BYTES
 
 NODES_MIN = 6
@@ -21,12 +22,16 @@ class Options:
 
     Attributes:
         directory: where everything is written, ``None`` for a temporary one.
+        partition: of the testnet's own data, ``None`` for the task's default.
+        data: a folder with one file per member, for a task that the testnet has no data for.
         spare_seats: how many more may join while it runs.
     """
 
     nodes: int = 8
     rounds: int = 10
     task: str = "heart"
+    partition: str | None = None
+    data: Path | None = None
     seed: int = 1
     report: Path | None = None
     keep: bool = False
@@ -52,6 +57,7 @@ class Options:
                 f"--spare-seats {self.spare_seats}: give 0 to {spare_max} for {self.nodes} nodes. One threshold must "
                 "serve the smallest cohort and the largest."
             )
+        validate_source(self.task, self.partition, self.data, self.nodes)
         if self.rounds < 1:
             raise UsageError(f"--rounds {self.rounds}: give at least 1.")
         if not 0.1 <= self.block_time <= 12:
@@ -65,7 +71,7 @@ class Options:
             )
 
 
-def alliance_params(nodes: int, rounds: int, spare_seats: int = 0) -> AllianceParams:
+def alliance_params(nodes: int, rounds: int, spare_seats: int = 0, task: str = "heart") -> AllianceParams:
     """The preset "testnet" of ``p2p-flock alliance create``, fitted to ``nodes`` seats and some spare ones, in one
     cohort.
 
@@ -75,7 +81,12 @@ def alliance_params(nodes: int, rounds: int, spare_seats: int = 0) -> AlliancePa
     Raises:
         ParameterError: ``nodes`` outside :data:`NODES_MIN` … :data:`NODES_MAX`, or too many spare seats for them.
     """
-    preset = params_from_json(PRESETS["testnet"], bytes(DIGEST_BYTES))
+    demo = demo_of(task)
+    preset = replace(
+        params_from_json(PRESETS["testnet"], bytes(DIGEST_BYTES)),
+        weight_max=demo.weight_max,
+        loss_tolerance_micro=demo.loss_tolerance_micro,
+    )
     validators = 3 if nodes >= COHORT_OWNERS_MIN + 3 else 2
     trainers = nodes - validators + spare_seats  # at most
     levels = preset.levels

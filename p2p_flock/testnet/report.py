@@ -55,6 +55,8 @@ def build_report(
     alliance: str,
     task: str,
     seed: int,
+    partition: str | None = None,
+    score_name: str = "score",
     rounds: Sequence[RoundSummary],
     names: Mapping[int, str],
     scores: Mapping[str, float | None],
@@ -73,6 +75,8 @@ def build_report(
         "version": __version__,
         "alliance": alliance,
         "task": task,
+        "partition": partition,
+        "score_name": score_name,
         "seed": seed,
         "nodes": len(names),
         "set_up_seconds": round(times.set_up_seconds, SECONDS_DIGITS),
@@ -86,8 +90,53 @@ def build_report(
         "pooled_score": references.pooled_score,
         "plain_fedavg_score": references.plain_fedavg_score,
         "final_score": scores.get(last) if last is not None else None,
+        "curve": build_curve(rounds, scores, references, score_name),
         "rounds": [_round(summary, names, scores, references, times) for summary in rounds],
     }
+
+
+def build_curve(
+    rounds: Sequence[RoundSummary], scores: Mapping[str, float | None], references: References, score_name: str
+) -> dict[str, Any]:
+    """The alliance's score after each settled training round, and that of plain federated averaging beside it.
+
+    A round that adopted nothing moved neither: both keep their last value, the first of all being that of the initial
+    model. ``difference_max`` is the largest distance of the two and ``difference_max_round`` where; ``None`` without
+    references.
+    """
+    training = [summary for summary in rounds if summary.settled and summary.stage == "training"]
+    fedavg = references.plain_fedavg_scores or {}
+    alliance = [scores.get(summary.model_digest or "") for summary in training]
+    reference: list[float | None] = []
+    for summary, own in zip(training, alliance, strict=True):
+        before = reference[-1] if reference else own  # a first round that adopted nothing: the same initial model
+        reference.append((fedavg.get(summary.round) if summary.adopted else before) if fedavg else None)
+    differences = {
+        summary.round: abs(own - other)
+        for summary, own, other in zip(training, alliance, reference, strict=True)
+        if own is not None and other is not None
+    }
+    largest = max(differences, key=differences.__getitem__, default=None)
+    return {
+        "score_name": score_name,
+        "rounds": [summary.round for summary in training],
+        "alliance": alliance,
+        "plain_fedavg": reference,
+        "difference_max": None if largest is None else differences[largest],
+        "difference_max_round": largest,
+        "rejected_rounds": [summary.round for summary in training if not summary.adopted],
+    }
+
+
+def curve_line(curve: Mapping[str, Any]) -> str:
+    """The curve's comparison in one sentence."""
+    rejected = f"{len(curve['rejected_rounds'])} of {len(curve['rounds'])} training rounds adopted nothing"
+    if curve["difference_max"] is None:
+        return f"{curve['score_name']}: no plain FedAvg to compare with; {rejected}"
+    return (
+        f"{curve['score_name']} differs from plain FedAvg on the same schedule by at most "
+        f"{curve['difference_max']:.4f} (round {curve['difference_max_round']}); {rejected}"
+    )
 
 
 def _round(

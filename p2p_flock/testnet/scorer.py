@@ -1,8 +1,9 @@
-"""Scores models on all members' private test parts together.
+"""Scores models on the task's public holdout, or on all members' private test parts together.
 
 A long-lived process of its own, because importing torch takes seconds and must not happen in the launcher. Started by
 ``scores.py`` with the members' data files, which only a testnet's launcher can know together. One JSON object a line:
-``{"model": "<path>"}`` in, ``{"score": …, "loss": …}`` or ``{"error": "…"}`` out; ends at the end of its input.
+``{"model": "<path>"}`` in, ``{"score": …, "loss": …, "score_name": "AUC"}`` or ``{"error": "…"}`` out; ends at the
+end of its input.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ def score_model(pooled: Task, path: Path) -> dict[str, object]:
     try:
         model = decode_model(path.read_bytes())
         if model.statistics.size == 0:  # nothing is standardised yet, so nothing can be judged
-            return {"score": None, "loss": None}
-        result = pooled.evaluate(model.statistics, model.parameters, ())
+            return {"score": None, "loss": None, "score_name": pooled.score_name}
+        loss, score = pooled.measure(model.statistics, model.parameters[:])
     except (OSError, P2PFlockError) as error:
         return {"error": str(error)}
-    return {"score": result.score_before, "loss": result.loss_before}
+    return {"score": score, "loss": loss, "score_name": pooled.score_name}
 
 
 def main() -> None:

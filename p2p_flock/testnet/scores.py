@@ -20,6 +20,7 @@ from typing import Any
 import trio
 
 from p2p_flock.errors import StoreError, UsageError
+from p2p_flock.testnet.data import demo_of
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.report import References
 from p2p_flock.testnet.summary import RoundSummary
@@ -53,10 +54,14 @@ def holds_model(home: Path, digest: str) -> bool:
 
 @dataclass(slots=True)
 class Scorer:
-    """The scoring process. ``known`` holds every answer by digest; ``None`` is an undefined score."""
+    """The scoring process. ``known`` holds every answer by digest; ``None`` is an undefined score.
+
+    ``score_name`` is what the task calls its score, once there is an answer.
+    """
 
     process: trio.Process
     known: dict[str, float | None] = field(default_factory=dict)
+    score_name: str = "score"
     _buffer: bytearray = field(default_factory=bytearray)
 
     async def score(self, digest: str, homes: Sequence[Path]) -> None:
@@ -78,6 +83,7 @@ class Scorer:
         if "error" in answer:
             raise StoreError(f"{path} cannot be scored: {answer['error']}")
         self.known[digest] = answer["score"]
+        self.score_name = answer["score_name"]
 
     async def _read_line(self) -> bytes:
         assert self.process.stdout is not None
@@ -130,7 +136,7 @@ async def compute_references(
         UsageError: the baseline program failed; its words are in the text.
     """
     schedule = build_schedule(rounds, names, nodes)
-    if not schedule:
+    if not schedule or not demo_of(task).has_references:
         return References()
     request = {
         "task": task,

@@ -9,18 +9,21 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from p2p_flock.testnet.summary import RoundSummary
+from p2p_flock.cli.watching.words import change_text, vote_text
+from p2p_flock.testnet.summary import CohortSummary, RoundSummary
 from p2p_flock.testnet.watch import RoundCall
-from p2p_flock.types import CohortOutcome
 
 ROUNDS_SHOWN_MAX = 12
 REFRESHES_PER_SECOND = 4
+SEATS_NAMED_MAX = 12  # in a cell of the table; the log names all
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Snapshot:
     names: Mapping[int, str]
     scores: Mapping[str, float | None]
     seconds: float
+    score_name: str = "score"
 
 
 def render(snapshot: Snapshot) -> RenderableType:
@@ -56,7 +60,7 @@ def render(snapshot: Snapshot) -> RenderableType:
         "survivors",
         "validators",
         "votes",
-        "score",
+        snapshot.score_name,
         "gas k",
         "seconds",
         "overhead",
@@ -64,13 +68,25 @@ def render(snapshot: Snapshot) -> RenderableType:
     for heading in headings:
         rounds.add_column(heading, justify="right" if heading in ("round", "gas k", "seconds", "overhead") else "left")
     for summary in snapshot.rounds[-ROUNDS_SHOWN_MAX:]:
-        rounds.add_row(*round_cells(summary, snapshot))
-    nodes = Table(show_header=True, expand=False)
-    for line in snapshot.nodes:
-        nodes.add_column(line.name, justify="center")
-    nodes.add_row(*(Text(line.role) for line in snapshot.nodes))
-    nodes.add_row(*(Text(line.trouble or line.phase, "red" if line.trouble else "") for line in snapshot.nodes))
+        rounds.add_row(*(_shorten(cell) for cell in round_cells(summary, snapshot)))
+    nodes = Columns([_node_cell(line) for line in snapshot.nodes], padding=(0, 3), equal=True)
     return Group(rounds, nodes, Text(f"{snapshot.phase}   {snapshot.seconds:.0f} s"))
+
+
+def watch_hint(home: Path) -> str:
+    """How to look at what one node sees."""
+    return f"watch a node: p2p-flock alliance watch --home {home}"
+
+
+def _node_cell(line: NodeLine) -> Text:
+    cell = Text(f"{line.name} ", no_wrap=True).append(f"{line.role} ", "dim")
+    return cell.append(line.trouble or line.phase, "red" if line.trouble else "")
+
+
+def _shorten(cell: str) -> str:
+    """Many seats by their number: with 35 nodes their names would take the table's whole width."""
+    names = cell.split(" ")
+    return f"{len(names)} nodes" if len(names) > SEATS_NAMED_MAX else cell
 
 
 def round_cells(summary: RoundSummary, snapshot: Snapshot) -> tuple[str, ...]:
@@ -84,7 +100,7 @@ def round_cells(summary: RoundSummary, snapshot: Snapshot) -> tuple[str, ...]:
         " ".join(names[seat] for seat in trainers) or "…",
         f"{len(survivors)}/{len(trainers)}" if trainers else "…",
         " ".join(names[seat] for seat in summary.validators) or "…",
-        " ".join(vote_text(c.votes_for, c.votes_against, c.outcome) for c in summary.cohorts) or "…",
+        " ".join(_votes(cohort) for cohort in summary.cohorts) or "…",
         score_text(summary, snapshot.scores),
         "/".join(f"{summary.gas[call] / 1000:.0f}" for call in (RoundCall.SEAL, RoundCall.COMMIT, RoundCall.SETTLE)),
         "…" if summary.seconds.total is None else f"{summary.seconds.total:.1f}",
@@ -92,21 +108,18 @@ def round_cells(summary: RoundSummary, snapshot: Snapshot) -> tuple[str, ...]:
     )
 
 
-def vote_text(votes_for: int, votes_against: int, outcome: CohortOutcome | None) -> str:
-    """``3:0 adopted``."""
-    return "…" if outcome is None else f"{votes_for}:{votes_against} {outcome.name.lower()}"
+def _votes(cohort: CohortSummary) -> str:
+    outcome = None if cohort.outcome is None else cohort.outcome.name.lower()
+    return vote_text(cohort.votes_for, cohort.votes_against, outcome)
 
 
 def score_text(summary: RoundSummary, scores: Mapping[str, float | None]) -> str:
     """``.812 → .845``; a dash where a score is undefined, as before the statistics are known."""
 
-    def one(digest: str | None) -> str:
-        score = scores.get(digest) if digest is not None else None
-        return "–" if score is None else f"{score:.3f}".removeprefix("0")
-
     if summary.model_digest is None:
         return "voided" if summary.voided else "…"
-    return f"{one(summary.base_model_digest)} → {one(summary.model_digest)}"
+    before = scores.get(summary.base_model_digest) if summary.base_model_digest is not None else None
+    return change_text(before, scores.get(summary.model_digest))
 
 
 def round_line(summary: RoundSummary, snapshot: Snapshot) -> str:
@@ -114,7 +127,7 @@ def round_line(summary: RoundSummary, snapshot: Snapshot) -> str:
     _, stage, trainers, survivors, validators, votes, score, gas, seconds, overhead = round_cells(summary, snapshot)
     return (
         f"round {summary.round} ({stage}): trainers {trainers}, survivors {survivors}, validators {validators}, "
-        f"votes {votes}, score {score}, gas k {gas}, {seconds} s of which {overhead} s overhead"
+        f"votes {votes}, {snapshot.score_name} {score}, gas k {gas}, {seconds} s of which {overhead} s overhead"
     )
 
 

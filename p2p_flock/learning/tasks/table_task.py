@@ -16,14 +16,13 @@ import torch
 
 from p2p_flock.learning.results import DataReport, Float64
 from p2p_flock.learning.scores import compute_auc
-from p2p_flock.learning.task import Task, check_statistics_shape
+from p2p_flock.learning.task import Task, check_statistics_shape, digest_parameters
 from p2p_flock.learning.task_manifest import Column, TaskManifest
 from p2p_flock.learning.tasks.table import Records, Schema, concatenate, read_table, split_rows
 
 # The sums are shrunk towards the schema's public constants as if this many further records had shown them. So a
 # column that no elected trainer measured still has a mean and a positive variance, without a special case.
 PRIOR_RECORDS: Final = 10.0
-DEVIATIONS_MAX: Final = 20.0  # own records further out than this make the offered statistics implausible
 
 
 class Layout:
@@ -154,6 +153,7 @@ class TableTask(Task):
     score_name: ClassVar[str] = "AUC"
     schema: ClassVar[Schema]
     described: ClassVar[TaskManifest]
+    deviations_max: ClassVar[float] = 20.0  # own records further out make the offered statistics implausible
 
     def __init__(self, train: Records, test: Records) -> None:
         self.records = {"train": train, "test": test}
@@ -203,6 +203,12 @@ class TableTask(Task):
         torch.nn.init.zeros_(model.bias)
         return model
 
+    def initial_parameters(self) -> Float64:
+        """See :meth:`Task.initial_parameters`: the zeros of :meth:`init`, without loading torch for them."""
+        zeros = np.zeros(self.layout.feature_count + 1)
+        is_promised = digest_parameters(zeros) == self.described.initial_parameters_sha256
+        return zeros if is_promised else super().initial_parameters()
+
     def statistics(self) -> Float64:
         """See :meth:`Task.statistics`.
 
@@ -218,10 +224,9 @@ class TableTask(Task):
         if fault := self.layout.find_fault(statistics):
             return False, fault
         furthest = float(np.abs(self.layout.features(statistics, self.records["train"])).max())
-        if furthest > DEVIATIONS_MAX:
-            return (
-                False,
-                f"own records would lie {furthest:.0f} deviations out; at most {DEVIATIONS_MAX:g} are believed",
+        if furthest > self.deviations_max:
+            return False, (
+                f"own records would lie {furthest:.0f} deviations out; at most {self.deviations_max:g} are believed"
             )
         return True, ""
 
