@@ -81,6 +81,7 @@ class WatchAnswers:
         self._started_at = started_at
         self._counted_in: AllianceHistory | None = None
         self._counted_rounds = 0
+        self._settled = 0
         self._counts: CountsResult = _no_counts()
 
     def answer(self, session: AllianceSession | None, warnings: Sequence[str]) -> WatchResult:
@@ -117,6 +118,7 @@ class WatchAnswers:
 
     def _alliance(self, session: AllianceSession) -> WatchedAllianceResult:
         history, address = session.history, self._world.chain.address
+        self._count(history)
         own = next((index for index, entry in enumerate(history.seats) if entry.owner == address), None)
         running = history.rounds[-1] if history.rounds and not history.rounds[-1].ended else None
         progress = None if running is None or history.closed else self._progress(session, running)
@@ -126,13 +128,13 @@ class WatchAnswers:
             "alliance": str(session.id),
             "task": session.handle.terms.task_name,
             "round_count": history.params.round_count,
-            "settled_rounds": session.state.settled_round_count if session.state is not None else 0,
+            "settled_rounds": self._settled,
             "model_rounds": session.lineage.next_round,
             "opened_rounds": len(history.rounds),
             "seats": len(history.seats),
             "seat_count_min": history.params.seat_count_min,
             "closed": history.closed,
-            "counts": self._count(history),
+            "counts": self._counts,
             "model_digest": _hex(session.lineage.model.digest),
             "own_seat": own,
             "activity": _activity(session, running, progress, own),
@@ -144,12 +146,13 @@ class WatchAnswers:
             "holdings": _holdings(session.purse.ask()),
         }
 
-    def _count(self, history: AllianceHistory) -> CountsResult:
+    def _count(self, history: AllianceHistory) -> None:
         if history is not self._counted_in:  # another alliance, or the log was folded anew after a reorganisation
-            self._counted_in, self._counted_rounds, self._counts = history, 0, _no_counts()
+            self._counted_in, self._counted_rounds, self._settled, self._counts = history, 0, 0, _no_counts()
         while self._counted_rounds < len(history.rounds) and history.rounds[self._counted_rounds].ended:
             record = history.rounds[self._counted_rounds]
             self._counted_rounds += 1
+            self._settled += record.settled is not None
             outcomes = record.settled.outcomes if record.settled is not None else ()
             if record.voided is not None or all(outcome == CohortOutcome.VOID for outcome in outcomes):
                 self._counts["voided"] += 1
@@ -159,7 +162,6 @@ class WatchAnswers:
                 self._counts["rejected"] += 1
             else:
                 self._counts["undecided"] += 1
-        return self._counts
 
     def _activity_since_ms(self, session: AllianceSession) -> int | None:
         metrics = session.metrics

@@ -23,6 +23,7 @@ from p2p_flock.testnet.watch import RoundCall
 
 ROUNDS_SHOWN_MAX = 12
 REFRESHES_PER_SECOND = 4
+SEAT_HEADINGS = ("trainers", "validators")
 SEATS_NAMED_MAX = 12  # in a cell of the table; the log names all
 
 
@@ -68,7 +69,8 @@ def render(snapshot: Snapshot) -> RenderableType:
     for heading in headings:
         rounds.add_column(heading, justify="right" if heading in ("round", "gas k", "seconds", "overhead") else "left")
     for summary in snapshot.rounds[-ROUNDS_SHOWN_MAX:]:
-        rounds.add_row(*(_shorten(cell) for cell in round_cells(summary, snapshot)))
+        cells = zip(headings, round_cells(summary, snapshot), strict=True)
+        rounds.add_row(*(_shorten(cell) if heading in SEAT_HEADINGS else cell for heading, cell in cells))
     nodes = Columns([_node_cell(line) for line in snapshot.nodes], padding=(0, 3), equal=True)
     return Group(rounds, nodes, Text(f"{snapshot.phase}   {snapshot.seconds:.0f} s"))
 

@@ -41,7 +41,7 @@ NAMES_OF_ITEMS = {
 ITEMS_MAX = 3  # of one participant
 DIGEST_CHARACTERS = 6
 ROUND_HEADINGS = ("round", "outcome", "in", "votes", "model")
-LEGEND = "✓ here or on chain  … waiting  ! late  ✗ missed  · not due yet  ? not visible here"
+LEGEND = "✓ here or on chain  … waiting  ! late  ✗ missed  · not due  ? not seen from here"
 
 
 def plain_table(*headings: str) -> Table:

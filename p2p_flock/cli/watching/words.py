@@ -70,12 +70,12 @@ WAITS = {
 
 # Item: (singular, plural) as something that is waited for.
 ITEMS = {
-    "contribution": ("the masked update", "the masked updates"),
-    "unmasking": ("the answer", "the answers"),
-    "have": ("the list of updates held", "the lists of updates held"),
-    "commitment": ("the committed vote", "the committed votes"),
-    "ballot": ("the ballot", "the ballots"),
-    "bundle": ("the shares dealt to you", "the shares dealt to you"),
+    "contribution": ("the masked update of", "the masked updates of"),
+    "unmasking": ("the answer of", "the answers of"),
+    "have": ("the list of updates held by", "the lists of updates held by"),
+    "commitment": ("the committed vote of", "the committed votes of"),
+    "ballot": ("the ballot of", "the ballots of"),
+    "bundle": ("the shares dealt to you by", "the shares dealt to you by"),
 }
 STEP_OF_ITEM = {
     "contribution": "train",
@@ -194,7 +194,7 @@ def waiting_text(result: WatchResult, alliance: WatchedAllianceResult) -> tuple[
     names = "; ".join(f"seat {entry['seat']} ({short_peer(entry['peer_id'])}, {link_text(entry)})"
                       for entry in awaited[:NAMED_MAX])  # fmt: skip
     more = f" and {len(awaited) - NAMED_MAX} more" if len(awaited) > NAMED_MAX else ""
-    text = f"Waiting for {ITEMS[item][len(awaited) > 1]} of {names}{more}"
+    text = f"Waiting for {ITEMS[item][len(awaited) > 1]} {names}{more}"
     if late is not None:
         text += f": late by {format_seconds(late)}"
     return text + ".", late is not None
