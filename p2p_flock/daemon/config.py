@@ -24,6 +24,7 @@ from p2p_flock.daemon.config_checks import (
 )
 
 DEVNET_CHAIN_IDS = (31_337, 84_530)  # anvil's own default, and the one the testnet uses
+FAULTS_FOR_TEST = ("equivocate", "bad-share", "bad-dealing")
 TEST_MODE_VARIABLE = "P2P_FLOCK_TEST_MODE"
 
 
@@ -71,6 +72,18 @@ class NetSettings:
         metadata=about(
             "addresses that others reach this node at, where they differ from the listening one", each(multiaddr, 0, 16)
         ),
+    )
+    register_addresses: bool | None = field(
+        default=None,
+        metadata=about("publish this node's addresses on chain, for all to see; left out, only where announce is set"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllianceSettings:
+    reactivate: bool = field(
+        default=True,
+        metadata=about("take the seat again by itself after a suspension, once this node runs and is up to date"),
     )
 
 
@@ -149,11 +162,15 @@ class LearningSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsForTest:
-    """Each of these gives away what masks hide; the loader refuses them outside a test on a devnet."""
+    """Each of these gives away what masks hide, or the stake; the loader refuses them outside a test on a devnet."""
 
     record_sent_path: Path | None = field(default=None, metadata=about("append every plaintext byte sent to this file"))
     save_encodings: bool = field(default=False, metadata=about("keep unmasked encodings under test/"))
     disable_masks: bool = field(default=False, metadata=about("send updates without masks"))
+    misbehave: str | None = field(
+        default=None,
+        metadata=about("commit a provable fault as a trainer: " + ", ".join(FAULTS_FOR_TEST), any_of(*FAULTS_FOR_TEST)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +181,7 @@ class NodeConfig:
     node: NodeSettings = field(default_factory=NodeSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     net: NetSettings = field(default_factory=NetSettings)
+    alliance: AllianceSettings = field(default_factory=AllianceSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
     test: SettingsForTest = field(default_factory=SettingsForTest)
 
@@ -173,6 +191,7 @@ SECTIONS: dict[str, type] = {
     "chain": ChainSettings,
     "net": NetSettings,
     "learning": LearningSettings,
+    "alliance": AllianceSettings,
     "node": NodeSettings,
     "store": StoreSettings,
     "test": SettingsForTest,

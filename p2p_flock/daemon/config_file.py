@@ -250,17 +250,18 @@ def _check_together(
                 f"{origins['chain', key]}: chain.{key} has a meaning on a devnet only\n"
                 'remove it, or set beacon_scheme = "devnet"'
             )
-    for key in ("record_sent_path", "save_encodings", "disable_masks"):
+    for key in ("record_sent_path", "save_encodings", "disable_masks", "misbehave"):
         if not getattr(config.test, key):
             continue
         where = origins["test", key]
+        harm = "costs this node its stake" if key == "misbehave" else "gives away private updates"
         if chain.chain_id not in DEVNET_CHAIN_IDS:
             raise ConfigError(
-                f"{where}: test.{key} gives away private updates; chain {chain.chain_id} is no devnet\n"
+                f"{where}: test.{key} {harm}; chain {chain.chain_id} is no devnet\n"
                 "remove the [test] section"
             )
         if environment.get(TEST_MODE_VARIABLE) != "1":
             raise ConfigError(
-                f"{where}: test.{key} gives away private updates and is for tests only\n"
+                f"{where}: test.{key} {harm} and is for tests only\n"
                 f"remove it, or set {TEST_MODE_VARIABLE}=1 if this is such a test"
             )

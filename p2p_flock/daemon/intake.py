@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 
+from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.gossip import decode_envelope, validate_envelope
 from p2p_flock.daemon.driver import RoundDriver
 from p2p_flock.daemon.tally import Tally
@@ -15,7 +16,7 @@ from p2p_flock.errors import WireError
 from p2p_flock.net.adapter import Net
 from p2p_flock.ports import MessageReceived
 from p2p_flock.types import Verdict
-from p2p_flock.wire.messages import Envelope
+from p2p_flock.wire.messages import Contribution, Envelope
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +69,13 @@ class Intake:
             assert checked.reason is not None
             self._refuse(peer_id, checked.reason.text)
             return
-        # [REJECT] Each node speaks for its own seat; nobody else's envelope comes outside a proposal.
-        if driver.context.seat(envelope.seat).peer_id != peer_id:
+        assert checked.message is not None
+        # [REJECT] Each node speaks for its own seat. Only contributions are passed on, by validators to validators: a
+        # trainer that tells them different things is found out by nothing else (``alliance/watching.py``).
+        is_own = driver.context.seat(envelope.seat).peer_id == peer_id
+        if not is_own and not (isinstance(checked.message, Contribution) and _is_validator(driver.context, peer_id)):
             self._refuse(peer_id, f"it speaks for seat {envelope.seat}, which is not its own")
             return
-        assert checked.message is not None
         driver.post(MessageReceived(envelope, checked.message))
 
     def _refuse(self, peer_id: str, why: str) -> None:
@@ -83,3 +86,7 @@ class Intake:
             del self._refusals[peer_id]
             logger.warning("taking no messages from %s for %.0f s", peer_id, CUT_OFF_S)
             self._net.cut_off(peer_id, CUT_OFF_S)
+
+
+def _is_validator(context: RoundContext, peer_id: str) -> bool:
+    return any(context.seat(seat).peer_id == peer_id for seat in context.assignment.validators)

@@ -22,14 +22,22 @@ from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.events import ChainFeed
 from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
-from p2p_flock.chain_events import BallotsCommitted, ChainEvent, RoundOpened, RoundSealed, SeatJoined
+from p2p_flock.chain_events import (
+    AddressesRegistered,
+    BallotsCommitted,
+    ChainEvent,
+    RoundOpened,
+    RoundSealed,
+    SeatJoined,
+)
 from p2p_flock.crypto.peer_identity import public_key_of
 from p2p_flock.crypto.signing import is_join_binding
-from p2p_flock.daemon.driver import RoundDriver, round_pin
+from p2p_flock.daemon.driver import RoundDriver, forget_round
 from p2p_flock.daemon.intake import Intake
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.lineage import Lineage
 from p2p_flock.daemon.mask_keys import MaskKeys
+from p2p_flock.daemon.misbehave import make_trainer
 from p2p_flock.daemon.observability import round_context
 from p2p_flock.daemon.presence import Presence
 from p2p_flock.daemon.progress import Progress
@@ -37,6 +45,7 @@ from p2p_flock.daemon.purse import Purse
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.round_report import describe_round
+from p2p_flock.daemon.standing import split_addresses
 from p2p_flock.daemon.sync import Sync
 from p2p_flock.daemon.upkeep import Upkeep
 from p2p_flock.daemon.world import World
@@ -216,6 +225,14 @@ class AllianceSession:
         self.history.apply(event, valid)
         if isinstance(event, SeatJoined) and valid and event.peer_id != self._world.net.peer_id:
             self._world.net.add_peer(event.peer_id, [])
+        if isinstance(event, AddressesRegistered):
+            self._note_addresses(event)
+
+    def _note_addresses(self, event: AddressesRegistered) -> None:
+        """Where a member says that it can be dialled. Hearsay: whoever answers there must prove its peer ID."""
+        entry = self.history.seats[event.seat]
+        if entry.binding_valid and entry.peer_id != self._world.net.peer_id:
+            self._world.net.add_peer(entry.peer_id, split_addresses(event.addresses))
 
     def _is_bound(self, event: SeatJoined) -> bool:
         """Whether the peer ID signed the join: without it a seat could point at somebody else's node."""
@@ -246,6 +263,7 @@ class AllianceSession:
             if old.sealed is not None and record.sealed is not None:
                 same = old.sealed.manifest_digest == record.sealed.manifest_digest
                 record.manifest = old.manifest if same else None
+                record.manifest_invalid = same and old.manifest_invalid
         self._rewound = True
         self._stop_round()
         self._news.set()
@@ -321,7 +339,7 @@ class AllianceSession:
     def _unpin_done(self) -> None:
         """Rounds before the one just applied need no promises any more: their blobs may go when space is short."""
         while self._unpinned < self.lineage.next_round - 1:
-            self._world.blobs.unpin(round_pin(self._contract, self._unpinned))
+            forget_round(self._world.blobs, self._contract, self._unpinned)
             self._unpinned += 1
 
     def _write_closed_lines(self) -> None:
@@ -419,7 +437,7 @@ class AllianceSession:
                 # Either the key is spent (a fresh one is on its way), or this home was restored from an old backup.
                 logger.warning("round %d: elected trainer, but this node holds no usable mask key", context.round)
                 return None
-            machine = TrainerMachine(context, seat.index, self._world.sign, secret)
+            machine = make_trainer(self._world.config.test.misbehave, context, seat.index, self._world.sign, secret)
         logger.info("round %d: seat %d is %s", context.round, seat.index, role.value)
         return RoundDriver(
             self._world,

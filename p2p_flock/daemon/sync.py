@@ -8,7 +8,7 @@ believed that does not fit a digest on chain or the beacon's key (SPEC, "Catchin
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -16,7 +16,7 @@ from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.daemon.lineage import Lineage
 from p2p_flock.daemon.progress import Progress
 from p2p_flock.daemon.world import World
-from p2p_flock.errors import BeaconError, ChainError, WireError
+from p2p_flock.errors import BeaconError, WireError
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import MANIFEST_BYTES_MAX, Manifest
 
@@ -59,7 +59,6 @@ class Sync:
             members: peer IDs of the other members.
 
         Raises:
-            ChainError: a quorum sealed a manifest that cannot be read or contradicts the log.
             StoreError: as :meth:`Lineage.advance`.
         """
         if history is not self._history:  # reorganised: what is known was carried over, nothing of it counts as seen
@@ -132,12 +131,9 @@ class Sync:
             self._world.blobs.pin(self._world.blobs.put(data, durable=False), reason)
 
     async def _add(self, history: AllianceHistory, contents: dict[bytes, bytes]) -> None:
-        try:
-            manifests = await trio.to_thread.run_sync(_decode_all, list(contents.values()))
-        except WireError as error:
-            raise ChainError(f"a quorum of validators sealed a manifest that cannot be read: {error}") from error
-        for manifest in manifests:
-            history.add_manifest(manifest)
+        for digest, manifest in (await trio.to_thread.run_sync(_decode_all, contents)).items():
+            if not history.take_manifest(digest, manifest):
+                logger.error("validators sealed what is no manifest, 0x%s: it installs nothing", digest.hex())
 
     def _count_complete(self, history: AllianceHistory) -> None:
         while self._complete_rounds < len(history.rounds):
@@ -208,5 +204,13 @@ def _digest_of(record: RoundRecord) -> bytes:
     return record.sealed.manifest_digest
 
 
-def _decode_all(contents: Sequence[bytes]) -> list[Manifest]:
-    return [decode(Manifest, data, MANIFEST_BYTES_MAX) for data in contents]
+def _decode_all(contents: Mapping[bytes, bytes]) -> dict[bytes, Manifest | None]:
+    """Manifest by digest; ``None`` where the bytes are none."""
+    return {digest: _decode(data) for digest, data in contents.items()}
+
+
+def _decode(data: bytes) -> Manifest | None:
+    try:
+        return decode(Manifest, data, MANIFEST_BYTES_MAX)
+    except WireError:
+        return None

@@ -1,4 +1,4 @@
-"""What a member does between and beside the rounds: fresh mask keys, old secrets, rounds that got stuck.
+"""What a member does between and beside the rounds: fresh mask keys, old secrets, rounds that got stuck, penalties.
 
 Run by the session's keeper, often; each duty looks first whether there is anything to do.
 """
@@ -12,6 +12,7 @@ import trio
 
 from p2p_flock.chain.records import RoundPhase
 from p2p_flock.daemon.prosecution import Prosecution
+from p2p_flock.daemon.standing import Standing
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError, TransactionFailedError
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
@@ -35,6 +36,7 @@ class Upkeep:
         self._world = world
         self._session = session
         self.prosecution = Prosecution(world, session)
+        self.standing = Standing(world, session)
         self._registered_in: int | None = None
         self._registered_key: bytes | None = None  # the newest one; the log shows it only once it is confirmed
         self._next_try_ms = 0
@@ -46,6 +48,7 @@ class Upkeep:
             await self._register_key()
             await self._end_stuck_round()
             await self.prosecution.run()
+            await self.standing.run()
             await self._erase_final_secrets()
         except ChainError as error:
             logger.warning("upkeep: %s", error)

@@ -64,6 +64,9 @@ listen_host = "127.0.0.1"
 listen_port = 0
 bootstrap = ["{PEER}"]
 announce = ["/dns4/node.example/tcp/4101"]
+register_addresses = false
+[alliance]
+reactivate = false
 [learning]
 task = "heart"
 data_path = "data/cleveland.csv"
@@ -80,6 +83,7 @@ blob_bytes_max = 1073741824
 record_sent_path = "recorded/sent.bin"
 save_encodings = true
 disable_masks = true
+misbehave = "bad-share"
 """
     config = parse(text, P2P_FLOCK_TEST_MODE="1")
     assert config.learning.data_path == PATH.parent / "data/cleveland.csv"
@@ -176,7 +180,15 @@ def test_config__broken_toml_has_its_line() -> None:
     assert "not valid TOML" in refusal(MINIMAL + "[net")
 
 
-@pytest.mark.parametrize("setting", ["disable_masks = true", "save_encodings = true", 'record_sent_path = "x"'])
+SETTINGS_FOR_TEST = [
+    "disable_masks = true",
+    "save_encodings = true",
+    'record_sent_path = "x"',
+    'misbehave = "equivocate"',
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS_FOR_TEST)
 def test_config__test_settings_need_a_test_and_a_devnet(setting: str) -> None:
     """A real node would give its private updates away because of one line in a file."""
     text = f"{MINIMAL}[test]\n{setting}\n"
