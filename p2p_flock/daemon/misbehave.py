@@ -6,7 +6,8 @@ It costs the node a part of its stake, which is what the tests want to see.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from p2p_flock.alliance.context import RoundContext
@@ -24,9 +25,7 @@ def make_trainer(
     misbehave: str | None, context: RoundContext, seat: int, sign: Signer, mask_secret_key: bytes
 ) -> TrainerMachine:
     """The honest machine, or where the setting names a fault, one that commits it."""
-    if misbehave == "bad-dealing":
-        deal_another_secret()
-    kind = {"equivocate": Equivocator, "bad-share": BadHolder}.get(misbehave or "", TrainerMachine)
+    kind = TrainerMachine if misbehave is None else _MACHINES[misbehave]
     return kind(context, seat, sign, mask_secret_key)
 
 
@@ -71,11 +70,36 @@ class BadHolder(_Twisted):
         return (Send(effect.seats, self.context.seal_envelope(self.seat, message, self._sign)),)
 
 
-def deal_another_secret() -> None:
-    """From now on this process shares another self mask than it masks with, and commits to those shares."""
+class BadDealer(TrainerMachine):
+    """Shares another self mask than it masks with, and commits to those shares: nobody can open its cohort."""
+
+    def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:
+        with dealing_another_secret():
+            return super().start(records, now_ms)
+
+    def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        with dealing_another_secret():
+            return super().handle(event, now_ms)
+
+
+@contextmanager
+def dealing_another_secret() -> Iterator[None]:
+    """Whoever deals meanwhile deals wrongly, and finds its own shares accordingly."""
 
     def deal(context: CohortContext, dealer: int, self_mask: bytes, pair_seeds: Mapping[int, bytes]) -> Dealing:
         return compute_dealing(context, dealer, sha256(self_mask), pair_seeds)
 
     for module in (contributor, answer):
         module.compute_dealing = deal  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in (contributor, answer):
+            module.compute_dealing = compute_dealing  # type: ignore[attr-defined]
+
+
+_MACHINES: Mapping[str, type[TrainerMachine]] = {
+    "equivocate": Equivocator,
+    "bad-share": BadHolder,
+    "bad-dealing": BadDealer,
+}

@@ -5,9 +5,11 @@ A checker is only worth something if it can fail: tests/simulation/test_planted_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+from p2p_flock.alliance.accusing import get_culprits
 from p2p_flock.alliance.aggregates import decode_aggregate
+from p2p_flock.alliance.evidence import EVIDENCE_BYTES_MAX, EvidenceRecord
 from p2p_flock.alliance.model import AdoptedCohort, apply_cohorts
 from p2p_flock.alliance.reference import RoundInputs, RoundOutputs, run_round
 from p2p_flock.alliance.sealing import read_have
@@ -169,6 +171,18 @@ def _find_blob(swarm: Swarm, digest: bytes) -> bytes:
     raise Violation("P2: what the chain names is nowhere to be had")
 
 
+def check_accusations(swarm: Swarm, guilty: Collection[int] = ()) -> None:
+    """P5: every piece of evidence convicts by the contract's rule, and nobody but the guilty seats."""
+    context = swarm.setting.context
+    for accuser, data in swarm.accusations:
+        (evidence,) = decode(EvidenceRecord, data, EVIDENCE_BYTES_MAX).evidence
+        culprits = get_culprits(context, evidence)
+        if not culprits:
+            raise Violation(f"P5: seat {accuser} would post evidence that the contract refuses")
+        if not set(culprits) <= set(guilty):
+            raise Violation(f"P5: seat {accuser} would have the honest seats {culprits} slashed")
+
+
 def check_settled(swarm: Swarm, within_ms: int) -> None:
     """P3: the round settled, and not later than ``within_ms`` after its opening."""
     opened_ms = swarm.setting.context.snapshot.opens_at_s * 1000
@@ -186,6 +200,7 @@ ALWAYS: tuple[Callable[[Swarm], None], ...] = (
     check_secret_ballots,
     check_privacy,
     check_agreement,
+    check_accusations,
 )
 
 
