@@ -11,9 +11,11 @@ from typing import Any
 
 import base58
 
+from p2p_flock.chain.archive import LogArchive
 from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes
 from p2p_flock.chain.contracts import ALLIANCE, TOKEN, address_bytes, address_text, compute_params_hash, load_contract
-from p2p_flock.chain.events import ChainFeed, Follower, LogReader, decode_round_state
+from p2p_flock.chain.events import LogReader, decode_round_state
+from p2p_flock.chain.follower import ChainFeed, Follower
 from p2p_flock.chain.records import (
     AllianceAccounts,
     AllianceTerms,
@@ -156,9 +158,13 @@ class AllianceHandle:
     async def _read(self, function: str, *arguments: object) -> Any:
         return await read_contract(self._client, ALLIANCE, self.contract, function, *arguments)
 
-    def follow(self, from_block: int) -> ChainFeed:
-        """Everything from ``from_block`` on: ``async for update in alliance.follow(block)``, which never ends."""
-        follower = Follower(self._client, self.contract, from_block, self._confirmations)
+    def follow(self, from_block: int, archive: LogArchive | None = None) -> ChainFeed:
+        """Everything from ``from_block`` on: ``async for update in alliance.follow(block)``, which never ends.
+
+        Args:
+            archive: what an earlier run read already, and where this one keeps what it reads.
+        """
+        follower = Follower(self._client, self.contract, from_block, self._confirmations, archive)
         return ChainFeed(follower, self._poll_interval_s)
 
     # --- membership ----------------------------------------------------------------------------------------------

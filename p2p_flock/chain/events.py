@@ -1,18 +1,16 @@
-"""Follows one alliance's logs: typed events in chain order, with memory of block hashes so that a reorg is noticed.
+"""An alliance's logs as typed events, and reading ranges of them in pages that providers allow.
 
-Called by ``alliance_contract.py``. One poll is one JSON-RPC batch: newest header, header of the last block handed out,
-the contract's state, the logs in between. Must never hand out a log twice without saying that the chain was rewound.
+Called by ``follower.py``, ``alliance_contract.py`` and ``adapter.py``. Must never hand out an event whose log does not
+fit the ABI.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import base58
-import trio
 
 from p2p_flock.chain.client import (
     Call,
@@ -22,10 +20,9 @@ from p2p_flock.chain.client import (
     as_object,
     as_quantity,
     block_head,
-    raised_or_value,
 )
 from p2p_flock.chain.contracts import ALLIANCE, address_bytes, address_text, load_contract
-from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
+from p2p_flock.chain.records import RoundPhase, RoundState
 from p2p_flock.chain_events import (
     AddressesRegistered,
     AllianceClosed,
@@ -45,17 +42,17 @@ from p2p_flock.chain_events import (
     SeatRemoved,
     SeatSuspended,
     Slashed,
+    StakeWithdrawn,
 )
-from p2p_flock.errors import ChainError, EndpointsDisagreeError, RpcError
+from p2p_flock.errors import ChainError, RpcError
 
 BLOCKS_PER_REQUEST = 2_000  # providers cap eth_getLogs at 5,000 or 10,000 blocks
 LOGS_PER_REQUEST_MAX = 10_000  # beyond it the range is halved, as providers ask for
-HEADS_REMEMBERED = 256  # blocks back to which a reorg is followed; deeper ones have not been seen on any OP chain
+TIMES_REMEMBERED = 256  # of blocks, where the endpoint does not say them in its logs
 
-OUTAGE_S_MAX = 60.0  # how long a feed puts up with a failing endpoint before its consumer hears of it
 PHASE_FIELD, SURVIVORS_FIELD = 1, 13  # places in the contract's RoundState that need converting
 
-# One entry per event: how the ABI's arguments become our dataclass. Logs without an entry (claims, withdrawals) are
+# One entry per event: how the ABI's arguments become our dataclass. Logs without an entry (claims) are
 # nobody's business here and are passed over.
 _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
     "SeatJoined": lambda at, a: SeatJoined(
@@ -89,6 +86,7 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
         a["amount"],
         address_bytes(a["beneficiary"]),
     ),
+    "StakeWithdrawn": lambda at, a: StakeWithdrawn(at, address_bytes(a["owner"]), a["stake"]),
     "AddressesRegistered": lambda at, a: AddressesRegistered(at, a["seat"], address_bytes(a["owner"]), a["addresses"]),
     "RoundOpened": lambda at, a: RoundOpened(at, a["round"], a["seatCount"], a["beaconRound"], a["opensAt"]),
     "RoundSealed": lambda at, a: RoundSealed(
@@ -169,6 +167,16 @@ def decode_log(log: Log, timestamp_s: int) -> ChainEvent | None:
     return _MAKERS[event.name](at, event.decode(log.topics, log.data))
 
 
+def decode_logs(logs: Sequence[tuple[Log, int]]) -> list[ChainEvent]:
+    """The typed events of logs with their blocks' times (Unix seconds), in the same order.
+
+    Raises:
+        ChainError: a log does not fit its event.
+    """
+    events = [decode_log(log, timestamp_s) for log, timestamp_s in logs]
+    return [event for event in events if event is not None]
+
+
 def decode_round_state(data: bytes) -> RoundState:
     """The result of ``roundState()``.
 
@@ -182,6 +190,16 @@ def decode_round_state(data: bytes) -> RoundState:
     values[PHASE_FIELD] = RoundPhase(values[PHASE_FIELD])
     values[SURVIVORS_FIELD] = tuple(values[SURVIVORS_FIELD])
     return RoundState(*values)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Logs with their blocks' times up to ``last_block``, its hash, and how many blocks the provider allows."""
+
+    last_block: int
+    last_hash: bytes
+    logs: tuple[tuple[Log, int], ...]
+    size: int
 
 
 class LogReader:
@@ -201,19 +219,32 @@ class LogReader:
         events: list[ChainEvent] = []
         start, size = from_block, BLOCKS_PER_REQUEST
         while start <= to_block:
-            end = min(start + size - 1, to_block)
+            page = await self.read_page(start, to_block, size)
+            events += decode_logs(page.logs)
+            start, size = page.last_block + 1, page.size
+        return tuple(events)
+
+    async def read_page(self, from_block: int, to_block: int, size: int) -> Page:
+        """The logs of up to ``size`` blocks from ``from_block`` on, none above ``to_block``.
+
+        Raises:
+            EndpointsDisagreeError: two endpoints show different logs.
+            ChainError: the endpoint failed or answered out of form.
+        """
+        while True:
+            end = min(from_block + size - 1, to_block)
             try:
                 answers = await self._client.agreed(
-                    (self.call(start, hex(end)), Call("eth_getBlockByNumber", (hex(end), False))), self._comparable
+                    (self.call(from_block, hex(end)), Call("eth_getBlockByNumber", (hex(end), False))),
+                    self._comparable,
                 )
             except RpcError:
                 if size == 1:
                     raise
                 size //= 2  # a provider's cap on range or results
                 continue
-            events.extend(await self.events_of(answers[0], start, end))
-            start = end + 1
-        return tuple(events)
+            logs = await self.logs_of(answers[0], from_block, end)
+            return Page(end, block_head(answers[1]).hash, tuple(logs), size)
 
     def _comparable(self, answers: Sequence[Json]) -> object:
         """Logs and the hash of the range's last block: an endpoint that lags cannot agree to "no logs"."""
@@ -231,146 +262,22 @@ class LogReader:
             ({"address": address_text(self._contract), "fromBlock": hex(from_block), "toBlock": to_block},),
         )
 
-    async def events_of(self, answer: Json, from_block: int, to_block: int) -> list[ChainEvent]:
-        """Typed events of an eth_getLogs answer, sorted; logs outside the range are left out.
+    async def logs_of(self, answer: Json, from_block: int, to_block: int) -> list[tuple[Log, int]]:
+        """The logs of an eth_getLogs answer with their blocks' times, sorted; those outside the range are left out.
 
         Raises:
             ChainError: malformed.
         """
-        events = []
-        for log, time in sorted(self._parse(answer), key=lambda pair: pair[0]):
-            if from_block <= log.block <= to_block:
-                event = decode_log(log, time if time is not None else await self._time_of(log.block_hash))
-                if event is not None:
-                    events.append(event)
-        return events
+        return [
+            (log, time if time is not None else await self._time_of(log.block_hash))
+            for log, time in sorted(self._parse(answer), key=lambda pair: pair[0])
+            if from_block <= log.block <= to_block
+        ]
 
     async def _time_of(self, block_hash: bytes) -> int:
         if block_hash not in self._times:
-            if len(self._times) >= HEADS_REMEMBERED:
+            if len(self._times) >= TIMES_REMEMBERED:
                 self._times.clear()
             header = await self._client.call("eth_getBlockByHash", "0x" + block_hash.hex(), False)
             self._times[block_hash] = block_head(header).timestamp_s
         return self._times[block_hash]
-
-
-class Follower:
-    """The place of a :class:`ChainFeed`: where we are, and the hashes of where we were."""
-
-    def __init__(self, client: RpcClient, contract: bytes, from_block: int, confirmations: int) -> None:
-        self._client, self._confirmations = client, confirmations
-        self._reader = LogReader(client, contract)
-        self._cursor = from_block - 1  # all logs up to this block were handed out
-        self._first = from_block
-        self._heads: deque[tuple[int, bytes]] = deque(maxlen=HEADS_REMEMBERED)  # cursors and their hashes
-        selector = load_contract(ALLIANCE).functions["roundState"].selector
-        self._state_call = Call("eth_call", ({"to": address_text(contract), "data": "0x" + selector.hex()}, "latest"))
-        self._block_hash = b""
-
-    async def poll(self) -> ChainUpdate | None:
-        """What is new, or ``None`` while the newest block is the one seen last.
-
-        Raises:
-            ChainError: as the client; the follower's place is unchanged and the next poll repeats the work.
-        """
-        calls = [
-            Call("eth_getBlockByNumber", ("latest", False)),
-            self._state_call,
-            self._reader.call(self._cursor + 1, "latest"),
-        ]
-        if self._heads:
-            calls.append(Call("eth_getBlockByNumber", (hex(self._heads[-1][0]), False)))
-        answers = await self._client.batch(calls)
-        head = block_head(raised_or_value(answers[0]))
-        if head.hash == self._block_hash:
-            return None
-        state = decode_round_state(as_bytes(raised_or_value(answers[1])))
-        rewound_to = None
-        if self._heads and not _is_block(answers[3], self._heads[-1][1]):
-            rewound_to = await self._rewind()
-            answers[2] = None
-        target = head.number - self._confirmations
-        events: tuple[ChainEvent, ...] = ()
-        if target > self._cursor:
-            events = await self._events_to(target, answers[2])
-            hash_ = head.hash if target == head.number else await self._hash_of(target)
-            self._cursor = target
-            self._heads.append((target, hash_))
-        self._block_hash = head.hash
-        return ChainUpdate(head.number, head.timestamp_s, state, events, rewound_to)
-
-    async def _events_to(self, target: int, answer: Json | RpcError) -> tuple[ChainEvent, ...]:
-        near = target - self._cursor <= BLOCKS_PER_REQUEST
-        if self._client.endpoint_count == 1 and near and isinstance(answer, list):
-            return tuple(await self._reader.events_of(answer, self._cursor + 1, target))
-        return await self._reader.read(self._cursor + 1, target)
-
-    async def _rewind(self) -> int:
-        """Step back to the newest remembered block that the chain still holds."""
-        remembered = list(self._heads)
-        answers = await self._client.batch([Call("eth_getBlockByNumber", (hex(n), False)) for n, _ in remembered])
-        for (_, hash_), answer in zip(reversed(remembered), reversed(answers), strict=True):
-            if _is_block(answer, hash_):
-                break
-            self._heads.pop()
-        if not self._heads and remembered[0][0] > self._first and len(remembered) == HEADS_REMEMBERED:
-            raise ChainError(
-                f"the chain was reorganised deeper than {HEADS_REMEMBERED} polls. "
-                "Check that the RPC endpoint is on the right chain, then restart the node."
-            )
-        self._cursor = self._heads[-1][0] if self._heads else self._first - 1
-        return self._cursor
-
-    async def _hash_of(self, block: int) -> bytes:
-        return block_head(await self._client.call("eth_getBlockByNumber", hex(block), False)).hash
-
-
-NUDGED_POLL_S_MIN = 0.05  # anybody may nudge; no more than twenty polls a second come of it
-
-
-class ChainFeed:
-    """A follower's updates, one whenever the chain has a new head; an asynchronous iterator that never ends.
-
-    Polls while it is iterated and holds no task and no connection: it may be dropped at any moment, and a slow consumer
-    makes updates fewer and larger, never lost. (No generator, which trio would have to be told to close.)
-    """
-
-    def __init__(self, follower: Follower, poll_interval_s: float) -> None:
-        self._follower, self._poll_interval_s = follower, poll_interval_s
-        self._next_poll = self._answered = trio.current_time()
-        self._nudged = trio.Event()
-
-    def nudge(self) -> None:
-        """Poll sooner: somebody says that something happened. At most every :data:`NUDGED_POLL_S_MIN`."""
-        self._nudged.set()
-
-    def __aiter__(self) -> ChainFeed:
-        return self
-
-    async def __anext__(self) -> ChainUpdate:
-        """The next update. Failures of the endpoint are borne for :data:`OUTAGE_S_MAX`.
-
-        Raises:
-            EndpointsDisagreeError: at once; nothing may be done on such ground.
-            ChainError: the endpoint failed for longer than that.
-        """
-        while True:
-            with trio.move_on_at(self._next_poll):
-                await trio.sleep(NUDGED_POLL_S_MIN)
-                await self._nudged.wait()
-            self._nudged = trio.Event()
-            self._next_poll = trio.current_time() + self._poll_interval_s
-            try:
-                update = await self._follower.poll()
-            except ChainError as error:
-                outage_s = trio.current_time() - self._answered
-                if isinstance(error, EndpointsDisagreeError) or outage_s > OUTAGE_S_MAX:
-                    raise
-                continue
-            self._answered = trio.current_time()
-            if update is not None:
-                return update
-
-
-def _is_block(answer: Json | RpcError, hash_: bytes) -> bool:
-    return isinstance(answer, dict) and isinstance(answer.get("hash"), str) and as_bytes(answer["hash"]) == hash_

@@ -20,7 +20,8 @@ from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
-from p2p_flock.chain.events import ChainFeed
+from p2p_flock.chain.archive import LogArchive
+from p2p_flock.chain.follower import ChainFeed
 from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
 from p2p_flock.chain_events import (
     AddressesRegistered,
@@ -52,6 +53,7 @@ from p2p_flock.daemon.world import World
 from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisagreeError, WireError
 from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, SealObserved, SeatReachable
 from p2p_flock.store.journal import Record
+from p2p_flock.store.segments import SegmentFile
 from p2p_flock.types import AllianceId, Role
 from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Hint
@@ -61,6 +63,7 @@ logger = logging.getLogger(__name__)
 RETRY_S = 0.5  # how soon the keeper looks again after something could not be fetched
 LINGER_S_MAX = 15.0  # whoever has not caught up by then finds the aggregate at others, or asks the next to start
 OUTAGE_RETRY_S = 5.0  # between tries once the chain has been out of reach for a minute
+CHAIN_LOG_BYTES_MAX = 256 << 20  # 40,000 rounds of seven validators; a restart reads what lies beyond from the chain
 IDLE_LOOK_S = 1.0  # how often it looks without any news, for deadlines
 
 
@@ -183,7 +186,9 @@ class AllianceSession:
     def describe_sync(self) -> str | None:
         """What is being fetched for catching up, in words; ``None`` while nothing is."""
         if self.state is None:
-            return "reading the chain's log"
+            reading = self._feed.reading if self._feed is not None else None
+            blocks = "" if reading is None else f": block {reading[0]} of {reading[1]}"
+            return f"reading the chain's log{blocks}"
         return self.sync.progress.describe() or None
 
     def member_peers(self) -> list[str]:
@@ -196,7 +201,7 @@ class AllianceSession:
     # --- from the chain ----------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        self._feed = self.handle.follow(self.handle.terms.created_block)
+        self._feed = self.handle.follow(self.handle.terms.created_block, self._open_archive())
         while True:
             try:
                 update = await anext(self._feed)
@@ -219,6 +224,11 @@ class AllianceSession:
             self._tell_driver(update)
             if update.events or update.state.phase == RoundPhase.CLOSED:
                 self._news.set()
+
+    def _open_archive(self) -> LogArchive:
+        domain, first_block = self.handle.domain, self.handle.terms.created_block
+        file = SegmentFile(self._world.home / "chain" / f"{self._contract}.log", CHAIN_LOG_BYTES_MAX)
+        return LogArchive(file, domain.chain_id, domain.contract, first_block)
 
     def _fold(self, event: ChainEvent) -> None:
         valid = isinstance(event, SeatJoined) and self._is_bound(event)

@@ -14,7 +14,7 @@ import trio
 
 from p2p_flock.chain.client import Call, RpcClient, as_bytes, as_object, as_quantity, raised_or_value
 from p2p_flock.chain.contracts import ALLIANCE, load_contract
-from p2p_flock.chain.events import Follower
+from p2p_flock.chain.follower import Follower
 from p2p_flock.chain_events import (
     AllianceClosed,
     BallotRevealed,

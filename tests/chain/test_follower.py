@@ -11,7 +11,8 @@ import trio
 from p2p_flock.chain.adapter import ChainConfig, open_chain
 from p2p_flock.chain.client import RpcClient
 from p2p_flock.chain.devnet_deployment import Devnet
-from p2p_flock.chain.events import ChainFeed, Follower, LogReader
+from p2p_flock.chain.events import LogReader
+from p2p_flock.chain.follower import ChainFeed, Follower
 from p2p_flock.chain.http import HttpEndpoint
 from p2p_flock.chain.records import ChainUpdate
 from p2p_flock.chain_events import ChainEvent, SeatJoined

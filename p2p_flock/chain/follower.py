@@ -1,0 +1,262 @@
+"""Follows one alliance's logs: typed events in chain order, with memory of block hashes so that a reorg is noticed.
+
+Called by ``alliance_contract.py``. One poll is one JSON-RPC batch: newest header, header of the last block handed out,
+the contract's state, the logs in between. A long way back is read in pages, each kept in the archive as soon as it is
+old enough, so that neither a failing endpoint nor a restart begins anew. Must never hand out a log twice without saying
+that the chain was rewound.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+import trio
+
+from p2p_flock.chain.archive import (
+    ARCHIVE_DEPTH_BLOCKS,
+    SEGMENT_BLOCKS_MIN,
+    SEGMENT_LOGS_MAX,
+    ArchivedLog,
+    LogArchive,
+    Segment,
+)
+from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes, block_head, raised_or_value
+from p2p_flock.chain.contracts import ALLIANCE, address_text, load_contract
+from p2p_flock.chain.events import BLOCKS_PER_REQUEST, Log, LogReader, decode_logs, decode_round_state
+from p2p_flock.chain.records import ChainUpdate
+from p2p_flock.chain_events import ChainEvent
+from p2p_flock.errors import ChainError, EndpointsDisagreeError, RpcError, StoreError
+
+logger = logging.getLogger(__name__)
+
+HEADS_REMEMBERED = 256  # blocks back to which a reorg is followed; deeper ones have not been seen on any OP chain
+SEGMENTS_CHECKED_MAX = 8  # from the archive's end: beyond it the endpoint is on another chain, and all is read anew
+OUTAGE_S_MAX = 60.0  # how long a feed puts up with a failing endpoint before its consumer hears of it
+
+
+class Follower:
+    """The place of a :class:`ChainFeed`: where we are, and the hashes of where we were.
+
+    Attributes:
+        reading: (block reached, block to reach) while a long way is read, else ``None``.
+    """
+
+    def __init__(
+        self,
+        client: RpcClient,
+        contract: bytes,
+        from_block: int,
+        confirmations: int,
+        archive: LogArchive | None = None,
+    ) -> None:
+        self._client, self._confirmations = client, confirmations
+        self._reader = LogReader(client, contract)
+        self._cursor = from_block - 1  # all logs up to this block were read
+        self._first = from_block
+        self._heads: deque[tuple[int, bytes]] = deque(maxlen=HEADS_REMEMBERED)  # cursors and their hashes
+        selector = load_contract(ALLIANCE).functions["roundState"].selector
+        self._state_call = Call("eth_call", ({"to": address_text(contract), "data": "0x" + selector.hex()}, "latest"))
+        self._block_hash = b""
+        self._newest = self._cursor + BLOCKS_PER_REQUEST  # block seen last; before that, nobody knows how far it is
+        self._pending: list[ChainEvent] = []  # read and not handed out, where a poll failed half way
+        self._rewound_to: int | None = None  # likewise
+        self._archive, self._is_restored = archive, archive is None
+        self._recent: list[tuple[Log, int]] = []  # above the archive
+        self.reading: tuple[int, int] | None = None
+
+    async def poll(self) -> ChainUpdate | None:
+        """What is new, or ``None`` while the newest block is the one seen last.
+
+        Raises:
+            ChainError: as the client; what was read by then is kept, and the next poll goes on from there.
+        """
+        if not self._is_restored:
+            await self._restore()
+        calls = [Call("eth_getBlockByNumber", ("latest", False)), self._state_call]
+        is_near = self._newest - self._cursor < BLOCKS_PER_REQUEST
+        if is_near:
+            calls.append(self._reader.call(self._cursor + 1, "latest"))
+        if self._heads:
+            calls.append(Call("eth_getBlockByNumber", (hex(self._heads[-1][0]), False)))
+        answers = await self._client.batch(calls)
+        head = block_head(raised_or_value(answers[0]))
+        if head.hash == self._block_hash:
+            return None
+        state = decode_round_state(as_bytes(raised_or_value(answers[1])))
+        logs = answers[2] if is_near else None
+        if self._heads and not _is_block(answers[-1], self._heads[-1][1]):
+            await self._rewind()
+            logs = None
+        target = head.number - self._confirmations
+        if target > self._cursor:
+            await self._read_to(target, logs, head.hash if target == head.number else None)
+        await self._archive_below(target)
+        self._block_hash, self._newest = head.hash, head.number
+        update = ChainUpdate(head.number, head.timestamp_s, state, tuple(self._pending), self._rewound_to)
+        self._pending, self._rewound_to = [], None
+        return update
+
+    async def _read_to(self, target: int, answer: Json | RpcError, target_hash: bytes | None) -> None:
+        near = target - self._cursor <= BLOCKS_PER_REQUEST
+        if self._client.endpoint_count == 1 and near and isinstance(answer, list):
+            logs = await self._reader.logs_of(answer, self._cursor + 1, target)
+            self._take(target, target_hash or await self._hash_of(target), logs)
+            return
+        size = BLOCKS_PER_REQUEST
+        try:
+            while self._cursor < target:
+                self.reading = None if near else (self._cursor, target)
+                page = await self._reader.read_page(self._cursor + 1, target, size)
+                self._take(page.last_block, page.last_hash, page.logs)
+                size = page.size
+                await self._archive_below(target)
+        finally:
+            self.reading = None
+
+    def _take(self, block: int, block_hash: bytes, logs: Sequence[tuple[Log, int]]) -> None:
+        self._pending += decode_logs(logs)
+        self._recent += logs if self._archive is not None else ()
+        self._cursor = block
+        self._heads.append((block, block_hash))
+
+    async def _rewind(self) -> None:
+        """Step back to the newest remembered block that the chain still holds."""
+        remembered = list(self._heads)
+        answers = await self._client.batch([Call("eth_getBlockByNumber", (hex(n), False)) for n, _ in remembered])
+        for (_, hash_), answer in zip(reversed(remembered), reversed(answers), strict=True):
+            if _is_block(answer, hash_):
+                break
+            self._heads.pop()
+        if not self._heads and remembered[0][0] > self._first and len(remembered) == HEADS_REMEMBERED:
+            raise ChainError(
+                f"the chain was reorganised deeper than {HEADS_REMEMBERED} polls. "
+                "Check that the RPC endpoint is on the right chain, then restart the node."
+            )
+        self._cursor = self._heads[-1][0] if self._heads else self._first - 1
+        self._rewound_to = min(self._cursor, self._cursor if self._rewound_to is None else self._rewound_to)
+        self._pending = [event for event in self._pending if event.at.block <= self._cursor]
+        self._recent = [(log, time) for log, time in self._recent if log.block <= self._cursor]
+        if self._archive is not None:
+            await trio.to_thread.run_sync(self._archive.drop_after, self._cursor)
+
+    async def _hash_of(self, block: int) -> bytes:
+        return block_head(await self._client.call("eth_getBlockByNumber", hex(block), False)).hash
+
+    # --- archive -----------------------------------------------------------------------------------------------
+
+    async def _restore(self) -> None:
+        """Begin where the archive ends, as far as the endpoints hold the block that it ends with."""
+        archive = self._archive
+        assert archive is not None
+        segments: list[Segment] = await trio.to_thread.run_sync(archive.load)
+        for _ in range(SEGMENTS_CHECKED_MAX):
+            if not segments:
+                break
+            last = segments[-1]
+            (answer,) = await self._client.agreed(
+                (Call("eth_getBlockByNumber", (hex(last.last_block), False)),),
+                lambda answers: answers[0].get("hash") if isinstance(answers[0], dict) else None,
+            )
+            if _is_block(answer, last.last_hash):
+                break
+            segments.pop()
+        else:
+            segments = []
+        await trio.to_thread.run_sync(archive.drop_after, segments[-1].last_block if segments else self._first - 1)
+        self._pending = await trio.to_thread.run_sync(_decode_segments, segments)
+        if segments:
+            self._cursor = self._newest = segments[-1].last_block
+            self._newest += BLOCKS_PER_REQUEST
+            self._heads.append((self._cursor, segments[-1].last_hash))
+            logger.info("read %d logs up to block %d from the disk", sum(len(s.logs) for s in segments), self._cursor)
+        self._is_restored = True
+
+    async def _archive_below(self, target: int) -> None:
+        """Keep what lies deep enough below ``target``, once it is worth a write."""
+        archive = self._archive
+        if archive is None or self._cursor - archive.last_block < SEGMENT_BLOCKS_MIN:
+            return
+        deep = next((head for head in reversed(self._heads) if head[0] <= target - ARCHIVE_DEPTH_BLOCKS), None)
+        if deep is None or deep[0] - archive.last_block < SEGMENT_BLOCKS_MIN:
+            return
+        logs = [_to_archived(log, time) for log, time in self._recent if log.block <= deep[0]]
+        try:
+            if len(logs) > SEGMENT_LOGS_MAX:
+                raise StoreError(f"{len(logs)} logs in one piece")
+            await trio.to_thread.run_sync(archive.append, deep[0], deep[1], logs)
+        except StoreError as error:
+            logger.warning("the chain's log is not kept on disk any more: %s", error)
+            self._archive, self._recent = None, []
+            return
+        self._recent = [(log, time) for log, time in self._recent if log.block > deep[0]]
+
+
+NUDGED_POLL_S_MIN = 0.05  # anybody may nudge; no more than twenty polls a second come of it
+
+
+class ChainFeed:
+    """A follower's updates, one whenever the chain has a new head; an asynchronous iterator that never ends.
+
+    Polls while it is iterated and holds no task and no connection: it may be dropped at any moment, and a slow consumer
+    makes updates fewer and larger, never lost. (No generator, which trio would have to be told to close.)
+    """
+
+    def __init__(self, follower: Follower, poll_interval_s: float) -> None:
+        self._follower, self._poll_interval_s = follower, poll_interval_s
+        self._next_poll = self._answered = trio.current_time()
+        self._nudged = trio.Event()
+
+    def nudge(self) -> None:
+        """Poll sooner: somebody says that something happened. At most every :data:`NUDGED_POLL_S_MIN`."""
+        self._nudged.set()
+
+    @property
+    def reading(self) -> tuple[int, int] | None:
+        """(block reached, block to reach) while a long way is read, else ``None``."""
+        return self._follower.reading
+
+    def __aiter__(self) -> ChainFeed:
+        return self
+
+    async def __anext__(self) -> ChainUpdate:
+        """The next update. Failures of the endpoint are borne for :data:`OUTAGE_S_MAX`.
+
+        Raises:
+            EndpointsDisagreeError: at once; nothing may be done on such ground.
+            ChainError: the endpoint failed for longer than that.
+        """
+        while True:
+            with trio.move_on_at(self._next_poll):
+                await trio.sleep(NUDGED_POLL_S_MIN)
+                await self._nudged.wait()
+            self._nudged = trio.Event()
+            self._next_poll = trio.current_time() + self._poll_interval_s
+            try:
+                update = await self._follower.poll()
+            except ChainError as error:
+                outage_s = trio.current_time() - self._answered
+                if isinstance(error, EndpointsDisagreeError) or outage_s > OUTAGE_S_MAX:
+                    raise
+                continue
+            self._answered = trio.current_time()
+            if update is not None:
+                return update
+
+
+def _to_archived(log: Log, timestamp_s: int) -> ArchivedLog:
+    return ArchivedLog(log.block, log.index, log.block_hash, log.transaction, log.topics, log.data, timestamp_s)
+
+
+def _decode_segments(segments: Sequence[Segment]) -> list[ChainEvent]:
+    logs = [
+        (Log(log.block, log.index, log.block_hash, log.transaction, log.topics, log.data), log.timestamp_s)
+        for segment in segments
+        for log in segment.logs
+    ]
+    return decode_logs(logs)
+
+
+def _is_block(answer: Json | RpcError, hash_: bytes) -> bool:
+    return isinstance(answer, dict) and isinstance(answer.get("hash"), str) and as_bytes(answer["hash"]) == hash_
