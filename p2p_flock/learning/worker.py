@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 from p2p_flock.errors import DataSchemaError, LocalProtocolError, P2PFlockError, TaskError, UsageError, WireError
+from p2p_flock.learning.deferred_torch import defer_torch
 from p2p_flock.learning.frames import (
     HEADER_BYTES,
     Value,
@@ -47,6 +48,8 @@ log = logging.getLogger("p2p_flock.learning.worker")
 EXIT_MALFORMED: Final = 2  # the daemon sent bytes that are no frame: the two are of different versions
 PENDING_REQUESTS_MAX: Final = 4  # the client sends one at a time, after "open"; beyond it it is not our client
 READ_BYTES_MAX: Final = 1 << 20
+# Where processors are short the daemon comes first: its messages have deadlines of seconds, a training has its phase.
+NICENESS: Final = 10
 
 # What may cross to the daemon as an answer. Anything else is a defect of the task: it ends this process with a
 # traceback in the log, and the client starts a new one.
@@ -57,31 +60,48 @@ def main() -> None:
     """Serve requests until stdin ends."""
     answers = _claim_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle; it closes our stdin
     requests: queue.Queue[dict[str, Value]] = queue.Queue(PENDING_REQUESTS_MAX)
     threading.excepthook = _end_with_traceback
     threading.Thread(target=_read_requests, args=(requests,), name="stdin", daemon=True).start()
-    # Two seconds, begun before the first request comes; after the thread, which ends us should the daemon end now.
-    from p2p_flock.learning.task import prepare_torch  # noqa: PLC0415 - for the reason above
-
-    prepare_torch()
+    defer_torch()  # a node that has only just started asks for what needs none of it
     log.info("worker %d is ready", os.getpid())
     _serve(requests, answers)
 
 
+class _Torch:
+    """Loads torch once: when it is needed, or in the idle time before."""
+
+    def __init__(self) -> None:
+        self.ready = False
+
+    def prepare(self) -> None:
+        if not self.ready:
+            from p2p_flock.learning.task import prepare_torch  # noqa: PLC0415 - after defer_torch
+
+            started = time.perf_counter()
+            prepare_torch()
+            self.ready = True
+            log.info("torch took %.1f s", time.perf_counter() - started)
+
+
 def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoReturn:
     task: Task | None = None
+    torch, operation = _Torch(), "open"
     while True:
-        body = requests.get()
+        body = _next_request(requests, torch, operation)
         operation = get_text(body, "operation")
         started = time.perf_counter()
         try:
             if operation == "open":
-                task = _open_task(body)
+                task = _open_task(body, torch)
                 answer: dict[str, Value] = {}
             elif task is None:
                 raise LocalProtocolError(f"{operation} came before open")
             elif operation in OPERATIONS:
+                if operation in TORCH_OPERATIONS:
+                    torch.prepare()
                 answer = OPERATIONS[operation](task, body)
             else:
                 raise LocalProtocolError(f"operation {operation!r} is unknown")
@@ -94,6 +114,18 @@ def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoRetu
             answers.flush()
         except BrokenPipeError:
             os._exit(0)  # the daemon's end, noticed here first
+
+
+def _next_request(requests: queue.Queue[dict[str, Value]], torch: _Torch, answered: str) -> dict[str, Value]:
+    """Wait for a request; torch is loaded while none is expected, so that the first training need not wait for it."""
+    if answered in LAST_BEFORE_TRAINING:
+        torch.prepare()
+    elif answered != "open" and not torch.ready:  # a node that only runs has no use for it
+        try:
+            return requests.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            torch.prepare()
+    return requests.get()
 
 
 def _claim_stdout() -> BinaryIO:
@@ -146,9 +178,10 @@ def _kind_of(error: P2PFlockError) -> str:
     return next(kinds, LocalProtocolError).__name__
 
 
-def _open_task(body: dict[str, Value]) -> Task:
+def _open_task(body: dict[str, Value], torch: _Torch) -> Task:
     memory_bytes_max = get_int(body, "memory_bytes_max")
     if memory_bytes_max:
+        torch.prepare()  # the limit counts from here, and the libraries do not count
         _limit_memory(memory_bytes_max)
     from p2p_flock.learning.task import find_task  # noqa: PLC0415 - see main
 
@@ -227,6 +260,13 @@ OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]
     "train": _train,
     "evaluate": _evaluate,
 }
+
+
+# Training and judging need torch; the rest may, and then loads it.
+TORCH_OPERATIONS: Final = frozenset({"train", "evaluate"})
+# Round 0 asks either of these last; the next is a training, a round later.
+LAST_BEFORE_TRAINING: Final = frozenset({"statistics", "judge_statistics"})
+IDLE_SECONDS: Final = 10.0  # longer than a start's questions are apart
 
 
 if __name__ == "__main__":
