@@ -111,6 +111,15 @@ class Slashed:
 
 
 @dataclass(frozen=True, slots=True)
+class StakeWithdrawn:
+    """The end of a tenure; ``amount`` in FLOCK wei."""
+
+    at: LogPosition
+    owner: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddressesRegistered:
     """Where the owner says that its node can be dialled: multiaddrs, one a line. Hearsay, checked by nobody."""
 
@@ -194,6 +203,7 @@ ChainEvent = (
     | SeatSuspended
     | SeatReactivated
     | Slashed
+    | StakeWithdrawn
     | AddressesRegistered
     | RoundOpened
     | RoundSealed

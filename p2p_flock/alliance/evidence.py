@@ -68,6 +68,11 @@ class Fault(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
+def describe_fault(number: int) -> str:
+    """Words for the number in a ``Slashed`` event, also for one of a later version."""
+    return Fault(number).words if number in tuple(Fault) else f"fault {number}"
+
+
 @dataclass(frozen=True, slots=True)
 class SealStatement:
     """An EIP-712 ``Seal`` of this alliance, whether or not the chain took it.

@@ -31,6 +31,7 @@ from p2p_flock.chain_events import (
     SeatRemoved,
     SeatSuspended,
     Slashed,
+    StakeWithdrawn,
 )
 from p2p_flock.crypto.key_agreement import is_usable_mask_key
 from p2p_flock.errors import ChainError
@@ -52,6 +53,7 @@ class SeatEntry:
         binding_valid: the peer ID's signature over the join was checked and is good.
         joined_round: first round of its tenure, which lasts from join to withdrawal; what it did before is past.
         active_round: first round since it was last seated, by joining or by reactivation.
+        removed_at_s: of a former seat, chain time of its removal.
     """
 
     owner: bytes
@@ -63,6 +65,18 @@ class SeatEntry:
     joined_round: int = 0
     active_round: int = 0
     leaving: bool = False
+    removed_at_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An owner's ``state`` (none, joined, leaving, suspended, unbonding, withdrawn), and from when its stake is free.
+
+    ``release_at_s``: Unix seconds of chain time; ``None`` while that is not known. Suspended: the seat is gone already.
+    """
+
+    state: str
+    release_at_s: int | None
 
 
 @dataclass(slots=True)
@@ -108,6 +122,8 @@ class AllianceHistory:
         self.seats: list[SeatEntry] = []
         self.rounds: list[RoundRecord] = []
         self.closed = False
+        self._closed_at_s = 0
+        self.withdrawn: set[bytes] = set()  # owners whose tenure is over, until they join anew
         self.slashed: dict[bytes, Slashed] = {}  # owner -> in its present tenure
         self.suspended: dict[bytes, SeatSuspended] = {}  # owner -> until it reactivates or joins anew
         self.addresses: dict[bytes, bytes] = {}  # owner -> what it registered last, hostile text as likely as not
@@ -138,14 +154,14 @@ class AllianceHistory:
                 self._seat(event, binding_valid)
             case SeatLeft() | SeatRemoved() | SeatMoved() | KeyRegistered():
                 self._apply_seat_event(event)
-            case SeatSuspended() | Slashed() | AddressesRegistered():
+            case SeatSuspended() | Slashed() | AddressesRegistered() | StakeWithdrawn():
                 self._apply_member_event(event)
             case RoundOpened():
                 self._open(event)
             case RoundSealed() | BallotsCommitted() | BallotRevealed() | RoundSettled() | RoundVoided():
                 self._apply_round_event(event, self._running(event.round))
             case AllianceClosed():
-                self.closed = True
+                self.closed, self._closed_at_s = True, event.at.timestamp_s
             case _:
                 assert_never(event)
 
@@ -157,6 +173,7 @@ class AllianceHistory:
         key_round = event.round - 1  # the key counts in the first round that may include the seat
         if isinstance(event, SeatJoined):
             self.slashed.pop(event.owner, None)
+            self.withdrawn.discard(event.owner)
             entry = SeatEntry(
                 event.owner,
                 event.peer_id,
@@ -177,12 +194,13 @@ class AllianceHistory:
                 key_round=key_round,
                 active_round=event.round,
                 leaving=False,
+                removed_at_s=None,
             )
         self.suspended.pop(event.owner, None)
         self._unseated.pop(event.owner, None)
         self.seats.append(entry)
 
-    def _apply_member_event(self, event: SeatSuspended | Slashed | AddressesRegistered) -> None:
+    def _apply_member_event(self, event: SeatSuspended | Slashed | AddressesRegistered | StakeWithdrawn) -> None:
         match event:
             case SeatSuspended():
                 self._index(event.owner, event.seat)
@@ -194,6 +212,12 @@ class AllianceHistory:
             case AddressesRegistered():
                 self._index(event.owner, event.seat)
                 self.addresses[event.owner] = event.addresses
+            case StakeWithdrawn():
+                if self.joined_round(event.owner) is None:
+                    raise ChainError("the log pays a stake back that nobody has; compare RPC endpoints")
+                self.withdrawn.add(event.owner)
+                self.suspended.pop(event.owner, None)
+                self.slashed.pop(event.owner, None)
             case _:
                 assert_never(event)
 
@@ -204,11 +228,12 @@ class AllianceHistory:
             case SeatRemoved():
                 if self._vacated is None:
                     self._check_last(self._index(event.owner, event.seat))
-                    self._unseated[event.owner] = self.seats.pop()
+                    removed = self.seats.pop()
                 elif (self._vacated[0], self._vacated[1].owner) != (event.seat, event.owner):
                     raise ChainError("the log removes another seat than it moved; compare RPC endpoints")
                 else:
-                    self._unseated[event.owner] = self._vacated[1]
+                    removed = self._vacated[1]
+                self._unseated[event.owner] = replace(removed, removed_at_s=event.at.timestamp_s)
                 self._vacated = None
             case SeatMoved():
                 self._check_last(self._index(event.owner, event.from_seat))
@@ -286,12 +311,26 @@ class AllianceHistory:
         return record
 
     def joined_round(self, owner: bytes) -> int | None:
-        """First round of the owner's tenure, seated or unbonding; ``None`` where the log knows of none.
-
-        A stake that was withdrawn is not told from one that unbonds: only the contract knows.
-        """
-        entry = next((entry for entry in self.seats if entry.owner == owner), self._unseated.get(owner))
+        """First round of the owner's tenure, seated or unbonding; ``None`` outside of one."""
+        entry = self._member(owner)
         return None if entry is None else entry.joined_round
+
+    def standing(self, owner: bytes) -> Standing:
+        """How it stands with an owner's seat and stake."""
+        entry = self._member(owner)
+        if entry is None:
+            return Standing("withdrawn" if owner in self.withdrawn else "none", None)
+        if entry.removed_at_s is None and not self.closed:
+            return Standing("leaving" if entry.leaving else "joined", None)
+        freed_at_s = self._closed_at_s if entry.removed_at_s is None else entry.removed_at_s
+        release_at_s = freed_at_s + self.params.unbonding_seconds
+        return Standing("suspended" if owner in self.suspended else "unbonding", release_at_s)
+
+    def _member(self, owner: bytes) -> SeatEntry | None:
+        """The owner's seat, or the last one it had in a tenure that is not over."""
+        if owner in self.withdrawn:
+            return None
+        return next((entry for entry in self.seats if entry.owner == owner), self._unseated.get(owner))
 
     # --- what must be fetched --------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from p2p_flock.chain_events import (
     SeatRemoved,
     SeatSuspended,
     Slashed,
+    StakeWithdrawn,
 )
 from p2p_flock.errors import ChainError, RpcError
 
@@ -85,6 +86,7 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
         a["amount"],
         address_bytes(a["beneficiary"]),
     ),
+    "StakeWithdrawn": lambda at, a: StakeWithdrawn(at, address_bytes(a["owner"]), a["stake"]),
     "AddressesRegistered": lambda at, a: AddressesRegistered(at, a["seat"], address_bytes(a["owner"]), a["addresses"]),
     "RoundOpened": lambda at, a: RoundOpened(at, a["round"], a["seatCount"], a["beaconRound"], a["opensAt"]),
     "RoundSealed": lambda at, a: RoundSealed(

@@ -6,7 +6,7 @@ import click
 
 from p2p_flock.cli.alliance_create import create
 from p2p_flock.cli.alliance_join import join
-from p2p_flock.cli.alliance_leave import leave
+from p2p_flock.cli.alliance_leave import leave, reactivate, withdraw
 from p2p_flock.cli.alliance_list import list_alliances
 from p2p_flock.cli.alliance_show import show
 from p2p_flock.cli.alliance_watch import watch
@@ -17,5 +17,5 @@ def alliance() -> None:
     """Create, find, join, watch and leave alliances."""
 
 
-for command in (create, list_alliances, show, join, watch, leave):
+for command in (create, list_alliances, show, join, watch, leave, withdraw, reactivate):
     alliance.add_command(command)

@@ -39,13 +39,15 @@ class JoinArguments(TypedDict):
     maximum_loss: str
 
 
-class LeaveArguments(TypedDict):
-    alliance: str
-    withdraw: bool
-
-
 class ClaimArguments(TypedDict):
     alliance: str | None
+
+
+class SlashResult(TypedDict):
+    fault: str
+    round: int
+    amount: str
+    transaction: str
 
 
 class StatusResult(TypedDict):
@@ -65,6 +67,10 @@ class StatusResult(TypedDict):
     round_count: int | None
     rounds_behind: int | None
     syncing: str | None
+    standing: str
+    release_at_s: int | None
+    suspended_for: list[int]
+    slashed: SlashResult | None
     role: str
     phase: str
     phase_ends_at_s: int | None
@@ -146,6 +152,11 @@ class LeaveResult(TypedDict):
     transactions: list[str]
 
 
+class ReactivateResult(TypedDict):
+    alliance: str
+    transactions: list[str]
+
+
 class WalletResult(TypedDict):
     address: str
     peer_id: str
@@ -174,7 +185,9 @@ COMMANDS: dict[str, tuple[type, type]] = {
     "alliance.show": (AllianceArguments, AllianceShowResult),
     "alliance.watch": (NoArguments, WatchResult),
     "alliance.join": (JoinArguments, JoinResult),
-    "alliance.leave": (LeaveArguments, LeaveResult),
+    "alliance.leave": (AllianceArguments, LeaveResult),
+    "alliance.withdraw": (AllianceArguments, LeaveResult),
+    "alliance.reactivate": (AllianceArguments, ReactivateResult),
     "wallet.show": (NoArguments, WalletResult),
     "wallet.claim": (ClaimArguments, ClaimResult),
     "stop": (NoArguments, StopResult),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from p2p_flock.alliance.evidence import describe_fault
 from p2p_flock.alliance.manifest import decode_manifest
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.contracts import compute_params_hash
@@ -45,6 +46,8 @@ class Handlers:
             "alliance.watch": self.alliance_watch,
             "alliance.join": self.alliance_join,
             "alliance.leave": self.alliance_leave,
+            "alliance.withdraw": self.alliance_withdraw,
+            "alliance.reactivate": self.alliance_reactivate,
             "wallet.show": self.wallet_show,
             "wallet.claim": self.wallet_claim,
             "stop": self.stop,
@@ -74,6 +77,7 @@ class Handlers:
             "round_count": session.handle.params.round_count if session is not None else None,
             "rounds_behind": session.sync.rounds_behind() if session is not None else None,
             "syncing": session.describe_sync() if session is not None else None,
+            **describe_standing(session, world.chain.address),
             "role": metrics.role if metrics is not None and in_round else "none",
             "phase": _phase(session),
             "phase_ends_at_s": _phase_ends_at_s(session, state),
@@ -230,19 +234,44 @@ class Handlers:
 
     async def alliance_leave(self, arguments: JsonObject) -> dict[str, object]:
         handle = await self._handle(arguments["alliance"])
-        if arguments["withdraw"]:
-            receipt = await handle.withdraw()
-            if self._node.session is not None and self._node.session.handle.contract == handle.contract:
-                self._node.membership.forget()
+        session, address = self._session_of(handle), self._world.chain.address
+        transactions = []
+        if session is not None and address in session.history.suspended and _own_seat(session, address) is None:
+            # The seat is gone already; leaving means not to take it again.
+            session.upkeep.standing.stay_away()
+            self._node.membership.remember(session.id, stays_away=True)
         else:
-            receipt = await handle.leave()
+            transactions = [_hex((await handle.leave()).hash)]
+        return await self._left(handle, transactions)
+
+    async def alliance_withdraw(self, arguments: JsonObject) -> dict[str, object]:
+        handle = await self._handle(arguments["alliance"])
+        receipt = await handle.withdraw()
+        if self._session_of(handle) is not None:
+            self._node.membership.forget()
+        return {**await self._left(handle, [_hex(receipt.hash)]), "state": "withdrawn"}
+
+    async def _left(self, handle: AllianceHandle, transactions: list[str]) -> dict[str, object]:
         stake = await handle.stake()
         return {
             "alliance": str(self._id_of(handle.domain.alliance)),
-            "state": await self._own_state(handle, not arguments["withdraw"]),
+            "state": await self._own_state(handle, True),
             "withdrawable_at_s": stake.release_at_s or None,
-            "transactions": [_hex(receipt.hash)],
+            "transactions": transactions,
         }
+
+    async def alliance_reactivate(self, arguments: JsonObject) -> dict[str, object]:
+        handle = await self._handle(arguments["alliance"])
+        session = self._session_of(handle)
+        if session is None:
+            raise UsageError("This node is not in that alliance.\nJoin it: `p2p-flock alliance join ID`.")
+        receipt_hash = await session.upkeep.standing.reactivate()
+        self._node.membership.remember(session.id)
+        return {"alliance": str(session.id), "transactions": [_hex(receipt_hash)]}
+
+    def _session_of(self, handle: AllianceHandle) -> AllianceSession | None:
+        session = self._node.session
+        return session if session is not None and session.handle.contract == handle.contract else None
 
     # --- wallet ------------------------------------------------------------------------------------------------
 
@@ -332,6 +361,27 @@ class Handlers:
             return "none"
         now_s = (await handle.round_state()).timestamp_s
         return "withdrawable" if now_s >= stake.release_at_s else "unbonding"
+
+
+def describe_standing(session: AllianceSession | None, owner: bytes) -> dict[str, object]:
+    """The fields of ``status`` about this member's seat and stake, from the log as far as it is folded."""
+    if session is None:
+        return {"standing": "none", "release_at_s": None, "suspended_for": [], "slashed": None}
+    standing, history = session.history.standing(owner), session.history
+    suspended, slash = history.suspended.get(owner), history.slashed.get(owner)
+    return {
+        "standing": standing.state,
+        "release_at_s": standing.release_at_s,
+        "suspended_for": [] if suspended is None else [suspended.first_round, suspended.second_round],
+        "slashed": None
+        if slash is None
+        else {
+            "fault": describe_fault(slash.fault),
+            "round": slash.round,
+            "amount": str(slash.amount),
+            "transaction": _hex(slash.at.transaction),
+        },
+    }
 
 
 def _own_seat(session: AllianceSession | None, address: bytes) -> int | None:

@@ -49,9 +49,16 @@ class Membership:
             raise UsageError(f"{self._path} is damaged: {error}\nremove it and join the alliance again") from error
         return AllianceId.parse(text)
 
-    def remember(self, alliance_id: AllianceId) -> None:
-        """Take part from now on, also after a restart."""
-        write_atomic(self._path, json.dumps({"alliance": str(alliance_id)}).encode())
+    def remember(self, alliance_id: AllianceId, stays_away: bool = False) -> None:
+        """Take part from now on, also after a restart; ``stays_away``: a suspended seat is not taken again."""
+        write_atomic(self._path, json.dumps({"alliance": str(alliance_id), "stays_away": stays_away}).encode())
+
+    def stays_away(self) -> bool:
+        """Whether the operator left while the seat was suspended. False where nothing is known."""
+        try:
+            return bool(json.loads(self._path.read_bytes()).get("stays_away", False))
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def forget(self) -> None:
         """Take part no longer."""

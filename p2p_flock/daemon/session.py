@@ -103,7 +103,7 @@ class AllianceSession:
         self.sync = Sync(world, self.lineage, progress)
         self.keys = MaskKeys(world.secrets, self._contract)
         self.presence, self.purse = Presence(), Purse(world, self)  # for whoever watches
-        self._upkeep = Upkeep(world, self)
+        self.upkeep = Upkeep(world, self)
         self._recorder = TestRecorder(world.config.test, world.home)
         self._log: list[ChainEvent] = []
         self._driver: RoundDriver | None = None
@@ -330,7 +330,7 @@ class AllianceSession:
         if history.closed and self.lineage.next_round == len(history.rounds):
             self.finished.set()
             return True
-        await self._upkeep.keep_sealed_keys()
+        await self.upkeep.keep_sealed_keys()
         if history is not self.history:
             return False  # reorganised meanwhile: begin again with the new log
         if history.rounds and self._round_started is None and self.lineage.next_round == len(history.rounds) - 1:
@@ -342,7 +342,7 @@ class AllianceSession:
     async def _maintain(self) -> None:
         """Upkeep has its own task: its transactions must not delay a round's start."""
         while True:
-            await self._upkeep.run()
+            await self.upkeep.run()
             await self.purse.refresh()
             await trio.sleep(RETRY_S)
 
@@ -459,7 +459,7 @@ class AllianceSession:
             self.metrics,
             self._recorder,
             self.hint,
-            self._upkeep.prosecution.take,
+            self.upkeep.prosecution.take,
         )
 
     def _load_records(self, round_number: int) -> list[Record]:

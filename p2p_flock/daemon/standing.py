@@ -36,12 +36,17 @@ class Standing:
     def __init__(self, world: World, session: AllianceSession) -> None:
         self._world = world
         self._session = session
+        self._stays_away = False
         self._suspended: set[tuple[bytes, int]] = set()  # (owner, second strike) that this node tried
         self._reactivations = 0
         self._next_reactivation_ms = 0
         self._registered: bytes | None = None  # what this process published, or gave up publishing
         self._registrations = 0
         self._next_registration_ms = 0
+
+    def stay_away(self) -> None:
+        """The operator left: a suspended seat is not taken again."""
+        self._stays_away = True
 
     async def run(self) -> None:
         """Do what is due.
@@ -88,7 +93,7 @@ class Standing:
             return
         if not self._is_healthy() or now_ms < self._next_reactivation_ms:
             return
-        if not self._world.config.alliance.reactivate or self._reactivations > REACTIVATE_TRIES_MAX:
+        if not self._world.config.alliance.reactivate or self._stays_away or self._reactivations > REACTIVATE_TRIES_MAX:
             return
         if self._reactivations == REACTIVATE_TRIES_MAX:
             logger.error("this node's seat is suspended and could not be reactivated; try `alliance reactivate`")
@@ -108,6 +113,7 @@ class Standing:
         Raises:
             ChainError: refused, or the endpoint failed.
         """
+        self._stays_away = False
         public = await trio.to_thread.run_sync(self._session.keys.create)
         receipt = await self._session.handle.reactivate(public)
         logger.warning("the own seat was suspended and is reactivated: transaction 0x%s", receipt.hash.hex())

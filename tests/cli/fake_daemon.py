@@ -34,6 +34,7 @@ STATUS: StatusResult = {
     "peer_id": PEER_ID, "address": ADDRESS, "uptime_s": 3_725, "listen_addresses": ["/ip4/127.0.0.1/tcp/4101"],
     "connected_peers": 7, "chain_id": 84_530, "block": 123, "chain_time_s": 1_700_000_000, "alliance": ALLIANCE,
     "task": "heart", "seat": 4, "round": 3, "settled_rounds": 2, "round_count": 11, "role": "trainer", "phase": "train",
+    "standing": "joined", "release_at_s": None, "suspended_for": [], "slashed": None,
     "rounds_behind": 0, "syncing": None, "phase_ends_at_s": 1_700_000_020, "model_digest": DIGEST, "score_before": 0.61, "score_after": 0.59,
     "warnings": ["two endpoints differ"],
 }  # fmt: skip
@@ -64,6 +65,10 @@ RESULTS: dict[str, Mapping[str, object]] = {
     "alliance.create": {"alliance": ALLIANCE, "contract": ADDRESS, "manifest_digest": DIGEST, "transactions": [DIGEST]},
     "alliance.join": {"alliance": ALLIANCE, "seat": 5, "weight": 4, "transactions": [DIGEST]},
     "alliance.leave": {"alliance": ALLIANCE, "state": "leaving", "withdrawable_at_s": None, "transactions": [DIGEST]},
+    "alliance.withdraw": {
+        "alliance": ALLIANCE, "state": "withdrawn", "withdrawable_at_s": None, "transactions": [DIGEST],
+    },
+    "alliance.reactivate": {"alliance": ALLIANCE, "transactions": [DIGEST]},
     "wallet.show": WALLET,
     "wallet.claim": {"claimed": str(FLOCK), "transactions": [DIGEST]},
     "stop": {"stopping": True},

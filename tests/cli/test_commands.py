@@ -231,12 +231,35 @@ def test_join__again_after_withdrawing(run: RunCommand, daemon: FakeDaemon) -> N
 def test_leave__says_what_happens_to_the_stake(run: RunCommand, daemon: FakeDaemon) -> None:
     """A member would not know when and how it gets the stake back."""
     assert "starts to unbond" in run("alliance", "leave", ALLIANCE).out
-    assert daemon.requests[-1][1] == {"alliance": ALLIANCE, "withdraw": False}
+    assert daemon.requests[-1] == ("alliance.leave", {"alliance": ALLIANCE})
     daemon.change("alliance.leave", state="unbonding", withdrawable_at_s=1_700_000_000)
     assert "2023-11-1" in run("alliance", "leave", ALLIANCE).out
-    daemon.change("alliance.leave", state="withdrawn")
-    assert "back in the account" in run("alliance", "leave", ALLIANCE, "--withdraw").out
-    assert daemon.requests[-1][1]["withdraw"] is True
+    assert "back in the account" in run("alliance", "withdraw", ALLIANCE).out
+    assert daemon.requests[-1] == ("alliance.withdraw", {"alliance": ALLIANCE})
+
+
+def test_reactivate__takes_the_seat_again(run: RunCommand, daemon: FakeDaemon) -> None:
+    """A member whose node gave up would have to leave and stake anew."""
+    assert "next round" in run("alliance", "reactivate", ALLIANCE).out
+    assert daemon.requests[-1] == ("alliance.reactivate", {"alliance": ALLIANCE})
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"standing": "leaving"}, "goes when the next round opens"),
+        ({"standing": "unbonding", "release_at_s": 1_700_000_120}, "withdrawn in 2 min"),
+        ({"standing": "unbonding", "release_at_s": 1_700_000_000}, "alliance withdraw ID"),
+        ({"standing": "suspended", "suspended_for": [4, 6]}, "absent in rounds 4 and 6"),
+        ({"slashed": {"fault": "bad share", "round": 2, "amount": str(FLOCK), "transaction": DIGEST}}, "bad share"),
+    ],
+)
+def test_status__says_how_the_stake_stands(
+    run: RunCommand, daemon: FakeDaemon, fields: dict[str, object], says: str
+) -> None:
+    """An operator would learn of a slash or suspension from its balance."""
+    daemon.change("status", **fields)
+    assert says in " ".join(run("status").out.split())
 
 
 def test_wallet__shows_and_claims(run: RunCommand, daemon: FakeDaemon) -> None:

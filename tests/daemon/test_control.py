@@ -119,7 +119,7 @@ async def test_control__defect_ends_the_server(tmp_path: Path, defect: Exception
         ("alliance.show", {}, "takes the arguments"),
         ("alliance.show", {"alliance": "A", "more": 1}, "takes the arguments"),
         ("alliance.show", {"alliance": 7}, "wrong type"),
-        ("alliance.leave", {"alliance": "A", "withdraw": 1}, "wrong type"),
+        ("alliance.leave", {"alliance": 1}, "wrong type"),
         ("alliance.join", {"alliance": "A", "weight": True, "params_hash": "", "maximum_loss": ""}, "wrong type"),
     ],
 )
