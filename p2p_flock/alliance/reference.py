@@ -158,7 +158,7 @@ def _next_model(r: RoundInputs, sums: Mapping[int, tuple[int, ...]], weights: Ma
         totals = [sum(lane) for lane in zip(*(sums[index] for index in weights), strict=True)]
         statistics = [float(total) * r.manifest.statistics_clip / levels for total in totals]
         return Model(np.array(statistics, dtype=np.float64), r.model.parameters)
-    parameters = r.model.parameters.tolist()
+    parameters = r.model.parameters[:].tolist()
     for index, weight in weights.items():
         squared = sum(lane * lane for lane in sums[index])
         root = isqrt(squared)

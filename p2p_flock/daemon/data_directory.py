@@ -65,6 +65,11 @@ class DataDirectory:
         return self.home / "models"
 
     @property
+    def scratch(self) -> Path:
+        """Vectors on their way between daemon and worker; emptied when the daemon starts."""
+        return self.home / "scratch"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import trio
 from numpy.typing import NDArray
 
-from p2p_flock.alliance.aggregates import decode_aggregate
+from p2p_flock.alliance.aggregates import open_aggregate
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.alliance.model import AdoptedCohort, Model, apply_cohorts
+from p2p_flock.alliance.model import AdoptedCohort, Model, sum_statistics
 from p2p_flock.alliance.voting import is_acceptable_change
-from p2p_flock.errors import TaskError, WorkerCrashedError
+from p2p_flock.crypto.vectors import SourceVector, Vector
+from p2p_flock.daemon.model_files import apply_in_store, locate_parameters, make_initial_model
+from p2p_flock.errors import StoreError, TaskError, WorkerCrashedError
+from p2p_flock.learning.results import VectorFile
 from p2p_flock.learning.worker_client import Worker
 from p2p_flock.ports import Evaluate
 from p2p_flock.store.blobs import BlobStore
+from p2p_flock.store.files import FileSource
+from p2p_flock.store.models import ModelStore
 from p2p_flock.types import Stage
 from p2p_flock.wire.messages import Manifest
 
@@ -42,23 +49,27 @@ class Judged:
 
 
 class Judge:
-    """The worker's side of a session.
+    """The worker's side of a session. Models and updates go to and from the worker by file.
 
     Attributes:
-        model: the model that the running round starts from.
+        model: the model that the running round starts from; it is in the store.
         score_before, score_after: of the last judged round, on this member's private test data.
         judged: the last rounds that this member judged since the node started, by round number.
     """
 
-    def __init__(self, worker: Worker, model: Model) -> None:
+    def __init__(self, worker: Worker, model: Model, models: ModelStore, scratch: Path) -> None:
+        """``scratch``: a folder of ours for vectors on their way to and from the worker."""
         self._worker = worker
+        self._models = models
+        self._scratch = scratch
+        self._update_count = 0
         self.model = model
         self.score_before: float | None = None
         self.score_after: float | None = None
         self.judged: dict[int, Judged] = {}
 
-    async def compute_update(self, stage: Stage, seed: int) -> NDArray[np.float64]:
-        """This member's local sums or its training update; float64.
+    async def compute_update(self, stage: Stage, seed: int) -> Vector[np.floating]:
+        """This member's local sums (float64) or its training update (float32, in a file that is gone with the vector).
 
         Raises:
             P2PFlockError: as :class:`learning.worker_client.Worker`; a crash is retried once.
@@ -67,14 +78,23 @@ class Judge:
             try:
                 if stage is Stage.STATISTICS:
                     return await self._worker.statistics()
-                result = await self._worker.train(self.model.statistics, self.model.parameters, seed)
+                return await self._train(seed)
             except WorkerCrashedError:
                 if attempt + 1 == ATTEMPTS_MAX:
                     raise
                 logger.warning("the training worker crashed; trying once more")
-            else:
-                return result.update.astype(np.float64)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _train(self, seed: int) -> Vector[np.floating]:
+        model = self.model
+        parameters = await trio.to_thread.run_sync(locate_parameters, self._models, model)
+        self._update_count += 1
+        path = self._scratch / f"update-{self._update_count}"
+        try:
+            report = await self._worker.train(model.statistics, parameters, seed, path)
+            return SourceVector(FileSource(path), np.dtype("<f4"), report.parameter_count)
+        finally:
+            path.unlink(missing_ok=True)
 
     async def judge(
         self, context: RoundContext, effect: Evaluate, manifest: Manifest, blobs: BlobStore
@@ -82,52 +102,86 @@ class Judge:
         """Whether each opened cohort's aggregate is good by this member's private test data.
 
         Raises:
+            StoreError: an aggregate is gone from ``blobs``, or the disk refuses.
             P2PFlockError: as :class:`learning.worker_client.Worker`.
         """
-        candidates = {
-            cohort: apply_cohorts(
-                self.model,
-                context.manifest,
-                context.params.levels,
-                [
-                    AdoptedCohort(
-                        decode_aggregate(context.cohorts[cohort], blobs.get(digest) or b""),
-                        compute_weight_total(context, cohort, manifest),
-                    )
-                ],
-            )
+        adopted = {
+            cohort: open_adopted(context, cohort, digest, manifest, blobs)
             for cohort, digest in sorted(effect.aggregates.items())
         }
+        levels = context.params.levels
         if effect.stage is Stage.STATISTICS:
-            return {cohort: await self._judge_statistics(model) for cohort, model in candidates.items()}
-        result = await self._worker.evaluate(
-            self.model.statistics, self.model.parameters, [model.parameters for model in candidates.values()]
-        )
+            return {
+                cohort: await self._judge_statistics(sum_statistics(context.manifest, levels, [one]))
+                for cohort, one in adopted.items()
+            }
+        files = [
+            await trio.to_thread.run_sync(self._make_candidate, self.model, context, one) for one in adopted.values()
+        ]
+        before = await trio.to_thread.run_sync(locate_parameters, self._models, self.model)
+        result = await self._worker.evaluate(self.model.statistics, before, files)
         self.score_before, self.score_after = result.score_before, result.scores_after[0]
         tolerance = context.params.loss_tolerance_micro
         verdicts = {}
-        for cohort, loss_after in zip(candidates, result.losses_after, strict=True):
+        for cohort, loss_after in zip(adopted, result.losses_after, strict=True):
             verdicts[cohort] = is_acceptable_change(result.loss_before, loss_after, tolerance)
             logger.info("evaluate: cohort %d: loss %.4f to %.4f", cohort, result.loss_before, loss_after)
         self.judged[context.round] = Judged(
             loss_before=result.loss_before,
             score_before=result.score_before,
-            losses_after=dict(zip(candidates, result.losses_after, strict=True)),
-            scores_after=dict(zip(candidates, result.scores_after, strict=True)),
+            losses_after=dict(zip(adopted, result.losses_after, strict=True)),
+            scores_after=dict(zip(adopted, result.scores_after, strict=True)),
             accepted=verdicts,
         )
         if len(self.judged) > JUDGED_MAX:
             del self.judged[min(self.judged)]
         return verdicts
 
-    async def _judge_statistics(self, candidate: Model) -> bool:
+    def _make_candidate(self, base: Model, context: RoundContext, adopted: AdoptedCohort) -> VectorFile:
+        model = apply_in_store(self._models, base, context.manifest, context.params.levels, [adopted])
+        return locate_parameters(self._models, model)
+
+    async def _judge_statistics(self, statistics: NDArray[np.float64]) -> bool:
         try:
-            plausible, why_not = await self._worker.judge_statistics(candidate.statistics)
+            plausible, why_not = await self._worker.judge_statistics(statistics)
         except TaskError as error:
             plausible, why_not = False, str(error)
         if not plausible:
             logger.warning("evaluate: the statistics look wrong: %s", why_not)
         return plausible
+
+
+async def make_judge(worker: Worker, models: ModelStore, scratch: Path) -> Judge:
+    """A judge that starts from the task's initial model, which is put into the store.
+
+    Raises:
+        StoreError: the disk refuses.
+        P2PFlockError: as :class:`learning.worker_client.Worker`.
+    """
+    path = scratch / "initial"
+    path.unlink(missing_ok=True)
+    try:
+        await worker.initial_parameters(path)
+        initial = await trio.to_thread.run_sync(lambda: make_initial_model(models, FileSource(path)))
+    finally:
+        path.unlink(missing_ok=True)
+    return Judge(worker, initial, models, scratch)
+
+
+def open_adopted(
+    context: RoundContext, cohort: int, digest: bytes, manifest: Manifest, blobs: BlobStore
+) -> AdoptedCohort:
+    """A cohort's sum as it lies in the own store, with its weight. Reads no more than its first bytes.
+
+    Raises:
+        StoreError: it is not there.
+        WireError: the blob is no aggregate of this cohort.
+    """
+    source = blobs.open_source(digest)
+    if source is None:
+        raise StoreError(f"the aggregate {digest.hex()} is gone from the store; raise store.blob_bytes_max")
+    integers = open_aggregate(context.cohorts[cohort], source)
+    return AdoptedCohort(integers, compute_weight_total(context, cohort, manifest), digest)
 
 
 def compute_weight_total(context: RoundContext, cohort: int, manifest: Manifest) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import trio
 
-from p2p_flock.alliance.aggregates import decode_aggregate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.manifest import TaskManifest
-from p2p_flock.alliance.model import AdoptedCohort, Model, apply_cohorts, decode_model, encode_model
-from p2p_flock.daemon.judging import compute_weight_total
+from p2p_flock.alliance.model import Model
+from p2p_flock.daemon.judging import open_adopted
+from p2p_flock.daemon.model_files import apply_in_store, keep_model, load_model
 from p2p_flock.daemon.progress import Progress
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import StoreError, WireError
@@ -38,6 +38,8 @@ REPLAYED_AGGREGATES_MAX = 2
 DISAGREEMENTS_MAX = 2
 CANDIDATES_TRIED_MAX = 2  # confirmed models asked for in one pass; the session begins the next pass soon
 AGGREGATE_TIMEOUT_S = 5.0
+SHORT_AGGREGATE_BYTES_MAX = 1 << 20  # pulled through memory; longer ones go to a file, where a broken pull goes on
+AGGREGATE_BYTES_PER_SECOND_MIN = 2 << 20  # a pull gets as much more time
 MODEL_TIMEOUT_S = 60.0  # of one pass; the next goes on at the byte where this one stopped
 MODEL_HEADER_BYTES_MAX = 8 + 1024
 
@@ -80,13 +82,13 @@ class Lineage:
             StoreError: the store's pointer is damaged, or the disk refuses.
         """
         current = self._world.models.current(self._alliance)
-        data = self._world.models.get(current.digest) if current is not None else None
-        if current is None or data is None:
+        model = load_model(self._world.models, current.digest) if current is not None else None
+        if current is None or model is None:
             if current is not None:
                 logger.error("the model %s is damaged; asking the members for the current one", current.digest.hex())
             self._point_at(None)
             return
-        self.model = decode_model(data)
+        self.model = model
         self.next_round = 0 if current.round is None else current.round + 1
 
     def rewind(self, history: AllianceHistory) -> None:
@@ -102,8 +104,9 @@ class Lineage:
         else:
             return
         before = self.digests.get(round_number)
-        data = self._world.models.get(bytes.fromhex(before[0].removeprefix("0x"))) if before is not None else None
-        self.model, self.next_round = (self._initial, 0) if data is None else (decode_model(data), round_number)
+        digest = bytes.fromhex(before[0].removeprefix("0x")) if before is not None else None
+        model = load_model(self._world.models, digest) if digest is not None else None
+        self.model, self.next_round = (self._initial, 0) if model is None else (model, round_number)
         self._forget_from(self.next_round)
         self._point_at(self.next_round - 1 if self.next_round else None)
         logger.warning("took back what the reorganisation undid: the next round to apply is %d", self.next_round)
@@ -155,19 +158,21 @@ class Lineage:
             if context is None or record.manifest is None:
                 return False
             for cohort, digest in record.adopted:
-                blob = await self._find(digest, context.cohorts[cohort].vector_bytes + 1024, sources)
-                if blob is None:
+                providers = _spread(context, self._world.net.peer_id, sources)
+                if not await self._pull(digest, context.cohorts[cohort].vector_bytes + 1024, providers):
                     return False
                 try:
-                    integers = decode_aggregate(context.cohorts[cohort], blob)
+                    adopted = open_adopted(context, cohort, digest, record.manifest, self._world.blobs)
                 except WireError as error:
                     # The validators adopted bytes that are no aggregate: a quorum of them is broken or lies.
                     raise StoreError(
                         f"round {round_number} adopted an aggregate that cannot be read: {error}"
                     ) from error
-                cohorts.append(AdoptedCohort(integers, compute_weight_total(context, cohort, record.manifest)))
+                cohorts.append(adopted)
         before = self.model
-        self.model = apply_cohorts(before, self._manifest, history.params.levels, cohorts)
+        self.model = await trio.to_thread.run_sync(
+            apply_in_store, self._world.models, before, self._manifest, history.params.levels, cohorts
+        )
         self._applied[round_number] = record.adopted
         self.stages[round_number] = before.stage
         self.digests[round_number] = (f"0x{before.digest.hex()}", f"0x{self.model.digest.hex()}")
@@ -237,24 +242,8 @@ class Lineage:
         return False
 
     async def _obtain(self, digest: bytes, round_number: int, sources: Sequence[str]) -> Model | None:
-        data = await trio.to_thread.run_sync(self._world.models.get, digest)
-        if data is None:
-            path, bytes_max = self._world.models.path(digest), self._model_bytes_max()
-            what = f"fetching the model before round {round_number}"
-            with self._progress.doing(what, self._part_of(digest), bytes_max):
-                if not await self._world.net.fetch_to_path(digest, path, sources, bytes_max, MODEL_TIMEOUT_S):
-                    return None
-            data = await trio.to_thread.run_sync(self._world.models.get, digest)
-            if data is None:
-                return None
-            self._progress.fetched_bytes += len(data)
         try:
-            model = decode_model(data)
-            if model.parameters.size != self._manifest.parameter_count or model.statistics.size not in (
-                0,
-                self._manifest.statistics_count,
-            ):
-                raise WireError("it has other widths than the task")
+            return await self._obtain_model(digest, round_number, sources)
         except WireError as error:
             self._refused.add(digest)
             logger.error(
@@ -262,6 +251,24 @@ class Lineage:
                 *(digest.hex(), round_number, error),
             )
             return None
+
+    async def _obtain_model(self, digest: bytes, round_number: int, sources: Sequence[str]) -> Model | None:
+        model = await trio.to_thread.run_sync(load_model, self._world.models, digest)
+        if model is None:
+            path, bytes_max = self._world.models.path(digest), self._model_bytes_max()
+            what = f"fetching the model before round {round_number}"
+            with self._progress.doing(what, self._part_of(digest), bytes_max):
+                if not await self._world.net.fetch_to_path(digest, path, sources, bytes_max, MODEL_TIMEOUT_S):
+                    return None
+            model = await trio.to_thread.run_sync(load_model, self._world.models, digest)
+            if model is None:
+                return None
+            self._progress.fetched_bytes += _size_of(path)
+        if model.parameters.size != self._manifest.parameter_count or model.statistics.size not in (
+            0,
+            self._manifest.statistics_count,
+        ):
+            raise WireError("it has other widths than the task")
         return model
 
     def _take_up(self, history: AllianceHistory, round_number: int, model: Model) -> None:
@@ -284,7 +291,7 @@ class Lineage:
     # --- disk --------------------------------------------------------------------------------------------------
 
     def _point_at(self, round_number: int | None) -> None:
-        self._world.models.put(encode_model(self.model))
+        self.model = keep_model(self._world.models, self.model)
         self._world.models.set_current(self._alliance, round_number, self.model.digest)
 
     def _keep(self, history: AllianceHistory, record: RoundRecord) -> None:
@@ -302,17 +309,26 @@ class Lineage:
             if part.name.partition(".")[0] not in {digest.hex() for digest in kept}:
                 part.unlink(missing_ok=True)
 
-    async def _find(self, digest: bytes, bytes_max: int, sources: Sequence[str]) -> bytes | None:
-        own = await trio.to_thread.run_sync(self._world.blobs.get, digest)
-        if own is not None:
-            return own
-        with self._progress.doing(f"fetching an aggregate of round {self.next_round}"):
-            fetched = await self._world.net.fetch([digest], sources, bytes_max, AGGREGATE_TIMEOUT_S)
-        if digest not in fetched:
-            return None
-        self._progress.fetched_bytes += len(fetched[digest])
-        await trio.to_thread.run_sync(self._world.blobs.put, fetched[digest], False)
-        return fetched[digest]
+    async def _pull(self, digest: bytes, bytes_max: int, sources: Sequence[str]) -> bool:
+        """Whether the aggregate is in the own store, after a try to get it there; the next goes on where it ended."""
+        blobs = self._world.blobs
+        if await trio.to_thread.run_sync(blobs.verify, digest):  # not synced: a power failure may have torn it
+            return True
+        if bytes_max <= SHORT_AGGREGATE_BYTES_MAX:
+            with self._progress.doing(f"fetching an aggregate of round {self.next_round}"):
+                fetched = await self._world.net.fetch([digest], sources, bytes_max, AGGREGATE_TIMEOUT_S)
+            if digest not in fetched:
+                return False
+            self._progress.fetched_bytes += len(fetched[digest])
+            await trio.to_thread.run_sync(blobs.put, fetched[digest], False)
+            return True
+        path, timeout_s = blobs.part_path(digest), AGGREGATE_TIMEOUT_S + bytes_max / AGGREGATE_BYTES_PER_SECOND_MIN
+        with self._progress.doing(f"fetching an aggregate of round {self.next_round}", path, bytes_max):
+            if not await self._world.net.fetch_to_path(digest, path, sources, bytes_max, timeout_s):
+                return False
+        self._progress.fetched_bytes += _size_of(path)
+        await trio.to_thread.run_sync(blobs.adopt, path, digest, False)
+        return True
 
     def _part_of(self, digest: bytes) -> Path:
         path = self._world.models.path(digest)
@@ -320,6 +336,15 @@ class Lineage:
 
     def _model_bytes_max(self) -> int:
         return MODEL_HEADER_BYTES_MAX + 8 * (self._manifest.statistics_count + self._manifest.parameter_count)
+
+
+def _spread(context: RoundContext, own_peer_id: str, sources: Sequence[str]) -> list[str]:
+    """``sources`` in the order to ask them for a round's sums: its validators have them. Members begin with others."""
+    validators = [context.seat(seat).peer_id for seat in context.assignment.validators]
+    others = [seat.peer_id for seat in context.snapshot.seats if seat.peer_id not in validators]
+    turn = others.index(own_peer_id) % len(validators) if own_peer_id in others else 0
+    first = [peer_id for peer_id in (*validators[turn:], *validators[:turn]) if peer_id in sources]
+    return list(dict.fromkeys([*first, *sources]))
 
 
 def confirmed_base(record: RoundRecord) -> bytes | None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import trio
 from nacl.signing import SigningKey
 
 from p2p_flock.alliance.gossip import validate_hint
 from p2p_flock.alliance.manifest import decode_manifest
-from p2p_flock.alliance.model import Model
 from p2p_flock.chain.adapter import Chain, ChainConfig, open_chain
 from p2p_flock.chain.beacon import QUICKNET, QUICKNET_CHAIN_HASH, BeaconClient, BeaconNetwork
 from p2p_flock.chain.devnet_beacon import devnet_chain_hash
@@ -32,7 +31,7 @@ from p2p_flock.daemon.control import serve_control
 from p2p_flock.daemon.control_protocol import prepare_control_socket
 from p2p_flock.daemon.data_directory import DataDirectory, load_identity
 from p2p_flock.daemon.handlers import Handlers
-from p2p_flock.daemon.judging import Judge
+from p2p_flock.daemon.judging import make_judge
 from p2p_flock.daemon.member import Membership
 from p2p_flock.daemon.recorder import disable_masks, open_sent_recorder
 from p2p_flock.daemon.round_metrics import MetricsFile
@@ -44,7 +43,7 @@ from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
 from p2p_flock.net.adapter import Net, NetConfig, open_net
 from p2p_flock.net.discovery import PeerUp
 from p2p_flock.store.blobs import BlobStore
-from p2p_flock.store.files import write_atomic
+from p2p_flock.store.files import make_private_folder, write_atomic
 from p2p_flock.store.journal import Journal
 from p2p_flock.store.models import ModelStore
 from p2p_flock.store.secrets import RoundSecrets
@@ -89,6 +88,8 @@ async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: Data
     tally = Tally()
     blobs = BlobStore(directory.blobs, config.store.blob_bytes_max)
     models = ModelStore(directory.models)
+    shutil.rmtree(directory.scratch, ignore_errors=True)
+    make_private_folder(directory.scratch)
     journal = Journal(directory.journal)
     stack.callback(journal.close)
     metrics = MetricsFile(directory.home / METRICS_NAME)
@@ -280,8 +281,8 @@ class Node:
         handle = await self.world.chain.alliance(alliance_id.number)
         manifest = decode_manifest((await worker.manifest()).to_bytes())
         self.membership.check_terms(handle, manifest)
-        initial = Model(statistics=np.empty(0, dtype=np.float64), parameters=await worker.initial_parameters())
-        session = AllianceSession(self.world, alliance_id, handle, manifest, Judge(worker, initial))
+        judge = await make_judge(worker, self.world.models, self.world.directory.scratch)
+        session = AllianceSession(self.world, alliance_id, handle, manifest, judge)
         await self.world.net.subscribe(
             topic_of(alliance_id), lambda _peer, data: validate_hint(alliance_id.number, data)
         )

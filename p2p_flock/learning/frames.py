@@ -2,22 +2,25 @@
 
 Used by ``worker.py`` and ``worker_client.py``, the two ends of one pair of pipes. A frame is a 4-byte little-endian
 length and one msgpack map with string keys; an array is an extension of type 1 (float32) or 2 (float64) whose data are
-its little-endian bytes, one-dimensional. No pickle: the worker runs a task's code, and a mistake there must not become
-code in the process that holds the keys.
+its little-endian bytes, one-dimensional. Parameters and updates are too long for a frame and go through files in the
+node's directory, which the daemon names; a frame says where in the file (:func:`pack_file`).
+
+No pickle: the worker runs a task's code, and a mistake there must not become code in the process that holds the keys.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, Union, cast
 
 import msgpack
 import numpy as np
 
 from p2p_flock.errors import WireError
-from p2p_flock.learning.results import Float32, Float64
+from p2p_flock.learning.results import Float32, Float64, VectorFile
 
 HEADER_BYTES: Final = 4
-FRAME_BYTES_MAX: Final = 1 << 28  # 256 MiB: a 460,800-parameter adapter with 16 candidates in float64 is 63 MB
+FRAME_BYTES_MAX: Final = 1 << 25  # 32 MiB: the statistics of round 0; parameters and updates go by file
 ITEMS_MAX: Final = 1024  # entries of one map or list; the longest list is the candidates, at most 16 cohorts
 TEXT_BYTES_MAX: Final = 1 << 20
 
@@ -158,17 +161,24 @@ def get_list(body: dict[str, Value], name: str) -> list[Value]:
     return value
 
 
+def pack_file(file: VectorFile) -> dict[str, Value]:
+    """The field that says where parameters lie."""
+    return {"path": str(file.path), "offset_bytes": file.offset_bytes, "count": file.count}
+
+
+def as_file(value: Value, name: str) -> VectorFile:
+    """``value`` as where parameters lie, or WireError."""
+    if not isinstance(value, dict):
+        raise WireError(f"{name} does not say where parameters lie")
+    file = VectorFile(Path(get_text(value, "path")), get_int(value, "offset_bytes"), get_int(value, "count"))
+    if file.offset_bytes < 0 or file.count < 0:
+        raise WireError(f"{name} lies nowhere")
+    return file
+
+
 def get_float64(body: dict[str, Value], name: str) -> Float64:
     """A float64 array field."""
     return as_float64(body.get(name), name)
-
-
-def get_float32(body: dict[str, Value], name: str) -> Float32:
-    """A float32 array field."""
-    value = body.get(name)
-    if not isinstance(value, np.ndarray) or value.dtype != np.float32:
-        raise WireError(f"field {name} is not a float32 array")
-    return cast(Float32, value)
 
 
 def as_float64(value: Value, name: str) -> Float64:

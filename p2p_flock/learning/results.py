@@ -7,6 +7,7 @@ data beyond the counts and losses that a node shows to its own operator.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,29 @@ LOSS_MAX: Final = 1000.0
 
 A poisoned candidate can push the loss to infinity or NaN. A validator must be able to quantise it and vote no.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFile:
+    """Where parameters lie between the daemon and its worker: ``count`` little-endian float64 from ``offset_bytes`` on.
+
+    A file in the node's own directory that nobody changes; never a path that came from a peer.
+    """
+
+    path: Path
+    offset_bytes: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What the daemon hears of a training; the update itself is in the file that it named. As :class:`TrainResult`."""
+
+    parameter_count: int
+    example_count: int
+    loss_before: float
+    loss_after: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

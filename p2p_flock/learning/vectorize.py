@@ -8,6 +8,7 @@ files.
 from __future__ import annotations
 
 import math
+import mmap
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from p2p_flock.errors import LocalProtocolError, TaskError
 from p2p_flock.learning.results import Float32, Float64
 
+LOADED_AT_ONCE: Final = 1 << 20  # values; bounds the copy
 INITIALISED_AT_ONCE: Final = 1 << 20  # even, so that no word is split; bounds the memory beside the model
 
 
@@ -44,14 +46,29 @@ def load_vector(model: torch.nn.Module, vector: Float32 | Float64) -> None:
     expected = sum(tensor.numel() for tensor in tensors)
     if vector.shape != (expected,):
         raise LocalProtocolError(f"the model has {expected} parameters, the vector has shape {vector.shape}")
-    # An entry beyond float32 becomes infinite, which the evaluation then punishes; it is no reason to warn.
-    with np.errstate(over="ignore", invalid="ignore"):
-        flat = torch.from_numpy(vector.astype(np.float32, copy=True))
     offset = 0
-    with torch.no_grad():
+    # An entry beyond float32 becomes infinite, which the evaluation then punishes; it is no reason to warn.
+    with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
         for tensor in tensors:
-            tensor.copy_(flat[offset : offset + tensor.numel()].reshape(tensor.shape))
+            flat = tensor.view(-1) if tensor.is_contiguous() else tensor.new_empty(tensor.numel())
+            for start in range(0, flat.numel(), LOADED_AT_ONCE):
+                part = flat[start : start + LOADED_AT_ONCE]
+                values = vector[offset + start : offset + start + part.numel()]
+                part.copy_(torch.from_numpy(values.astype(np.float32, copy=True)))
+                _let_go_of_pages(vector)
+            if not tensor.is_contiguous():
+                tensor.copy_(flat.reshape(tensor.shape))
             offset += tensor.numel()
+
+
+def _let_go_of_pages(vector: Float32 | Float64) -> None:
+    """A file's pages that were read would count as this process's memory, twice as much as the model, while it trains.
+
+    Nothing is lost: the mapping is read-only, and what is looked at again is read again.
+    """
+    mapping = getattr(vector, "_mmap", None)  # of a numpy.memmap, which has no public name for it
+    if isinstance(mapping, mmap.mmap) and not vector.flags.writeable and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def initialise(model: torch.nn.Module, seed: int) -> torch.nn.Module:

@@ -13,6 +13,7 @@ It never opens a socket, holds no key, and is given no secret in its environment
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
@@ -21,16 +22,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, overload
+
+import numpy as np
 
 from p2p_flock.errors import DataSchemaError, LocalProtocolError, P2PFlockError, TaskError, UsageError, WireError
 from p2p_flock.learning.deferred_torch import defer_torch
 from p2p_flock.learning.frames import (
     HEADER_BYTES,
     Value,
-    as_float64,
+    as_file,
     decode_body,
     decode_length,
     encode_frame,
@@ -39,6 +42,7 @@ from p2p_flock.learning.frames import (
     get_list,
     get_text,
 )
+from p2p_flock.learning.results import Float32, Float64, VectorFile
 
 if TYPE_CHECKING:
     from p2p_flock.learning.task import Task
@@ -203,8 +207,9 @@ def _manifest(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
     return {"manifest": task.manifest().to_bytes().decode()}
 
 
-def _initial_parameters(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
-    return {"parameters": task.initial_parameters()}
+def _initial_parameters(task: Task, body: dict[str, Value]) -> dict[str, Value]:
+    _write_vector(Path(get_text(body, "path")), task.initial_parameters())
+    return {}
 
 
 def _check_data(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
@@ -228,9 +233,11 @@ def _judge_statistics(task: Task, body: dict[str, Value]) -> dict[str, Value]:
 
 
 def _train(task: Task, body: dict[str, Value]) -> dict[str, Value]:
-    result = task.train(get_float64(body, "statistics"), get_float64(body, "parameters"), get_int(body, "seed"))
+    parameters = _map_file(as_file(body.get("parameters"), "parameters"))
+    result = task.train(get_float64(body, "statistics"), parameters, get_int(body, "seed"))
+    _write_vector(Path(get_text(body, "update_path")), result.update)
     return {
-        "update": result.update,
+        "parameter_count": result.update.size,
         "example_count": result.example_count,
         "loss_before": result.loss_before,
         "loss_after": result.loss_after,
@@ -239,8 +246,9 @@ def _train(task: Task, body: dict[str, Value]) -> dict[str, Value]:
 
 
 def _evaluate(task: Task, body: dict[str, Value]) -> dict[str, Value]:
-    candidates = [as_float64(candidate, "candidate") for candidate in get_list(body, "candidates")]
-    result = task.evaluate(get_float64(body, "statistics"), get_float64(body, "before"), candidates)
+    candidates = Mapped([as_file(candidate, "candidate") for candidate in get_list(body, "candidates")])
+    before = _map_file(as_file(body.get("before"), "before"))
+    result = task.evaluate(get_float64(body, "statistics"), before, candidates)
     return {
         "loss_before": result.loss_before,
         "losses_after": list(result.losses_after),
@@ -249,6 +257,45 @@ def _evaluate(task: Task, body: dict[str, Value]) -> dict[str, Value]:
         "example_count": result.example_count,
         "seconds": result.seconds,
     }
+
+
+class Mapped(Sequence[Float64]):
+    """Parameters in files, each mapped anew when it is asked for, so that its pages go when its user lets go of it."""
+
+    def __init__(self, files: Sequence[VectorFile]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> Float64: ...
+    @overload
+    def __getitem__(self, index: slice) -> Mapped: ...
+    def __getitem__(self, index: int | slice) -> Float64 | Mapped:
+        return Mapped(self._files[index]) if isinstance(index, slice) else _map_file(self._files[index])
+
+
+def _map_file(file: VectorFile) -> Float64:
+    """The file's values, float64 of shape (count,): read from disk when they are looked at; read-only."""
+    if not file.count:
+        return np.empty(0, dtype=np.float64)
+    try:
+        return np.memmap(file.path, dtype="<f8", mode="r", offset=file.offset_bytes, shape=(file.count,))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError(f"{file.path} cannot be mapped within the memory limit") from error
+        raise UsageError(f"the parameters in {file.path} cannot be read: {error}") from error
+
+
+def _write_vector(path: Path, values: Float32 | Float64) -> None:
+    """Write little-endian values to a new file, 0600."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            values.astype(values.dtype.newbyteorder("<"), copy=False).tofile(file)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; check free space") from error
 
 
 OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]]] = {

@@ -38,13 +38,13 @@ from p2p_flock.learning.frames import (
     encode_frame,
     get_bool,
     get_float,
-    get_float32,
     get_float64,
     get_int,
     get_list,
     get_text,
+    pack_file,
 )
-from p2p_flock.learning.results import DataReport, EvaluateResult, Float64, TrainResult
+from p2p_flock.learning.results import DataReport, EvaluateResult, Float64, TrainReport, VectorFile
 from p2p_flock.learning.task_manifest import TaskManifest, read_manifest
 
 T = TypeVar("T")
@@ -108,9 +108,9 @@ class Worker:
         text = await self._ask("manifest", lambda answer: get_text(answer, "manifest"))
         return read_manifest(text.encode())
 
-    async def initial_parameters(self) -> Float64:
-        """The untrained model, float64 of shape (D,)."""
-        return await self._ask("initial_parameters", lambda answer: get_float64(answer, "parameters"))
+    async def initial_parameters(self, path: Path) -> None:
+        """Write the untrained model to the new file ``path``: D little-endian float64."""
+        await self._ask("initial_parameters", lambda answer: None, path=str(path))
 
     async def check_data(self) -> DataReport:
         """Read the member's data and count it."""
@@ -124,19 +124,32 @@ class Worker:
         """Whether an opened sum of round 0 is plausible, and why not."""
         return await self._ask("judge_statistics", _read_judgement, candidate=candidate)
 
-    async def train(self, statistics: Float64, parameters: Float64, seed: int) -> TrainResult:
-        """One round's local training; ``seed`` lies in 0..2^63-1 and decides the order of the batches."""
-        return await self._ask("train", _read_training, statistics=statistics, parameters=parameters, seed=seed)
+    async def train(self, statistics: Float64, parameters: VectorFile, seed: int, update_path: Path) -> TrainReport:
+        """One round's local training; ``seed`` lies in 0..2^63-1 and decides the order of the batches.
 
-    async def evaluate(self, statistics: Float64, before: Float64, candidates: Sequence[Float64]) -> EvaluateResult:
+        The update, new minus old parameters, comes as D little-endian float32 in the new file ``update_path``. It may
+        hold values that are not finite, and the file be shorter than that where the worker is not the task's.
+        """
+        return await self._ask(
+            "train",
+            _read_training,
+            statistics=statistics,
+            parameters=pack_file(parameters),
+            seed=seed,
+            update_path=str(update_path),
+        )
+
+    async def evaluate(
+        self, statistics: Float64, before: VectorFile, candidates: Sequence[VectorFile]
+    ) -> EvaluateResult:
         """Losses on the private test part: of ``before`` and of each candidate (new parameters, not updates)."""
         count = len(candidates)
         return await self._ask(
             "evaluate",
             lambda answer: _read_evaluation(answer, count),
             statistics=statistics,
-            before=before,
-            candidates=list[Value](candidates),
+            before=pack_file(before),
+            candidates=[pack_file(candidate) for candidate in candidates],
         )
 
     async def _ask(self, operation: str, read: Callable[[dict[str, Value]], T], **arguments: Value) -> T:
@@ -312,12 +325,9 @@ def _read_judgement(answer: dict[str, Value]) -> tuple[bool, str]:
     return get_bool(answer, "plausible"), get_text(answer, "reason")
 
 
-def _read_training(answer: dict[str, Value]) -> TrainResult:
-    update = get_float32(answer, "update")
-    if not bool(np.isfinite(update).all()):
-        raise WireError("the update is not finite")
-    return TrainResult(
-        update,
+def _read_training(answer: dict[str, Value]) -> TrainReport:
+    return TrainReport(
+        get_int(answer, "parameter_count"),
         get_int(answer, "example_count"),
         get_float(answer, "loss_before"),
         get_float(answer, "loss_after"),

@@ -33,8 +33,10 @@ from p2p_flock.types import DIGEST_BYTES
 
 # Blobs up to here are hashed on every read (0.5 ms a MiB); our protocol's chunks all are. Longer ones are the caller's.
 VERIFIED_BYTES_MAX = 1 << 20
+PARTS_KEPT = 4  # half pulled blobs; a node pulls one or two at a time
 _COPY_BYTES = 1 << 20
 _PINS = "pins"
+_PARTS = "parts"
 _REASON = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
@@ -53,7 +55,9 @@ class BlobStore:
         self._sizes: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
         self._pins: dict[bytes, set[str]] = {}
         make_private_folder(folder / _PINS)
+        make_private_folder(folder / _PARTS)
         with translate_os_errors(f"read the blobs in {folder}"):
+            self._sweep_parts()
             sweep_temporary_files(folder)
             self._scan()
         self._bytes_total = sum(self._sizes.values())
@@ -88,6 +92,30 @@ class BlobStore:
             self._place(durable, file, temporary, digest, size)
         return digest
 
+    def part_path(self, digest: bytes) -> Path:
+        """Where a blob may be pulled to in pieces before :meth:`adopt`. The newest few survive a restart."""
+        _check_digest(digest)
+        return self._folder / _PARTS / digest.hex()
+
+    def _sweep_parts(self) -> None:
+        parts = sorted((self._folder / _PARTS).iterdir(), key=lambda part: part.stat().st_mtime_ns)
+        for part in parts[:-PARTS_KEPT]:
+            part.unlink()
+
+    def adopt(self, path: Path, digest: bytes, durable: bool = True) -> None:
+        """Keep the file at ``path``, on the same disk, which was checked to have this sha-256; it moves here.
+
+        Raises:
+            StoreError: it does not fit beside what is pinned, or the disk refuses.
+        """
+        with translate_os_errors(f"keep the blob {digest.hex()}"):
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                self._place(durable, file, path, digest, os.fstat(file).st_size)
+            finally:
+                os.close(file)
+                path.unlink(missing_ok=True)
+
     def open_sink(self, durable: bool = True) -> AbstractContextManager[FileSink]:
         """A blob written in pieces; it stands under its digest once the sink is finished.
 
@@ -119,6 +147,23 @@ class BlobStore:
         with self._lock:
             return self._sizes.get(digest)
 
+    def verify(self, digest: bytes) -> bool:
+        """Whether the blob is held and still has this sha-256; a damaged one is dropped. Reads all of it, in pieces.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        source = self.open_source(digest)
+        if source is None:
+            return False
+        hasher = hashlib.sha256()
+        for start in range(0, source.size, _COPY_BYTES):
+            hasher.update(source.read(start, min(_COPY_BYTES, source.size - start)))
+        if hasher.digest() != digest:
+            self._drop(digest)
+            return False
+        return True
+
     def open_source(self, digest: bytes) -> FileSource | None:
         """The blob, to be read in pieces, also after it was pruned; ``None`` where it is not held. Not hashed again.
 
@@ -127,7 +172,12 @@ class BlobStore:
         """
         if not self._touch(digest):
             return None
-        return FileSource(self._path(digest))
+        try:
+            return FileSource(self._path(digest))
+        except StoreError:
+            if digest in self:
+                raise
+            return None  # pruned in between
 
     def get(self, digest: bytes) -> bytes | None:
         """The blob's bytes, or ``None`` where it is not held (or was damaged, which drops it).

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import threading
+from collections import OrderedDict
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from p2p_flock.store.files import (
     write_atomic,
 )
 from p2p_flock.types import DIGEST_BYTES
+
+DERIVED_MAX = 64  # recipes remembered; candidates of a few rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class ModelStore:
         """
         self._folder = folder
         self._lock = threading.Lock()
+        self._derived: OrderedDict[bytes, bytes] = OrderedDict()
         make_private_folder(folder)
         with translate_os_errors(f"clean {folder}"):
             sweep_temporary_files(folder)
@@ -95,6 +99,22 @@ class ModelStore:
         """
         path = self.path(digest)
         return FileSource(path) if path.is_file() else None
+
+    def note_derived(self, recipe: bytes, digest: bytes) -> None:
+        """Remember, while the process runs, that ``recipe`` (any hash of how it is made) gives the model ``digest``.
+
+        A validator computes each candidate to judge it; when it is adopted, it need not be computed again.
+        """
+        with self._lock:
+            self._derived[recipe] = digest
+            while len(self._derived) > DERIVED_MAX:
+                self._derived.popitem(last=False)
+
+    def find_derived(self, recipe: bytes) -> bytes | None:
+        """The digest of the model that ``recipe`` gives, if it was noted and the model is still held."""
+        with self._lock:
+            digest = self._derived.get(recipe)
+        return digest if digest is not None and digest in self else None
 
     def __contains__(self, digest: bytes) -> bool:
         return self.path(digest).is_file()

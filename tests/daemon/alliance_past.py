@@ -129,6 +129,8 @@ class Peer:
 class FakeNet:
     """Pulls from peers in memory, by the promises of ``net/adapter.py``: verified, resumable, missing ones absent."""
 
+    peer_id = "joiner"
+
     def __init__(self, peers: dict[str, Peer]) -> None:
         self.peers = peers
         self.asked: list[tuple[str, bytes]] = []
@@ -223,7 +225,7 @@ class Joiner:
         return self.lineage.model.digest
 
     def part_files(self) -> list[Path]:
-        return sorted((self.folder / "models").glob("*.part"))
+        return sorted([*(self.folder / "models").glob("*.part"), *(self.folder / "blobs" / "parts").iterdir()])
 
 
 def unreadable_model() -> bytes:

@@ -13,7 +13,7 @@ import trio.testing
 from p2p_flock.alliance.model import Model, encode_model
 from p2p_flock.chain_events import ChainEvent, RoundSettled
 from p2p_flock.daemon.lineage import DISAGREEMENTS_MAX, ROUNDS_KEPT
-from p2p_flock.daemon.sync import BEACONS_PER_PASS, SOURCES_MAX, manifest_pin
+from p2p_flock.daemon.sync import BEACONS_PER_PASS, FAR_SOURCES_MAX, manifest_pin
 from p2p_flock.types import CohortOutcome
 from p2p_flock.wire.codec import encode
 from tests.daemon.alliance_past import Joiner, Past, Peer, unreadable_model
@@ -249,7 +249,7 @@ async def test_disagreement__two_quorums_in_a_row_win(tmp_path: Path) -> None:
     past = Past()
     past.play(5)
     joiner = await joined(tmp_path, past)
-    wrong = Model(joiner.lineage.model.statistics, joiner.lineage.model.parameters + 1)
+    wrong = Model(joiner.lineage.model.statistics, joiner.lineage.model.parameters[:] + 1)
     joiner.lineage.model = wrong
     past.play(DISAGREEMENTS_MAX - 1)
     assert await joiner.advance()
@@ -405,9 +405,10 @@ async def test_beacons__of_void_rounds_are_bounded_and_patient(
 async def test_sources__begin_with_another_member_every_time(tmp_path: Path) -> None:
     """One member would serve all newcomers, or one liar would be first in every pass."""
     joiner = Joiner(tmp_path, Past(), {f"member-{i}": Peer() for i in range(20)})
-    members = [f"member-{i}" for i in range(20)] + ["away"]
+    members = [f"member-{i}" for i in range(20)] + [f"away-{i}" for i in range(20)]
     chosen = [joiner.sync.choose_sources(members) for _ in range(20)]
     assert {one[0] for one in chosen} == {f"member-{i}" for i in range(20)}
-    assert all(len(one) == SOURCES_MAX for one in chosen)
-    assert joiner.sync.choose_sources(["away"]) == ["away"]
+    assert all(len(one) == 20 + FAR_SOURCES_MAX for one in chosen)
+    assert {one[20] for one in chosen} == {f"away-{i}" for i in range(20)}
+    assert joiner.sync.choose_sources(["away-0"]) == ["away-0"]
     assert joiner.sync.choose_sources([]) == []

@@ -17,11 +17,13 @@ from p2p_flock.errors import (
     DataSchemaError,
     LocalProtocolError,
     TaskError,
+    UsageError,
     WorkerCrashedError,
     WorkerTimeoutError,
 )
 from p2p_flock.learning.baseline import ScheduledRound, run_fedavg, sum_statistics
 from p2p_flock.learning.frames import encode_frame
+from p2p_flock.learning.results import Float64, VectorFile
 from p2p_flock.learning.tasks.heart import MANIFEST, HeartTask
 from p2p_flock.learning.worker import EXIT_MALFORMED
 from p2p_flock.learning.worker_client import LOG_BYTES_MAX, WORKER_COMMAND, WorkerConfig, open_worker
@@ -35,6 +37,12 @@ def config_for(data_path: Path, folder: Path, **changes: object) -> WorkerConfig
     return WorkerConfig(**(values | changes))  # type: ignore[arg-type]
 
 
+def in_file(path: Path, values: Float64) -> VectorFile:
+    """Parameters as the daemon's store holds them: behind a header."""
+    path.write_bytes(b"header  " + values.astype("<f8").tobytes())
+    return VectorFile(path, 8, values.size)
+
+
 async def test_worker__same_bits_as_the_task_and_the_baseline(
     data_paths: list[Path], tasks: list[HeartTask], tmp_path: Path
 ) -> None:
@@ -43,30 +51,42 @@ async def test_worker__same_bits_as_the_task_and_the_baseline(
     with trio.fail_after(DEADLINE_S):
         async with open_worker(config_for(data_paths[3], tmp_path)) as worker:
             assert await worker.manifest() == MANIFEST
-            start = await worker.initial_parameters()
+            await worker.initial_parameters(tmp_path / "initial")
+            start = np.fromfile(tmp_path / "initial", "<f8")
             assert start.tobytes() == tasks[3].initial_parameters().tobytes()
             assert await worker.check_data() == tasks[3].check_data()
             assert (await worker.statistics()).tobytes() == tasks[3].statistics().tobytes()
             assert await worker.judge_statistics(statistics) == (True, "")
             assert (await worker.judge_statistics(-statistics))[0] is False
-            trained = await worker.train(statistics, start, 77)
-            result = await worker.evaluate(statistics, start, [start + trained.update, start * np.nan])
+            before, update_path = in_file(tmp_path / "before", start), tmp_path / "update"
+            trained = await worker.train(statistics, before, 77, update_path)
+            update = np.fromfile(update_path, "<f4")
+            candidates = [in_file(tmp_path / "one", start + update), in_file(tmp_path / "two", start * np.nan)]
+            result = await worker.evaluate(statistics, before, candidates)
+            with pytest.raises(UsageError, match="cannot write"):
+                await worker.train(statistics, before, 77, update_path)  # never over a file that is there
             with pytest.raises(LocalProtocolError, match="36 parameters"):
-                await worker.train(statistics, start[1:], 77)
+                await worker.train(statistics, in_file(tmp_path / "short", start[1:]), 77, tmp_path / "other")
+            with pytest.raises(UsageError, match="cannot be read"):
+                await worker.train(statistics, VectorFile(tmp_path / "none", 0, 36), 77, tmp_path / "other")
+            with pytest.raises(UsageError, match="cannot be read"):
+                await worker.train(statistics, VectorFile(before.path, 8, 37), 77, tmp_path / "other")
             with pytest.raises(LocalProtocolError, match="cannot travel"):
-                await worker.train(statistics, start.reshape(2, 18), 77)
+                await worker.train(statistics.reshape(1, -1), before, 77, tmp_path / "other")
             with pytest.raises(TaskError, match="diverged"):
-                await worker.train(statistics, start + 1e39, 77)
+                await worker.train(statistics, in_file(tmp_path / "far", start + 1e39), 77, tmp_path / "other")
             pid = worker.pid
-            assert (await worker.train(statistics, start, 77)).update.tobytes() == trained.update.tobytes()
+            assert not (tmp_path / "other").exists()
+            await worker.train(statistics, before, 77, tmp_path / "other")
+            assert (tmp_path / "other").read_bytes() == update_path.read_bytes()
             assert worker.pid == pid  # a refused request costs no restart
 
     here = tasks[3].train(statistics, start, 77)
-    assert trained.update.tobytes() == here.update.tobytes()
+    assert update.tobytes() == here.update.tobytes() and trained.parameter_count == 36
     assert (trained.example_count, trained.loss_after) == (here.example_count, here.loss_after)
     (after,) = run_fedavg([tasks[3]], statistics, [ScheduledRound(1, (0,), (77,))])
-    np.testing.assert_array_equal(after, start + trained.update)  # one trainer, unclipped: the update itself
-    expected = tasks[3].evaluate(statistics, start, [start + trained.update])
+    np.testing.assert_array_equal(after, start + update)  # one trainer, unclipped: the update itself
+    expected = tasks[3].evaluate(statistics, start, [start + update])
     assert result.losses_after[0] == expected.losses_after[0] < result.loss_before
     assert result.losses_after[1] == 1000.0
     assert (result.score_before, result.scores_after[0]) == (expected.score_before, expected.scores_after[0])
@@ -76,7 +96,7 @@ async def test_worker__killed_in_the_middle_of_a_request(
     data_paths: list[Path], tasks: list[HeartTask], tmp_path: Path
 ) -> None:
     """A crashed or cancelled training must cost one request, not the node; the next one finds a fresh worker."""
-    start = tasks[0].initial_parameters()
+    start = in_file(tmp_path / "start", tasks[0].initial_parameters())
     statistics = tasks[0].statistics()
     with trio.fail_after(DEADLINE_S):
         async with open_worker(config_for(data_paths[0], tmp_path)) as worker:
@@ -87,7 +107,7 @@ async def test_worker__killed_in_the_middle_of_a_request(
 
                 async def train_and_lose() -> None:
                     with pytest.raises(WorkerCrashedError, match=r"train.*exit status -9.*worker\.log"):
-                        await worker.train(statistics, start, 1)
+                        await worker.train(statistics, start, 1, tmp_path / "lost")
 
                 nursery.start_soon(train_and_lose)
                 await trio.testing.wait_all_tasks_blocked()
@@ -97,11 +117,12 @@ async def test_worker__killed_in_the_middle_of_a_request(
 
             os.kill(second or 0, signal.SIGSTOP)
             with trio.move_on_after(0.05) as scope:
-                await worker.train(statistics, start, 1)
+                await worker.train(statistics, start, 1, tmp_path / "late")
             assert scope.cancelled_caught
             third = worker.pid
             assert third not in (None, first, second)
-            assert (await worker.train(statistics, start, 1)).example_count == tasks[0].check_data().train_count
+            report = await worker.train(statistics, start, 1, tmp_path / "update")
+            assert report.example_count == tasks[0].check_data().train_count
     for pid in (first, second, third):
         with pytest.raises(ProcessLookupError):
             os.kill(pid or 0, 0)
@@ -126,12 +147,13 @@ async def test_worker__bad_data_is_named_and_read_again(data_paths: list[Path], 
 
 async def test_worker__memory_limit(data_paths: list[Path], tasks: list[HeartTask], tmp_path: Path) -> None:
     """A task that grows without bound must end its own process, not the machine."""
-    start = tasks[0].initial_parameters()
+    start = in_file(tmp_path / "start", tasks[0].initial_parameters())
+    huge = in_file(tmp_path / "huge", np.zeros(16 << 20))
     with trio.fail_after(DEADLINE_S):
         async with open_worker(config_for(data_paths[0], tmp_path, memory_bytes_max=32 << 20)) as worker:
             await worker.check_data()
             with pytest.raises(WorkerCrashedError):
-                await worker.evaluate(tasks[0].statistics(), start, [np.zeros(16 << 20)])
+                await worker.evaluate(tasks[0].statistics(), start, [huge])
     assert "MemoryError" in (tmp_path / "worker.log").read_text()
 
 
