@@ -283,6 +283,8 @@ class Node:
         self.membership.check_terms(handle, manifest)
         judge = await make_judge(worker, self.world.models, self.world.directory.scratch)
         session = AllianceSession(self.world, alliance_id, handle, manifest, judge)
+        if self.membership.stays_away():
+            session.upkeep.standing.stay_away()
         await self.world.net.subscribe(
             topic_of(alliance_id), lambda _peer, data: validate_hint(alliance_id.number, data)
         )
