@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -22,6 +23,7 @@ from p2p_flock.cli.alliance_terms import round_seconds_max
 from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.testnet import network as building
+from p2p_flock.testnet.bring_up import Members
 from p2p_flock.testnet.costs import RunCosts
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.network import Network, Node
@@ -30,7 +32,7 @@ from p2p_flock.testnet.processes import Processes, find_processes, marked_enviro
 from p2p_flock.testnet.report import References, RunTimes, build_report, curve_line, write_report
 from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer, verify_agreement
 from p2p_flock.testnet.summary import RoundSummary, node_names, summarise
-from p2p_flock.testnet.table import Display, NodeLine, Snapshot
+from p2p_flock.testnet.table import Display, NodeLine, Snapshot, watch_hint
 from p2p_flock.testnet.watch import Watch
 
 STARTED_VARIABLE = "FLOCK_TESTNET_STARTED_AT"
@@ -39,6 +41,14 @@ EXIT_SECONDS_MAX = 60.0  # for the nodes to fetch the last model and end
 JOIN_SECONDS_MAX = 120.0
 OPENING_SECONDS_MAX = 10.0  # opening slot, beacon margin, and the transactions' way into a block
 EXIT_INTERRUPTED = 130
+STAGES = {
+    "chain and bootstrap node": "local chain with the contracts and bootstrap node run",
+    "homes made": "{nodes} nodes made, each with its own keys and its own data",
+    "accounts funded": "{nodes} accounts funded",
+    "daemons answer": "{nodes} daemons run",
+    "alliance created": "the alliance is created",
+    "all joined": "all joined; round 0 collects the statistics of the data, then the training begins",
+}
 
 
 class Interrupted(P2PFlockError):
@@ -116,52 +126,42 @@ async def _raise_on_signal() -> None:
 
 
 async def _build_and_watch(state: Run) -> int:
-    network = await _build(state)
-    state.network = network
-    state.metrics = [NodeMetrics(node.name, node.home) for node in network.nodes]
-    client = RpcClient([network.devnet.rpc_url])
-    watch = Watch(client, network.contract, from_block=0)
-    data = [node.data for node in network.nodes]
     options, directory = state.options, state.processes.directory
-    try:
-        async with open_scorer(
-            options.task, options.seed, data, directory / "logs" / "scorer.log", marked_environment(directory)
-        ) as scorer:
-            await _watch_rounds(state, network, watch, scorer)
-            return await _conclude(state, watch, scorer)
-    finally:
-        client.close()
-
-
-async def _build(state: Run) -> Network:
-    """Everything up to the alliance that nobody has joined yet."""
     state.costs.reach("launcher imported")
-    say, processes, options = state.display.say, state.processes, state.options
-    devnet, bootstrap = await building.start_foundations(processes, options, state.params)
-    state.costs.reach("chain and bootstrap node")
-    say(f"local chain with the contracts at {devnet.rpc_url}")
-    say(f"bootstrap node at {bootstrap[0]}")
-    nodes = await building.make_nodes(processes, options, devnet, bootstrap)
-    state.costs.reach("homes made")
-    await building.fund(processes, nodes)
-    state.costs.reach("accounts funded")
-    say(f"{len(nodes)} nodes made and funded, each with its own keys and its own data")
-    await building.start_nodes(processes, options, nodes)
-    state.costs.reach("daemons answer")
-    say(f"{len(nodes)} daemons run")
-    alliance, contract = await building.create_alliance(processes, options, state.params, nodes[0])
-    say(f"alliance {alliance}")
-    state.costs.reach("alliance created")
-    network = Network(devnet, alliance, contract, nodes)
-    building.write_network(processes.directory, network, options)
-    return network
+    foundations = await building.start_foundations(state.processes, options, state.params)
+    _reach(state, "chain and bootstrap node")
+    members = Members(state.processes, options, state.params, foundations, partial(_reach, state))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(members.run)
+        network = await members.network()
+        state.display.say(f"alliance {network.alliance} on the local chain at {network.devnet.rpc_url}")
+        state.display.say(watch_hint(network.nodes[0].home))
+        building.write_network(directory, network, options)
+        state.network = network
+        state.metrics = [NodeMetrics(node.name, node.home) for node in network.nodes]
+        client = RpcClient([network.devnet.rpc_url])
+        watch = Watch(client, network.contract, from_block=0)
+        data = [node.data for node in network.nodes]
+        try:
+            async with open_scorer(
+                options.task, options.seed, data, directory / "logs" / "scorer.log", marked_environment(directory)
+            ) as scorer:
+                await _watch_rounds(state, watch, scorer)
+                return await _conclude(state, watch, scorer)
+        finally:
+            client.close()
 
 
-async def _watch_rounds(state: Run, network: Network, watch: Watch, scorer: Scorer) -> None:
-    """Let all join and watch until the alliance is closed; the last to join opens round 0, so the watch comes first.
+def _reach(state: Run, stage: str) -> None:
+    state.costs.reach(stage)
+    state.display.say(STAGES[stage].format(nodes=state.options.nodes))
+
+
+async def _watch_rounds(state: Run, watch: Watch, scorer: Scorer) -> None:
+    """Watch until the alliance is closed; members are still joining when this begins.
 
     Raises:
-        UsageError: joining failed, or the rounds did not end in time.
+        UsageError: the rounds did not end in time.
     """
     # Generous: also a round in which everything fails must be voided before the next.
     seconds_max = state.params.round_count * (round_seconds_max(state.params) + OPENING_SECONDS_MAX) + JOIN_SECONDS_MAX
@@ -169,18 +169,11 @@ async def _watch_rounds(state: Run, network: Network, watch: Watch, scorer: Scor
     with trio.move_on_after(seconds_max):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_show_frames, state, watch, scorer)
-            nursery.start_soon(_join, state, network)
             await watch.run_until_closed()
             nursery.cancel_scope.cancel()
         finished = True
     if not finished:
         raise UsageError(f"The rounds did not end within {seconds_max:.0f} s.")
-
-
-async def _join(state: Run, network: Network) -> None:
-    await building.join_all(state.processes, network.alliance, network.nodes)
-    state.costs.reach("all joined")
-    state.display.say("all joined; round 0 collects the statistics of the data, then the training begins")
 
 
 async def _show_frames(state: Run, watch: Watch, scorer: Scorer) -> None:

@@ -10,10 +10,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import trio
 
@@ -29,12 +28,8 @@ from p2p_flock.testnet.ports import choose_ports
 from p2p_flock.testnet.processes import Child, Processes, marked_environment
 from p2p_flock.types import AllianceId
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 START_SECONDS_MAX = 90.0  # for one process to answer; eight daemons on one busy core took 20
 COMMAND_SECONDS_MAX = 90.0
-COMMANDS_AT_ONCE = 4  # imports keep a core busy for a second each
 POLL_SECONDS = 0.1
 WORDS_SHOWN_MAX = 5  # of a command that failed: module, subcommand and home
 POLL_INTERVAL_MS = 100  # of the nodes; half of the default block time
@@ -104,27 +99,12 @@ async def wait_until(child: Child, is_ready: Callable[[], bool], what: str) -> N
         UsageError: it ended, or did not answer in time; the end of its log is in the text.
     """
     deadline = time.monotonic() + START_SECONDS_MAX
-    while not is_ready():
+    while not await trio.to_thread.run_sync(is_ready):
         if child.exit_code is not None:
             raise UsageError(f"{what} ended with exit code {child.exit_code}; {child.log} ends:\n{child.log_tail()}")
         if time.monotonic() > deadline:
             raise UsageError(f"{what} did not answer within {START_SECONDS_MAX:.0f} s; see {child.log}")
         await trio.sleep(POLL_SECONDS)
-
-
-async def for_each(items: Sequence[Item], action: Callable[[Item], Awaitable[Result]]) -> list[Result]:
-    """Run ``action`` on each, a few at a time; results in order."""
-    results: dict[int, Result] = {}
-    limiter = trio.CapacityLimiter(COMMANDS_AT_ONCE)
-
-    async def run(index: int) -> None:
-        async with limiter:
-            results[index] = await action(items[index])
-
-    async with trio.open_nursery() as nursery:
-        for index in range(len(items)):
-            nursery.start_soon(run, index)
-    return [results[index] for index in range(len(items))]
 
 
 async def start_foundations(
@@ -187,46 +167,41 @@ async def start_bootstrap(processes: Processes) -> tuple[str, ...]:
     return tuple(addresses.read_text().split())
 
 
-async def make_nodes(
-    processes: Processes, options: Options, devnet: Devnet, bootstrap: Sequence[str]
-) -> tuple[Node, ...]:
-    """Make every member's home with ``p2p-flock init`` and its part of the demo data.
+async def make_node(
+    processes: Processes, options: Options, devnet: Devnet, bootstrap: Sequence[str], index: int, port: int
+) -> Node:
+    """Make a member's home with ``p2p-flock init`` and its part of the demo data.
 
     Raises:
-        UsageError: a command failed.
+        UsageError: the command failed.
     """
-    ports = choose_ports(options.nodes)
     environment = {TEST_MODE_VARIABLE: "1"} if options.test_mode else None
-
-    async def make(index: int) -> Node:
-        name = f"node{index}"
-        home = processes.directory / name
-        data = processes.directory / "data" / f"{name}.csv"
-        write_data(options, index, data)
-        printed = await run_command(
-            processes.directory,
-            cli(
-                *("init", "--home", home, "--json", "--light-keystore"),
-                *("--generate-password-file", processes.directory / "passwords" / name),
-                *("--rpc-url", devnet.rpc_url, "--chain-id", devnet.chain_id, "--factory", devnet.factory),
-                *(word for url in devnet.beacon_urls for word in ("--beacon-url", url)),
-                *("--beacon-scheme", "devnet"),
-                *("--set", f'chain.beacon_public_key="0x{devnet.beacon_public_key.removeprefix("0x")}"'),
-                *("--set", f"chain.beacon_genesis={devnet.beacon_genesis_s}"),
-                *("--set", f"chain.beacon_period_seconds={devnet.beacon_period_s}"),
-                *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}"),
-                *(word for address in bootstrap for word in ("--bootstrap", address)),
-                *("--listen-host", "127.0.0.1", "--listen-port", ports[index]),
-                *("--task", options.task, "--data-path", data, "--data-seed", options.seed),
-                *(word for setting in _test_settings(options, home) for word in ("--set", setting)),
-            ),
-            environment,
-        )
-        made = json.loads(printed)
-        return Node(name, home, data, ports[index], bytes.fromhex(made["address"].removeprefix("0x")), made["peer_id"])
-
-    (processes.directory / "passwords").mkdir(mode=0o700)
-    return tuple(await for_each(range(options.nodes), make))
+    name = f"node{index}"
+    home = processes.directory / name
+    data = processes.directory / "data" / f"{name}.csv"
+    write_data(options, index, data)
+    printed = await run_command(
+        processes.directory,
+        cli(
+            *("init", "--home", home, "--json", "--light-keystore"),
+            *("--generate-password-file", processes.directory / "passwords" / name),
+            *("--rpc-url", devnet.rpc_url, "--chain-id", devnet.chain_id, "--factory", devnet.factory),
+            *(word for url in devnet.beacon_urls for word in ("--beacon-url", url)),
+            *("--beacon-scheme", "devnet"),
+            *("--set", f'chain.beacon_public_key="0x{devnet.beacon_public_key.removeprefix("0x")}"'),
+            *("--set", f"chain.beacon_genesis={devnet.beacon_genesis_s}"),
+            *("--set", f"chain.beacon_period_seconds={devnet.beacon_period_s}"),
+            *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}"),
+            *("--set", "net.register_addresses=true"),
+            *(word for address in bootstrap for word in ("--bootstrap", address)),
+            *("--listen-host", "127.0.0.1", "--listen-port", port),
+            *("--task", options.task, "--data-path", data, "--data-seed", options.seed),
+            *(word for setting in _test_settings(options, home) for word in ("--set", setting)),
+        ),
+        environment,
+    )
+    made = json.loads(printed)
+    return Node(name, home, data, port, bytes.fromhex(made["address"].removeprefix("0x")), made["peer_id"])
 
 
 def _test_settings(options: Options, home: Path) -> list[str]:
@@ -236,17 +211,6 @@ def _test_settings(options: Options, home: Path) -> list[str]:
         "disable_masks": "test.disable_masks=true",
     }
     return [setting for name, setting in settings.items() if name in options.test_mode]
-
-
-async def fund(processes: Processes, nodes: Sequence[Node]) -> None:
-    """Give every member test ETH and FLOCK from the local chain's faucet.
-
-    Raises:
-        UsageError: the faucet failed.
-    """
-    command = [sys.executable, "-m", "p2p_flock.chain.devnet", "fund", "--directory"]
-    command += [str(processes.directory / "chain"), *("0x" + node.address.hex() for node in nodes)]
-    await run_command(processes.directory, command)
 
 
 def node_command(directory: Path, node: Node) -> list[str]:
@@ -261,25 +225,22 @@ def node_environment(options: Options) -> dict[str, str]:
     return {**NODE_ENVIRONMENT, **({TEST_MODE_VARIABLE: "1"} if options.test_mode else {})}
 
 
-async def start_nodes(processes: Processes, options: Options, nodes: Sequence[Node]) -> None:
-    """Start all daemons and wait until each answers on its control socket.
+async def start_node(processes: Processes, options: Options, node: Node) -> None:
+    """Start a member's daemon and wait until it answers on its control socket.
 
     Raises:
-        UsageError: one ended or did not answer.
+        UsageError: it ended or did not answer.
     """
-    for node in nodes:
-        processes.start(node.name, node_command(processes.directory, node), node_environment(options))
-    for node in nodes:
-        home = node.home
+    child = processes.start(node.name, node_command(processes.directory, node), node_environment(options))
 
-        def answers(home: Path = home) -> bool:
-            try:
-                control_call(home, "status", {}, timeout_s=5.0)
-            except ControlError:
-                return False
-            return True
+    def answers() -> bool:
+        try:
+            control_call(node.home, "status", {}, timeout_s=5.0)
+        except ControlError:
+            return False
+        return True
 
-        await wait_until(processes.children[node.name], answers, node.name)
+    await wait_until(child, answers, node.name)
 
 
 async def create_alliance(
@@ -304,17 +265,13 @@ async def create_alliance(
     return AllianceId.parse(made["alliance"]), bytes.fromhex(made["contract"].removeprefix("0x"))
 
 
-async def join_all(processes: Processes, alliance: AllianceId, nodes: Sequence[Node]) -> None:
-    """Let every member join with its stake.
+async def join(processes: Processes, alliance: AllianceId, node: Node) -> None:
+    """Let a member join with its stake.
 
     Raises:
-        UsageError: a command failed.
+        UsageError: the command failed.
     """
-
-    async def join(node: Node) -> None:
-        await run_command(processes.directory, cli("alliance", "join", alliance, "--home", node.home, "--yes"))
-
-    await for_each(nodes, join)
+    await run_command(processes.directory, cli("alliance", "join", alliance, "--home", node.home, "--yes", "--json"))
 
 
 def write_network(directory: Path, network: Network, options: Options) -> None:
