@@ -26,7 +26,8 @@ MANIFESTS_PER_PULL = 256  # one question of the blob protocol; their decoding ta
 MANIFEST_TIMEOUT_S = 5.0  # of one pull; what came by then is kept
 # Three digests, a seat and their heads, in each entry; round, count and heads around them.
 MANIFEST_ENTRY_BYTES_MAX, MANIFEST_HEAD_BYTES_MAX = 112, 16
-SOURCES_MAX = 8  # members asked in one pass; the next pass begins with others
+MANIFEST_SOURCES_MAX = 8  # members asked in one pass; the next pass begins with others
+FAR_SOURCES_MAX = 8  # members without a connection, each of which costs a dial
 BEACONS_AT_ONCE = 4
 BEACONS_PER_PASS = 64
 BEACON_PAUSE_FIRST_S, BEACON_PAUSE_MAX_S = 0.5, 30.0  # between passes in which a relay failed
@@ -77,17 +78,13 @@ class Sync:
         return self.lineage.rounds_behind(self._history) if self._history is not None else 0
 
     def choose_sources(self, members: Sequence[str]) -> list[str]:
-        """Some members, connected ones first, beginning with another one every time: no member is needed, and a
-        hostile one spoils one pass."""
+        """Connected members and some others, beginning with another one every time: no member is needed, and a hostile
+        one spoils one pass."""
         connected = self._world.net.connected()
         near = [peer for peer in members if peer in connected]
         far = [peer for peer in members if peer not in connected]
-        chosen: list[str] = []
-        for group in (near, far):
-            start = self._turn % len(group) if group else 0
-            chosen += group[start:] + group[:start]
-        self._turn += 1
-        return chosen[:SOURCES_MAX]
+        turn, self._turn = self._turn, self._turn + 1
+        return [*_rotated(near, turn), *_rotated(far, turn)[:FAR_SOURCES_MAX]]
 
     # --- manifests ---------------------------------------------------------------------------------------------
 
@@ -113,7 +110,7 @@ class Sync:
         seats = max(len(record.seats) for record in batch)
         bytes_max = min(MANIFEST_BYTES_MAX, MANIFEST_HEAD_BYTES_MAX + MANIFEST_ENTRY_BYTES_MAX * seats)
         digests = [_digest_of(record) for record in batch]
-        fetched = await self._world.net.fetch(digests, sources, bytes_max, MANIFEST_TIMEOUT_S)
+        fetched = await self._world.net.fetch(digests, sources[:MANIFEST_SOURCES_MAX], bytes_max, MANIFEST_TIMEOUT_S)
         self.progress.fetched_bytes += sum(map(len, fetched.values()))
         await trio.to_thread.run_sync(self._keep, list(fetched.values()), manifest_pin(history))
         await self._add(history, fetched)
@@ -197,6 +194,11 @@ class Sync:
 def manifest_pin(history: AllianceHistory) -> str:
     """Name under which sealed manifests are kept, for ever: newcomers compute everybody's keys from them."""
     return f"{history.domain.contract.hex()}-manifests"
+
+
+def _rotated(peers: list[str], turn: int) -> list[str]:
+    start = turn % len(peers) if peers else 0
+    return peers[start:] + peers[:start]
 
 
 def _digest_of(record: RoundRecord) -> bytes:
