@@ -7,11 +7,12 @@ tells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from p2p_flock.alliance.history import RoundRecord
+from p2p_flock.alliance.history import AllianceHistory, RoundRecord
+from p2p_flock.alliance.penalties import compute_absent
 from p2p_flock.alliance.trainer import Phase as TrainerPhase
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import Phase as ValidatorPhase
@@ -22,6 +23,7 @@ from p2p_flock.types import Assignment, Role
 
 Machine = TrainerMachine | ValidatorMachine
 WORD_BITS = 256
+STRIKE_ROUNDS_MAX = 16
 
 
 class Step(Enum):
@@ -128,30 +130,24 @@ def compute_progress(
     return RoundProgress(view.step, is_exact, seats, cohorts, view.awaited(seats))
 
 
-def count_strikes(rounds: Sequence[RoundRecord], assignments: Iterable[Assignment | None], owner: bytes) -> int:
-    """Settled rounds in a row, up to the last one, in which ``owner`` was elected and did not appear.
+def count_strikes(history: AllianceHistory, owner: bytes) -> int:
+    """Settled rounds in a row, up to the last one, in which ``owner`` was absent since it was last seated.
 
-    A trainer without its survivor bit, or a validator that revealed no ballot. Void rounds do not count; a round of
-    which the roles are not known ends the count.
-
-    Args:
-        assignments: of the same rounds, in the same order.
+    As far as two strikes need: the count ends at :data:`STRIKE_ROUNDS_MAX` rounds back. Void rounds do not count.
     """
+    active_round = next((entry.active_round for entry in history.seats if entry.owner == owner), None)
     strikes = 0
-    for record, assignment in reversed(list(zip(rounds, assignments, strict=True))):
-        if record.settled is None:
+    for record in reversed(history.rounds[-STRIKE_ROUNDS_MAX:]):
+        number = record.opened.round
+        if active_round is None or number < active_round:
+            break
+        absent = compute_absent(history, number)
+        if absent is None:
             continue
-        seat = next((index for index, entry in enumerate(record.seats) if entry.owner == owner), None)
-        if seat is None or assignment is None or not _was_absent(record, assignment, seat):
+        if owner not in absent:
             break
         strikes += 1
     return strikes
-
-
-def _was_absent(record: RoundRecord, assignment: Assignment, seat: int) -> bool:
-    if seat in assignment.validators:
-        return assignment.validators.index(seat) not in record.reveals
-    return seat not in survivors_of(record, assignment)
 
 
 def survivors_of(record: RoundRecord, assignment: Assignment) -> frozenset[int]:

@@ -13,38 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
-from p2p_flock.alliance.progress import (
-    Item,
-    Machine,
-    RoundProgress,
-    SeatProgress,
-    Step,
-    compute_progress,
-    count_strikes,
-)
+from p2p_flock.alliance.progress import Step, count_strikes
 from p2p_flock.alliance.trainer import Phase as TrainerPhase
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import Phase as ValidatorPhase
 from p2p_flock.alliance.validator import ValidatorMachine
-from p2p_flock.chain.records import RoundPhase, RoundState
 from p2p_flock.daemon.judging import Judged
 from p2p_flock.daemon.purse import Holdings
 from p2p_flock.daemon.tally import read_cpu_seconds
 from p2p_flock.daemon.watch_messages import (
     WATCH_FORMAT,
-    CohortResult,
     CostResult,
     CountsResult,
     EndedRoundResult,
     HoldingsResult,
     JudgementResult,
-    ParticipantResult,
     RoundResult,
-    RunningRoundResult,
-    StepResult,
     WatchedAllianceResult,
     WatchResult,
 )
+from p2p_flock.daemon.watch_round import RunningRound
 from p2p_flock.daemon.world import World
 from p2p_flock.types import Assignment, CohortOutcome
 
@@ -52,11 +40,10 @@ if TYPE_CHECKING:
     from p2p_flock.daemon.session import AllianceSession
 
 ENDED_ROUNDS_SHOWN = 12
-PARTICIPANTS_SHOWN_MAX = 256  # of 4,096 seats at most; whoever is waited for comes first
-STRIKE_ROUNDS = 8  # looked back over; two in a row suspend
 
 _TRAINER_ACTIVITY = {
     TrainerPhase.COMPUTING: "training",
+    TrainerPhase.MASKING: "publishing",
     TrainerPhase.PREPARED: "publishing",
     TrainerPhase.CONTRIBUTED: "awaiting_seal",
     TrainerPhase.ANSWERING: "fetching_bundles",
@@ -121,9 +108,8 @@ class WatchAnswers:
         self._count(history)
         own = next((index for index, entry in enumerate(history.seats) if entry.owner == address), None)
         running = history.rounds[-1] if history.rounds and not history.rounds[-1].ended else None
-        progress = None if running is None or history.closed else self._progress(session, running)
-        recent = history.rounds[-STRIKE_ROUNDS:]
-        strikes = count_strikes(recent, [history.assignment(record.opened.round) for record in recent], address)
+        look = None if running is None or history.closed else RunningRound(self._world, session, running)
+        activity = _activity(session, look, own)
         return {
             "alliance": str(session.id),
             "task": session.handle.terms.task_name,
@@ -137,12 +123,14 @@ class WatchAnswers:
             "counts": self._counts,
             "model_digest": _hex(session.lineage.model.digest),
             "own_seat": own,
-            "activity": _activity(session, running, progress, own),
-            "activity_text": session.metrics.report if session.metrics is not None else "",
+            "activity": activity,
+            "activity_text": _activity_text(session, activity),
             "activity_since_ms": self._activity_since_ms(session),
-            "running": None if running is None or history.closed else self._running(session, running, progress),
+            "running": None if look is None else look.describe(),
             "rounds": self._ended_rounds(session, own),
-            "strikes": None if own is None else strikes,
+            "standing": _standing(history, own, address),
+            "strikes": None if own is None else count_strikes(history, address),
+            "slashed": str(history.slashed[address].amount) if address in history.slashed else None,
             "holdings": _holdings(session.purse.ask()),
         }
 
@@ -183,115 +171,6 @@ class WatchAnswers:
                 }
             )
         return shown
-
-    # --- the running round -------------------------------------------------------------------------------------
-
-    def _progress(self, session: AllianceSession, record: RoundRecord) -> RoundProgress | None:
-        """``None`` while the beacon, and with it the roles, are not known."""
-        assignment = session.history.assignment(record.opened.round)
-        if assignment is None:
-            return None
-        machine = _machine(session, record)
-        state = session.state
-        is_revealing = _is_of(state, record) and state is not None and state.phase == RoundPhase.REVEALING
-        now_ms = self._world.clock.now_ms()
-        is_train_over = now_ms >= (record.opened.opens_at_s + session.history.params.train_seconds) * 1000
-        return compute_progress(session.history.params, assignment, record, machine, is_revealing, is_train_over)
-
-    def _running(
-        self, session: AllianceSession, record: RoundRecord, progress: RoundProgress | None
-    ) -> RunningRoundResult:
-        if progress is None:  # who does what is not drawn yet
-            progress = RoundProgress(Step.BEACON, True, (), (), ())
-        own = _seat_of(record, self._world.chain.address)
-        roles = {entry.seat: entry.role.value for entry in progress.seats}
-        seats = sorted(progress.seats, key=lambda entry: not _is_awaited(progress, entry.seat))
-        connected = self._world.net.connected()
-        return {
-            "round": record.opened.round,
-            "stage": session.lineage.model.stage.name.lower(),
-            "role": "none" if own is None else roles.get(own, "none"),
-            "step": progress.step.value,
-            "is_exact": progress.is_exact,
-            "steps": self._steps(session, record, progress),
-            "participants": [
-                self._participant(session, record, progress, entry, own, connected)
-                for entry in seats[:PARTICIPANTS_SHOWN_MAX]
-            ],
-            "participant_count": len(seats),
-            "cohorts": [
-                CohortResult(
-                    cohort=cohort.cohort, trainers=cohort.trainers, held=cohort.held, survivors=cohort.survivors,
-                    answered=cohort.answered, threshold=cohort.threshold,
-                )
-                for cohort in progress.cohorts
-            ],
-        }  # fmt: skip
-
-    def _participant(
-        self,
-        session: AllianceSession,
-        record: RoundRecord,
-        progress: RoundProgress,
-        entry: SeatProgress,
-        own: int | None,
-        connected: frozenset[str],
-    ) -> ParticipantResult:
-        seat = record.seats[entry.seat]
-        return {
-            "seat": entry.seat,
-            "peer_id": seat.peer_id,
-            "owner": _hex(seat.owner),
-            "role": entry.role.value,
-            "cohort": entry.cohort,
-            "is_eligible": entry.is_eligible,
-            "is_own": entry.seat == own,
-            "is_connected": seat.peer_id in connected,
-            "seen_seconds_ago": session.presence.seconds_since(seat.peer_id),
-            "is_awaited": _is_awaited(progress, entry.seat),
-            "items": {
-                **{item.value: receipt.value for item, receipt in entry.items},
-                **({Item.BUNDLE.value: "awaited"} if (entry.seat, Item.BUNDLE) in progress.awaited else {}),
-            },
-        }
-
-    def _steps(self, session: AllianceSession, record: RoundRecord, progress: RoundProgress) -> list[StepResult]:
-        order = list(Step)
-        now = order.index(progress.step)
-        started = self._step_starts(session, record)
-        deadlines = _deadlines_s(session, record)
-        hidden: tuple[Step, ...] = ()
-        if not progress.is_exact:  # a trainer does not see how far the validators are
-            hidden = (Step.SEAL,) if progress.step is Step.TRAIN else (Step.EVALUATE, Step.COMMIT)
-        shown: list[StepResult] = []
-        for index, step in enumerate(order):
-            state = "done" if index < now else "running" if index == now else "coming"
-            later = [started[other] for other in order[index + 1 :] if other in started]
-            deadline_s = deadlines.get(step)
-            shown.append(
-                {
-                    "step": step.value,
-                    "state": "hidden" if state == "coming" and step in hidden else state,
-                    "started_ms": started.get(step),
-                    "ended_ms": later[0] if state == "done" and step in started and later else None,
-                    "deadline_ms": None if deadline_s is None else deadline_s * 1000,
-                }
-            )
-        return shown
-
-    def _step_starts(self, session: AllianceSession, record: RoundRecord) -> dict[Step, int]:
-        """When each step began as this node saw it, chain time in ms; missing where it could not see it."""
-        metrics = session.metrics
-        if metrics is None or metrics.round_number != record.opened.round:
-            return {}
-        starts: dict[Step, int] = {
-            step: self._chain_ms(metrics.started[step.value])
-            for step in Step
-            if step is not Step.TRAIN and step.value in metrics.started
-        }
-        if "beacon" in metrics.ended:
-            starts[Step.TRAIN] = self._chain_ms(metrics.ended["beacon"])
-        return starts
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -340,65 +219,46 @@ def _seat_of(record: RoundRecord, address: bytes) -> int | None:
     return next((index for index, entry in enumerate(record.seats) if entry.owner == address), None)
 
 
+def _standing(history: AllianceHistory, own: int | None, address: bytes) -> str:
+    if address in history.suspended:
+        return "suspended"
+    if own is None:
+        return "none"
+    return "leaving" if history.seats[own].leaving else "seated"
+
+
 def _role(assignment: Assignment, seat: int) -> str:
     return "validator" if seat in assignment.validators else "trainer"
 
 
-def _is_awaited(progress: RoundProgress, seat: int) -> bool:
-    return any(awaited == seat for awaited, _ in progress.awaited)
-
-
-def _machine(session: AllianceSession, record: RoundRecord) -> Machine | None:
-    driver = session.driver
-    return driver.machine if driver is not None and driver.context.round == record.opened.round else None
-
-
-def _is_of(state: RoundState | None, record: RoundRecord) -> bool:
-    return state is not None and state.round == record.opened.round
-
-
-def _activity(
-    session: AllianceSession, running: RoundRecord | None, progress: RoundProgress | None, own: int | None
-) -> str:
+def _activity(session: AllianceSession, look: RunningRound | None, own: int | None) -> str:
     """What this node is doing, in one word of ``CONTROL.md``."""
-    history = session.history
-    if history.closed:
+    if session.history.closed:
         return "closed"
     if own is None:
         return "not_seated"
-    if running is None:
+    if look is None:
         return "awaiting_seats"
-    if session.lineage.next_round < running.opened.round:
+    if session.lineage.next_round < look.record.opened.round:
         return "catching_up"
-    if progress is None:
+    if look.progress is None:
         return "awaiting_beacon"
-    machine = _machine(session, running)
-    if isinstance(machine, TrainerMachine):
-        return _TRAINER_ACTIVITY[machine.phase]
-    if isinstance(machine, ValidatorMachine):
-        step = Step.UNMASK if machine.phase is ValidatorPhase.OPENING else progress.step
+    if isinstance(look.machine, TrainerMachine):
+        return _TRAINER_ACTIVITY[look.machine.phase]
+    if isinstance(look.machine, ValidatorMachine):
+        step = Step.UNMASK if look.machine.phase is ValidatorPhase.OPENING else look.progress.step
         return _VALIDATOR_ACTIVITY[step]
-    entry = next(
-        (entry for entry in progress.seats if running.seats[entry.seat].owner == history.seats[own].owner), None
-    )
+    entry = next((entry for entry in look.progress.seats if entry.seat == look.own_seat), None)
     if entry is None:
         return "joins_next_round"
     return "starting" if entry.is_eligible else "no_mask_key"
 
 
-def _deadlines_s(session: AllianceSession, record: RoundRecord) -> dict[Step, int]:
-    """Each step's deadline on the chain's clock, as far as it is fixed yet."""
-    params, opened, state = session.history.params, record.opened, session.state
-    deadlines = {Step.BEACON: opened.opens_at_s, Step.TRAIN: opened.opens_at_s + params.train_seconds}
-    deadlines[Step.SEAL] = deadlines[Step.TRAIN] + params.seal_seconds * params.validator_count
-    if record.sealed is not None:
-        deadlines[Step.UNMASK] = record.sealed.at.timestamp_s + params.unmask_seconds
-        deadlines[Step.EVALUATE] = deadlines[Step.UNMASK] + params.evaluate_seconds
-        if state is not None and _is_of(state, record) and state.phase in (RoundPhase.SEALED, RoundPhase.REVEALING):
-            deadlines[Step.COMMIT] = state.commit_deadline_s
-            if state.phase == RoundPhase.REVEALING:
-                deadlines[Step.SETTLE] = state.reveal_deadline_s
-    return deadlines
+def _activity_text(session: AllianceSession, activity: str) -> str:
+    """What the machine said last, or what is being fetched."""
+    if activity == "catching_up":
+        return session.describe_sync() or ""
+    return session.metrics.report if session.metrics is not None else ""
 
 
 def _judgement(judged: Judged | None) -> JudgementResult | None:

@@ -113,7 +113,9 @@ class WatchedAllianceResult(TypedDict):
     activity_since_ms: int | None
     running: RunningRoundResult | None
     rounds: list[EndedRoundResult]
+    standing: str  # seated, leaving, suspended, none
     strikes: int | None
+    slashed: str | None
     holdings: HoldingsResult | None
 
 

@@ -17,9 +17,7 @@ ALLIANCE = "flock:84530:0x" + "ab" * 20 + ":0"
 NOW_MS = 1_700_000_100_400
 FLOCK = 10**18
 STEPS = ("beacon", "train", "seal", "unmask", "evaluate", "commit", "settle")
-PEERS = (
-    "UZbN2Nz9ttwi Q7pLxCa4RkEd m3VvTYhs8WfG K5jDnBq2ZuXo t6HcPgL9aMyS e8RwFzJ4NbVk D3sUxKq7TmCh v9LpGaE2WnYj".split()
-)
+PEERS = ("UZbN2Nz9ttwi", "Q7pLxCa4RkEd", "m3VvTYhs8WfG", "K5jDnBq2ZuXo", "t6HcPgL9aMyS", "e8RwFzJ4NbVk")
 
 Items = dict[str, str]
 
@@ -47,7 +45,7 @@ def participant(seat: int, role: str, items: Items, **changes: Any) -> Participa
     """One row; connected, owed nothing, unless changed."""
     entry: dict[str, Any] = {
         "seat": seat,
-        "peer_id": f"12D3KooW{PEERS[seat % 8]}{seat:04d}{PEERS[seat % 8][:6]}",
+        "peer_id": f"12D3KooW{PEERS[seat % 6]}{seat:04d}{PEERS[seat % 6][:6]}",
         "owner": f"0x{seat:04x}" + "12" * 16 + f"{seat:04x}",
         "role": role,
         "cohort": 0 if role == "trainer" else None,
@@ -122,8 +120,14 @@ def running(step: str, participants: list[ParticipantResult], role: str, **chang
         "participants": sorted(participants, key=lambda entry: not entry["is_awaited"]),
         "participant_count": len(participants),
         "cohorts": [
-            {"cohort": 0, "trainers": 5, "held": 4 if role == "validator" else None, "survivors": 5 if is_sealed else None,
-             "answered": 2 if is_sealed and role == "validator" else None, "threshold": 3}
+            {
+                "cohort": 0,
+                "trainers": 5,
+                "held": 4 if role == "validator" else None,
+                "survivors": 5 if is_sealed else None,
+                "answered": 2 if is_sealed and role == "validator" else None,
+                "threshold": 3,
+            }
         ],
         **changes,
     }  # fmt: skip
@@ -150,7 +154,9 @@ def answer(activity: str, round_now: RunningRoundResult | None, **changes: Any) 
         "activity_since_ms": NOW_MS - 7_900,
         "running": round_now,
         "rounds": ROUNDS,
+        "standing": "seated",
         "strikes": 0,
+        "slashed": None,
         "holdings": {"stake": str(1_000 * FLOCK), "release_at_s": None, "claimable": str(42 * FLOCK + FLOCK // 4),
                      "eth": str(FLOCK - 12 * 10**14), "flock": str(500 * FLOCK), "as_of_s": 1_700_000_099},
         **changes,

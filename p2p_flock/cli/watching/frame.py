@@ -20,6 +20,7 @@ from p2p_flock.cli.watching.words import (
     own_text,
     rounds_text,
     short_digest,
+    standing_text,
     step_time,
     waiting_text,
 )
@@ -156,13 +157,11 @@ def _participants(
 
 
 def _money(alliance: WatchedAllianceResult) -> Text:
-    holdings, strikes = alliance["holdings"], alliance["strikes"]
+    holdings = alliance["holdings"]
     if holdings is None:
         text = "stake and rewards: being read from the chain"
     else:
         stake, claimable = format_money(holdings["stake"], "FLOCK"), format_money(holdings["claimable"], "FLOCK")
         text = f"stake {stake} · {claimable} to claim · gas {format_money(holdings['eth'], 'ETH')}"
-    if strikes:
-        text += f" · {strikes} {'strike' if strikes == 1 else 'strikes'} (two in a row suspend the seat)"
-        return Text(text, "bold yellow")
-    return Text(text if strikes is None else f"{text} · no strikes")
+    trouble = standing_text(alliance)
+    return Text(f"{text} · ").append(trouble, "bold yellow") if trouble else Text(f"{text} · no strikes")

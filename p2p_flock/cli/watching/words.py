@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from p2p_flock.cli.amounts import format_seconds
+from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.daemon.watch_messages import (
     CostResult,
     ParticipantResult,
@@ -33,7 +33,7 @@ STEPS = {
 
 # Activity of CONTROL.md: the sentence that goes on from "Your node".
 ACTIVITIES = {
-    "closed": "is done: the alliance has had all its rounds.",
+    "closed": "is done: the alliance has had all its rounds. Collect what it earned: `p2p-flock wallet claim`.",
     "not_seated": "holds no seat in this alliance.",
     "awaiting_seats": "waits for more members.",
     "catching_up": "is fetching what it missed.",
@@ -173,7 +173,8 @@ def own_text(result: WatchResult, alliance: WatchedAllianceResult) -> str:
     if activity == "aside":
         text += f" Why: {alliance['activity_text']}."
     if activity == "catching_up":
-        text += f" It holds the model after {alliance['model_rounds']} of {alliance['opened_rounds']} rounds."
+        text += f" It holds the model after {alliance['model_rounds']} of {alliance['opened_rounds']} rounds"
+        text += f": {alliance['activity_text']}." if alliance["activity_text"] else "."
     if activity == "awaiting_seats":
         text += f" {alliance['seats']} of {alliance['seat_count_min']} seats are taken; it starts when all are."
     return text
@@ -265,6 +266,23 @@ def bar(done: int, total: int) -> str:
     width = min(10, total)
     filled = 0 if not total else done * width // total
     return "■" * filled + "□" * (width - filled)
+
+
+def standing_text(alliance: WatchedAllianceResult) -> str:
+    """What is wrong with this node's seat; empty where nothing is."""
+    told = []
+    if alliance["slashed"] is not None:
+        told.append(f"SLASHED {format_money(alliance['slashed'], 'FLOCK')}: see the log")
+    if alliance["standing"] == "suspended":
+        told.append(
+            "seat suspended: absent twice in a row; it comes back by itself once the node is up to date, or by `p2p-flock alliance reactivate`"
+        )
+    elif alliance["standing"] == "leaving":
+        told.append("the seat is leaving")
+    elif alliance["strikes"]:
+        count = f"{alliance['strikes']} strike" + ("s" if alliance["strikes"] > 1 else "")
+        told.append(f"{count} (two in a row suspend the seat)")
+    return " · ".join(told)
 
 
 def cost_text(cost: CostResult, before: CostResult | None, seconds: float) -> str:
