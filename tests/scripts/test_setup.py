@@ -11,7 +11,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = (
-    *("bash", "env", "cat", "cp", "cmp", "cut", "dirname", "flock", "grep", "id", "mkdir", "rm", "sha256sum"),
+    *(
+        "bash",
+        "env",
+        "cat",
+        "cp",
+        "cmp",
+        "cut",
+        "dirname",
+        "find",
+        "flock",
+        "grep",
+        "id",
+        "mkdir",
+        "mv",
+        "rm",
+        "sha256sum",
+    ),
     *("tail", "tr", "touch"),
 )
 # Stands in for Python: makes a "virtual environment" of itself, says yes to every question, and notes installations.
@@ -20,6 +36,7 @@ case "$1 $2" in
   "--version ") echo "Python 3.11.0" ;;
   "-m venv") mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; echo "#!$4/bin/python" > "$4/bin/pip" ;;
   "-m pip") echo "$*" >> {calls} ;;
+  "-m compileall") echo "$*" >> {calls}.compiled ;;
   "-c import sysconfig"*) echo {include} ;;
 esac
 """
@@ -39,7 +56,7 @@ def call(script: Path, environment: dict[str, str], *arguments: str) -> subproce
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout without anything set up, and a folder ``bin`` with the most basic programs only."""
-    for name in ("scripts", "contracts", "bin"):
+    for name in ("scripts", "contracts", "bin", "p2p_flock"):
         (tmp_path / name).mkdir()
     for name in ("pyproject.toml", "scripts/setup", "scripts/constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -114,6 +131,20 @@ def test_setup__follows_changed_pins(machine: Path, changed: str, installers: in
     with (machine / changed).open("a") as file:
         file.write("\n")
     assert len(set_up(machine)) == installers
+
+
+def test_setup__compiles_what_has_changed(machine: Path) -> None:
+    """Every process of a testnet would compile the package again where Python may not keep what it compiled."""
+    source, compiled = machine / "p2p_flock" / "changed.py", machine / "calls.compiled"
+    set_up(machine)
+    assert compiled.read_text().splitlines() == ["-m compileall -q p2p_flock"]
+    set_up(machine)
+    assert len(compiled.read_text().splitlines()) == 1
+    source.touch()
+    later_ns = (machine / ".venv" / ".p2p_flock-compiled").stat().st_mtime_ns + 10**9
+    os.utime(source, ns=(later_ns, later_ns))
+    set_up(machine)
+    assert len(compiled.read_text().splitlines()) == 2
 
 
 def test_setup__leaves_nothing_of_itself(machine: Path) -> None:
