@@ -75,7 +75,7 @@ class RunCosts:
 def measure_cpu_seconds(directory: Path) -> dict[str, float]:
     """CPU time so far of the run's living processes by kind, of this process, and of the commands that it has run."""
     found: defaultdict[str, float] = defaultdict(float)
-    for pid in find_processes(directory):
+    for pid in _with_children(find_processes(directory)):
         seconds = read_cpu_seconds(pid)
         if seconds is not None:
             found[_kind_of(pid)] += seconds
@@ -83,6 +83,23 @@ def measure_cpu_seconds(directory: Path) -> dict[str, float]:
     found["commands"] += ended.ru_utime + ended.ru_stime
     found["launcher"] += time.process_time()
     return found
+
+
+def _with_children(processes: list[int]) -> set[int]:
+    """A worker's environment holds no mark of the run: it is known by its parent, the daemon."""
+    known = set(processes)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and read_parent(int(entry.name)) in known:
+            known.add(int(entry.name))
+    return known
+
+
+def read_parent(pid: int) -> int | None:
+    """The parent's process ID; ``None`` if the process ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def _kind_of(pid: int) -> str:
