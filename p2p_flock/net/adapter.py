@@ -17,6 +17,7 @@ from libp2p.peer.id import ID
 from p2p_flock.errors import ConfigError
 from p2p_flock.net.blob_server import BlobServer, BlobSource
 from p2p_flock.net.blobs import BlobClient
+from p2p_flock.net.dht import Dht, DhtTimes
 from p2p_flock.net.discovery import Discovery, PeerDown, PeerUp, parse_peer_id
 from p2p_flock.net.framing import FrameError
 from p2p_flock.net.gossip import Gossip, GossipMessage, Validate, open_gossip
@@ -28,6 +29,7 @@ from p2p_flock.net.session import Traffic
 from p2p_flock.net.streams import InboundMessage, Messenger
 
 __all__ = [
+    "DhtTimes",
     "GossipMessage",
     "InboundMessage",
     "Liveness",
@@ -56,6 +58,7 @@ class NetConfig:
         announce: further multiaddrs under which others reach this node (a forwarded port), without peer ID.
         message_bytes_max: longest point-to-point message.
         liveness: when a silent peer counts as gone.
+        dht_times: when the DHT is asked.
         record_sent: test mode: gets every plaintext byte string that is handed to an encrypted session, in order per
             connection: multiplexer frames with gossip, messages, blobs and negotiation inside, all that this node says
             but the Noise handshake itself (its public keys and a signature). A 12-byte frame header stands at least
@@ -71,6 +74,7 @@ class NetConfig:
     announce: tuple[str, ...] = ()
     message_bytes_max: int = MESSAGE_BYTES_MAX
     liveness: Liveness = field(default_factory=Liveness)
+    dht_times: DhtTimes = field(default_factory=DhtTimes)
     record_sent: Callable[[bytes], None] | None = None
 
 
@@ -92,6 +96,7 @@ class Net:
         messenger: Messenger,
         gossip: Gossip,
         discovery: Discovery,
+        dht: Dht,
         blobs: BlobClient,
     ) -> None:
         self.peer_id = host.get_id().to_base58()
@@ -103,6 +108,7 @@ class Net:
         self._messenger = messenger
         self._gossip = gossip
         self._discovery = discovery
+        self._dht = dht
         self._blobs = blobs
 
     @property
@@ -203,6 +209,14 @@ class Net:
         """
         self._discovery.add(_peer(peer_id).to_base58(), parse_addresses(addresses), wanted=True, vouched=True)
 
+    def seek(self, subject: str, *, provide: bool = True) -> None:
+        """Find others who take part in ``subject`` (an alliance) through the DHT, and be found if ``provide``.
+
+        Whoever says so is dialed like any peer of whom we hear. It goes on until the network closes; a repeated call
+        only starts a new search. Raises NetError beyond 64 subjects.
+        """
+        self._dht.seek(subject, provide=provide)
+
     @property
     def dialable_addresses(self) -> tuple[str, ...]:
         """Multiaddrs without peer ID that are worth telling others: the announced ones, else those we listen on.
@@ -237,17 +251,22 @@ async def open_net(config: NetConfig) -> AsyncIterator[Net]:
         ):
             messenger = Messenger(host, config.message_bytes_max)
             listen = reachable_addresses(sockets)
-            discovery = Discovery(
-                host, announce, listen, config.peer_book, on_event=lambda event: messenger.note_change(event.peer_id)
-            )
+
+            def note_event(event: PeerUp | PeerDown) -> None:
+                messenger.note_change(event.peer_id)
+                dht.note_change(event.peer_id)
+
+            discovery = Discovery(host, announce, listen, config.peer_book, on_event=note_event)
+            dht = Dht(host, discovery, config.dht_times)
             BlobServer(host, config.blob_source)
             changes.listener = discovery.note_change
             await nursery.start(messenger.run)
             await nursery.start(discovery.run)
+            await nursery.start(dht.run)
             for peer_id, address in bootstrap:
                 discovery.add(peer_id, [address], wanted=True, vouched=True, courteous=False)
             try:
-                yield Net(host, traffic, messenger, gossip, discovery, BlobClient(host))
+                yield Net(host, traffic, messenger, gossip, discovery, dht, BlobClient(host))
             finally:
                 nursery.cancel_scope.cancel()
                 changes.listener = None

@@ -27,6 +27,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
+from p2p_flock.net.dht_messages import peer_id_from_bytes
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.peer_book import ADDRESS_CHARACTERS_MAX, ADDRESSES_PER_PEER_MAX, Address, PeerBook, parse_addresses
@@ -85,6 +86,8 @@ class Discovery:
         self._send = send
         self._host = host
         self._on_event = on_event
+        # Told, for each peer that named its addresses, these and the IP address at which we see it.
+        self.on_announced: Callable[[str, Sequence[Address], str | None], None] = lambda *_: None
         self._announce = tuple(announce)
         self._listen = tuple(listen)
         self._own_addresses = [str(address) for address in (*announce, *listen)]
@@ -182,6 +185,17 @@ class Discovery:
             self.book.note_failed(peer_id, trio.current_time(), is_alone=not self.connected)
         self._changed.set()
 
+    async def reach(self, peer_id: str, addresses: Sequence[Address]) -> None:
+        """Try to connect with a peer now, at these addresses only; returns when it is connected or they have failed."""
+        if peer_id not in self.connected and addresses:
+            await self._dial(peer_id, addresses)
+
+    async def release(self, peers: frozenset[str]) -> None:
+        """Close connections that were opened for a question, where we have enough without them."""
+        for peer_id in sorted(peers & self.connected):
+            if len(self.connected) > CONNECTIONS_TARGET and not self.book.is_wanted(peer_id):
+                await self._host.swarm.close_peer(ID.from_base58(peer_id))
+
     # The exchange.
 
     async def _ask_again(self) -> None:
@@ -210,26 +224,27 @@ class Discovery:
             log.debug("no peer exchange with %s: %s", peer_id, error)
 
     def _take_answer(self, teller: str, stream: INetStream, records: list[tuple[str, tuple[Address, ...]]]) -> None:
-        is_teller_global = _is_global(stream)
         for peer_id, addresses in records:
             if peer_id == teller:
                 self._take_announcement(peer_id, addresses, stream)
             else:
-                # Hearsay must not make us probe the private network around us for a stranger outside it.
-                usable = [address for address in addresses if address.is_global or not is_teller_global]
-                self.add(peer_id, usable)
+                self.add(peer_id, usable_from(stream, addresses))
 
     def _take_announcement(self, peer_id: str, addresses: tuple[Address, ...], stream: INetStream) -> None:
-        """What a peer says of itself, and the same ports at the address from which we see it."""
-        seen = (stream.get_remote_address() or (None, 0))[0]
-        if seen is not None:
-            kind = "ip6" if ":" in seen else "ip4"
-            ports = {address.port for address in addresses[:2]}
-            addresses = (*addresses, *(Address(kind, seen, port) for port in sorted(ports)))
-            addresses = tuple(dict.fromkeys(addresses))[-ADDRESSES_PER_PEER_MAX:]
+        host = seen_host(stream)
+        addresses = self.with_seen_host(addresses, host)
         if peer_id in self.connected:
             self._announced[peer_id] = addresses
+            self.on_announced(peer_id, addresses, host)
         self.add(peer_id, addresses, vouched=True)
+
+    def with_seen_host(self, addresses: Sequence[Address], host: str | None) -> tuple[Address, ...]:
+        """What a peer says of itself, and the same ports at the IP address from which we see it."""
+        if host is None:
+            return tuple(addresses)
+        ports = {address.port for address in addresses[:2]}
+        seen = [Address("ip6" if ":" in host else "ip4", host, port) for port in sorted(ports)]
+        return tuple(dict.fromkeys((*addresses, *seen)))[-ADDRESSES_PER_PEER_MAX:]
 
     async def _answer(self, stream: INetStream) -> None:
         peer_id = stream.muxed_conn.peer_id.to_base58()
@@ -254,12 +269,21 @@ class Discovery:
         self._send.close()
 
 
-def _is_global(stream: INetStream) -> bool:
-    seen = (stream.get_remote_address() or ("", 0))[0]
+def seen_host(stream: INetStream) -> str | None:
+    """The IP address at which we see the peer."""
+    return (stream.get_remote_address() or (None, 0))[0]
+
+
+def usable_from(teller: INetStream, addresses: Sequence[Address]) -> tuple[Address, ...]:
+    """Addresses that we may dial on the word of the peer at the other end of ``teller``.
+
+    Hearsay must not make us probe the private network around us for a stranger outside it.
+    """
     try:
-        return ipaddress.ip_address(seen).is_global
+        is_teller_global = ipaddress.ip_address(seen_host(teller) or "").is_global
     except ValueError:
-        return True
+        is_teller_global = True
+    return tuple(address for address in addresses if address.is_global or not is_teller_global)
 
 
 def _unpack(data: bytes) -> object:
@@ -305,9 +329,5 @@ def parse_peer_id(text: str) -> ID:
         peer = ID.from_base58(text)
     except ValueError as error:
         raise FrameError(f"not a peer ID: {text[:80]!r}") from error
-    data = peer.to_bytes()
-    is_hash = data[:2] == b"\x12\x20" and len(data) == 34
-    is_key = data[:1] == b"\x00" and 3 < len(data) == data[1] + 2 <= 44
-    if not (is_hash or is_key):
-        raise FrameError(f"not a peer ID: {text[:80]!r}")
+    peer_id_from_bytes(peer.to_bytes())
     return peer

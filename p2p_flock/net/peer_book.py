@@ -192,6 +192,10 @@ class PeerBook:
             entry.failure_count = min(entry.failure_count, HURRIED_FAILURES_MAX)
             entry.due_s = min(entry.due_s, now_s + self._random.uniform(0.0, 1.0))
 
+    def is_wanted(self, peer_id: str) -> bool:
+        """Whether the peer is dialed for ever."""
+        return peer_id in self._entries and self._entries[peer_id].is_wanted
+
     def without_address(self, connected: frozenset[str]) -> list[str]:
         """Wanted peers that are not connected and whose every known address, if there is one, has failed lately."""
         return [

@@ -30,7 +30,7 @@ async def test_discovery__five_nodes_meet_through_one() -> None:
     async with open_child() as (first, address), AsyncExitStack() as stack:
         nets = [await stack.enter_async_context(open_net(make_config(bootstrap=(address,)))) for _ in range(5)]
         members = {net.peer_id for net in nets}
-        await until(lambda: all(members <= net.connected() | {net.peer_id} for net in nets), timeout_s=4.0)
+        await until(lambda: all(members <= net.connected() | {net.peer_id} for net in nets), timeout_s=20.0)
         os.kill(first, signal.SIGKILL)
         await until(lambda: all(net.connected() == members - {net.peer_id} for net in nets))
 
