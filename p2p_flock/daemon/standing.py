@@ -144,6 +144,8 @@ class Standing:
             if self._registrations < ADDRESSES_TRIES_MAX:
                 raise
             logger.error("this node's addresses could not be registered on chain: %s", error)
+        else:
+            logger.info("registered this node's addresses on chain: %s", data.decode().replace("\n", " "))
         self._registered, self._registrations = data, 0
 
 

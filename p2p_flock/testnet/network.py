@@ -22,6 +22,7 @@ from p2p_flock.daemon.config import TEST_MODE_VARIABLE
 from p2p_flock.daemon.control_client import control_call
 from p2p_flock.errors import ControlError, UsageError
 from p2p_flock.params import AllianceParams
+from p2p_flock.store.files import write_atomic
 from p2p_flock.testnet.data import write_data
 from p2p_flock.testnet.options import Options
 from p2p_flock.testnet.ports import choose_ports
@@ -296,4 +297,4 @@ def write_network(directory: Path, network: Network, options: Options) -> None:
             for node in network.nodes
         ],
     }
-    (directory / "network.json").write_text(json.dumps(document, indent=2) + "\n")
+    write_atomic(directory / "network.json", (json.dumps(document, indent=2) + "\n").encode())  # others wait for it

@@ -77,13 +77,13 @@ class Testnet:
         """SIGKILL a node's daemon."""
         os.kill(self.daemon_of(name), signal.SIGKILL)
 
-    def restart(self, name: str) -> None:
-        """Start a killed node again, as its operator would."""
+    def restart(self, name: str, **environment: str) -> None:
+        """Start a killed node again, as its operator would; ``environment`` overrides settings."""
         entry = next(node for node in self.network()["nodes"] if node["name"] == name)
         with (self.directory / "logs" / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 entry["command"],
-                env=marked_environment(self.directory, entry["environment"]),
+                env=marked_environment(self.directory, {**entry["environment"], **environment}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
