@@ -13,7 +13,7 @@ const contracts = {
   FlockToken: ['FlockToken'],
   Beacon: ['Beacon'],
   AllianceFactory: ['AllianceFactory'],
-  Alliance: ['Alliance', 'Members'],
+  Alliance: ['Alliance', 'Members', 'Evidence'],
 };
 
 const sha256 = (data) => crypto.createHash('sha256').update(data).digest('hex');

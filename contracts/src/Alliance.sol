@@ -66,14 +66,7 @@ contract Alliance is AllianceBase, IRounds {
 
     /// Members' code on this alliance's state, as if it were part of this contract. Takes no ether.
     fallback() external {
-        address members = MEMBERS;
-        assembly {
-            calldatacopy(0, 0, calldatasize())
-            let ok := delegatecall(gas(), members, 0, calldatasize(), 0, 0)
-            returndatacopy(0, 0, returndatasize())
-            if iszero(ok) { revert(0, returndatasize()) }
-            return(0, returndatasize())
-        }
+        _delegate(MEMBERS);
     }
 
     /* SEAL */

@@ -130,6 +130,15 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         }
     }
 
+    /// Single parameters, for code that needs no other: the words of their places in AllianceParams.
+    function _threshold() internal view returns (uint256) {
+        return uint256(_readTerm(8));
+    }
+
+    function _provableSlashBps() internal view returns (uint256) {
+        return uint256(_readTerm(25));
+    }
+
     function _number() internal view returns (uint256) {
         return uint256(_readTerm(PARAMS_WORDS));
     }
@@ -207,8 +216,12 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
     function _letGo(Member storage member, address owner) internal {
         if (_status.phase == WAITING) {
             _removeSeat(_params(), owner);
-            return;
+        } else {
+            _queueRemoval(member, owner);
         }
+    }
+
+    function _queueRemoval(Member storage member, address owner) internal {
         member.leaving = true;
         _leavingQueue.push(owner);
         emit SeatLeaving(member.seat, owner);
@@ -252,8 +265,20 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         emit SeatRemoved(seat, owner, member.releaseAt);
     }
 
+    /// Runs the code of another part on this state, as if it were this contract's, and ends the call. Takes no ether.
+    function _delegate(address part) internal {
+        assembly {
+            calldatacopy(0, 0, calldatasize())
+            let ok := delegatecall(gas(), part, 0, calldatasize(), 0, 0)
+            returndatacopy(0, 0, returndatasize())
+            if iszero(ok) { revert(0, returndatasize()) }
+            return(0, returndatasize())
+        }
+    }
+
     /* MONEY. It moves between three sums only: pool -> owed when a round earns it, owed -> a member that claims, and
-    stakes, which rewards never touch. What a round does not earn stays in the pool, dust included. */
+    stakes, which rewards never touch; a slash takes from stakes and gives to owed and pool. What a round does not earn
+    stays in the pool, dust included. */
 
     /// A round reserves at most its budget, and the pool holds the budgets of all rounds to come: no underflow.
     function _reserve(uint256 amount) internal {

@@ -5,6 +5,7 @@ import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Alliance} from "./Alliance.sol";
 import {AllianceParams} from "./Types.sol";
+import {Evidence} from "./Evidence.sol";
 import {FlockToken} from "./FlockToken.sol";
 import {Members} from "./Members.sol";
 import {IAllianceFactory} from "./interfaces/IAllianceFactory.sol";
@@ -22,6 +23,7 @@ contract AllianceFactory is IAllianceFactory {
     IBeacon public immutable beacon;
     address public immutable implementation;
     address public immutable members;
+    address public immutable evidence;
 
     /// @inheritdoc IAllianceFactory
     uint256 public allianceCount;
@@ -31,7 +33,8 @@ contract AllianceFactory is IAllianceFactory {
     constructor(FlockToken token_, IBeacon beacon_) {
         token = IERC20(address(token_));
         beacon = beacon_;
-        members = address(new Members(token, beacon));
+        evidence = address(new Evidence(token, beacon));
+        members = address(new Members(token, beacon, Evidence(evidence)));
         implementation = address(new Alliance(token, beacon, Members(members)));
     }
 

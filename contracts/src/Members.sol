@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 import {AllianceBase} from "./AllianceBase.sol";
+import {Evidence} from "./Evidence.sol";
 import {AllianceParams, RoundState, SeatView} from "./Types.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
 import {IMembers} from "./interfaces/IMembers.sol";
@@ -21,7 +22,17 @@ contract Members is AllianceBase, IMembers {
     uint256 internal constant PEER_ID_BYTES_MAX = 64;
     uint256 internal constant ADDRESSES_BYTES_MAX = 512;
 
-    constructor(IERC20 token_, IBeacon beacon_) AllianceBase(token_, beacon_) {}
+    address private immutable EVIDENCE;
+
+    /// @param evidence whose code answers what neither Alliance nor this contract defines; fixed for ever
+    constructor(IERC20 token_, IBeacon beacon_, Evidence evidence) AllianceBase(token_, beacon_) {
+        EVIDENCE = address(evidence);
+    }
+
+    /// Evidence's code on the alliance's state.
+    fallback() external {
+        _delegate(EVIDENCE);
+    }
 
     /* SEATS */
 

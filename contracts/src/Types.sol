@@ -59,6 +59,40 @@ struct Ballot {
     bytes signature; // 65 bytes r, s, v over the EIP-712 Ballot
 }
 
+/// A message that the owner of a seat signed for others: the envelope of p2p_flock/wire/WIRE.md.
+struct Statement {
+    uint32 round;
+    uint8 kind; // 1 contribution, 2 unmasking, 3 have, 4 seal proposal, 5 seal signature, 6 ballot commitment, 7 ballot
+    uint16 seat; // as the signer says
+    bytes body; // canonical msgpack
+    bytes signature; // 65 bytes r, s, v
+}
+
+/// An EIP-712 Seal of this alliance, whether it came to the chain or not.
+struct SealStatement {
+    uint32 round;
+    uint32 leaderView;
+    uint64 beaconRound;
+    bytes32 seed;
+    bytes32 manifestDigest;
+    uint256[] survivors;
+}
+
+/// The path of one leaf among `count` under a contribution's root, siblings from the bottom up.
+struct LeafProof {
+    uint32 count;
+    uint32 index;
+    bytes32[] siblings;
+}
+
+/// A share as its dealer committed to it.
+struct DealtShare {
+    uint16 index; // place in holder order: the share is the polynomial's value at index + 1
+    uint16 holder; // seat
+    bytes32 share;
+    LeafProof proof;
+}
+
 /// Everything a node polls for, in one call. Fields of a phase that was not reached are zero.
 struct RoundState {
     uint32 round; // the current round, or the last one; the largest uint32 before round 0

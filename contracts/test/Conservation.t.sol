@@ -325,7 +325,8 @@ contract LeakyMembers is AllianceBase {
 contract PlantedBugTest is ConservationChecks {
     function setUp() public override {
         super.setUp();
-        address real = vm.deployCode("out/Members.sol/Members.json", abi.encode(token, beacon));
+        address evidence = vm.deployCode("out/Evidence.sol/Evidence.json", abi.encode(token, beacon));
+        address real = vm.deployCode("out/Members.sol/Members.json", abi.encode(token, beacon, evidence));
         address leaky = address(new LeakyMembers(IERC20(address(token)), beacon, real));
         address implementation = vm.deployCode("out/Alliance.sol/Alliance.json", abi.encode(token, beacon, leaky));
         uint256 pool = uint256(params.rewardPerRound) * params.roundCount;

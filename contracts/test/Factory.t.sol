@@ -13,6 +13,7 @@ import {AllianceTest, IAllianceParts} from "./AllianceTest.sol";
 interface IFactoryParts {
     function implementation() external view returns (address);
     function members() external view returns (address);
+    function evidence() external view returns (address);
     function token() external view returns (address);
     function beacon() external view returns (address);
 }
@@ -54,9 +55,9 @@ contract FactoryTest is AllianceTest {
     }
 
     function _predicted(uint256 number) private view returns (address) {
-        // Nonces of a contract start at 1; the factory has made Members, Alliance and number - 1 clones.
+        // Nonces of a contract start at 1; the factory has made Evidence, Members, Alliance and number - 1 clones.
         return address(
-            uint160(uint256(keccak256(abi.encodePacked(hex"d694", address(factory), bytes1(uint8(2 + number))))))
+            uint160(uint256(keccak256(abi.encodePacked(hex"d694", address(factory), bytes1(uint8(3 + number))))))
         );
     }
 
@@ -73,16 +74,22 @@ contract FactoryTest is AllianceTest {
         implementation.initialize(POOL);
     }
 
-    /// The two halves of an alliance would be larger than a chain accepts, or be made for another token or beacon.
+    /// The parts of an alliance would be larger than a chain accepts, or be made for another token or beacon.
     function test_parts__fit_and_agree() external view {
         IFactoryParts parts = IFactoryParts(address(factory));
         check(parts.implementation().code.length < 24_576, "EIP-170: Alliance");
         check(parts.members().code.length < 24_576, "EIP-170: Members");
+        check(parts.evidence().code.length < 24_576, "EIP-170: Evidence");
+        // What is sent to deploy the factory holds the code of all parts, and two arguments.
+        uint256 sent = vm.getCode("out/AllianceFactory.sol/AllianceFactory.json").length + 64;
+        check(sent <= 49_152, "EIP-3860: AllianceFactory");
         check(address(factory).code.length < 24_576, "EIP-170: AllianceFactory");
         eq(parts.token(), address(token), "token");
         eq(parts.beacon(), address(beacon), "beacon");
         eq(IAllianceParts(parts.members()).token(), address(token), "token of Members");
         eq(IAllianceParts(parts.members()).beacon(), address(beacon), "beacon of Members");
+        eq(IAllianceParts(parts.evidence()).token(), address(token), "token of Evidence");
+        eq(IAllianceParts(parts.evidence()).beacon(), address(beacon), "beacon of Evidence");
     }
 
     /// Ether or unknown calls would be swallowed.

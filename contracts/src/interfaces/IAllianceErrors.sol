@@ -43,6 +43,9 @@ interface IAllianceErrors {
     error NotConsecutive();
     /// This owner is not suspended; join if it has no seat.
     error NotSuspended();
+    /// The signer holds no stake here, or the statement is older than its tenure, or nobody signed it (owner zero: the
+    /// signature is malformed or malleable).
+    error NotSlashable(address owner);
     /// The stake was slashed in this tenure, which it can be once; withdraw the rest, then join again.
     error AlreadySlashed();
     /// The seat still takes part; leave, or wait for it to be removed or for the alliance to close.
