@@ -24,15 +24,20 @@ _READ_BYTES = 1 << 20
 
 
 def keep_model(models: ModelStore, model: Model) -> Model:
-    """The same model, in the store; written unless it is there.
+    """The same model, in the store; written unless it is there and whole.
 
     Raises:
         StoreError: the disk refuses.
     """
-    if model.digest not in models:
-        with models.open_sink() as sink:
-            assert write_model(model, sink) == model.digest
-    return _open(models, model.digest)
+    if _lies_in(models, model) and model.digest in models:
+        return model
+    kept = load_model(models, model.digest)
+    if kept is not None:
+        return kept
+    with models.open_sink() as sink:
+        digest = write_model(model, sink)
+    assert digest == model.digest
+    return _open(models, digest)
 
 
 def load_model(models: ModelStore, digest: bytes) -> Model | None:
@@ -76,9 +81,7 @@ def apply_in_store(
 
 def locate_parameters(models: ModelStore, model: Model) -> VectorFile:
     """Where the parameters of a model in the store lie, for the worker."""
-    vector = model.parameters
-    if not (isinstance(vector, SourceVector) and isinstance(vector.source, FileSource)):
-        vector = _open(models, model.digest).parameters
+    vector = (model if _lies_in(models, model) else _open(models, model.digest)).parameters
     assert isinstance(vector, SourceVector)
     return VectorFile(models.path(model.digest), vector.offset_bytes, vector.size)
 
@@ -94,6 +97,12 @@ def _open(models: ModelStore, digest: bytes) -> Model:
     if source is None:
         raise StoreError(f"the model {digest.hex()} is gone from the store: do not remove files while the node runs")
     return open_model(source, digest)
+
+
+def _lies_in(models: ModelStore, model: Model) -> bool:
+    vector = model.parameters
+    source = vector.source if isinstance(vector, SourceVector) else None
+    return isinstance(source, FileSource) and source.path == models.path(model.digest)
 
 
 def _recipe_of(base: Model, levels: int, cohorts: Sequence[AdoptedCohort]) -> bytes:

@@ -14,7 +14,17 @@ from safetensors.numpy import load
 
 from p2p_flock.alliance.aggregates import decode_aggregate, encode_aggregate
 from p2p_flock.alliance.manifest import decode_manifest, encode_manifest
-from p2p_flock.alliance.model import AdoptedCohort, Model, apply_cohorts, decode_model, encode_model
+from p2p_flock.alliance.model import (
+    AdoptedCohort,
+    Model,
+    apply_cohorts,
+    decode_model,
+    encode_model,
+    open_model,
+    write_model,
+    write_next_model,
+)
+from p2p_flock.crypto.vectors import BLOCK_VALUES, MemorySink, MemorySource
 from p2p_flock.errors import WireError
 from p2p_flock.secagg.context import compute_aggregate_digest
 from p2p_flock.testing.alliance import make_model, make_setting, make_task
@@ -111,6 +121,26 @@ def test_training__no_cohort_moves_further_than_the_clipping_norm() -> None:
     total = np.array([2**27, -(2**27), 2**26], dtype=np.int64)
     moved = apply_cohorts(model, task, 10, (AdoptedCohort(total, 1),)).parameters
     assert sqrt(float(moved @ moved)) <= task.clip_norm
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_next_model__written_from_files_has_the_same_bits(is_training: bool) -> None:
+    """P2: a node that cannot hold the model would compute another one than those that can."""
+    width = 2 * BLOCK_VALUES + 17
+    task = make_task(statistics_count=3, parameter_count=width)
+    generator = np.random.default_rng(5)
+    model = Model(np.ones(3 if is_training else 0), generator.normal(0, 1, width))
+    count = task.width(model.stage)
+    sums = [generator.integers(-(2**27), 2**27, count) for _ in range(2)]
+    cohorts = [AdoptedCohort(sums[0], 7), AdoptedCohort(sums[1] // 2**20, 3)]
+    expected = apply_cohorts(model, task, 1000, cohorts)
+    data, sink = encode_model(model), MemorySink()
+    in_file = open_model(MemorySource(data))
+    assert in_file.digest == model.digest
+    digest = write_next_model(in_file, task, 1000, cohorts, sink)
+    assert digest == expected.digest and bytes(sink.data) == encode_model(expected)
+    copy = MemorySink()
+    assert write_model(in_file, copy) == model.digest and bytes(copy.data) == data
 
 
 def test_statistics__are_the_sum_of_all_cohorts() -> None:
