@@ -23,6 +23,7 @@ from p2p_flock.net.framing import FrameError
 from p2p_flock.net.gossip import Gossip, GossipMessage, Validate, open_gossip
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.host import open_host, open_listening_sockets, reachable_addresses
+from p2p_flock.net.mdns import Mdns, own_networks
 from p2p_flock.net.muxer import Liveness
 from p2p_flock.net.peer_book import Address, parse_address, parse_addresses
 from p2p_flock.net.session import Traffic
@@ -58,6 +59,7 @@ class NetConfig:
         announce: further multiaddrs under which others reach this node (a forwarded port), without peer ID.
         message_bytes_max: longest point-to-point message.
         liveness: when a silent peer counts as gone.
+        mdns: look for nodes on the networks on which we listen, by multicast there and nowhere else.
         dht_times: when the DHT is asked.
         record_sent: test mode: gets every plaintext byte string that is handed to an encrypted session, in order per
             connection: multiplexer frames with gossip, messages, blobs and negotiation inside, all that this node says
@@ -74,6 +76,7 @@ class NetConfig:
     announce: tuple[str, ...] = ()
     message_bytes_max: int = MESSAGE_BYTES_MAX
     liveness: Liveness = field(default_factory=Liveness)
+    mdns: bool = False
     dht_times: DhtTimes = field(default_factory=DhtTimes)
     record_sent: Callable[[bytes], None] | None = None
 
@@ -263,6 +266,8 @@ async def open_net(config: NetConfig) -> AsyncIterator[Net]:
             await nursery.start(messenger.run)
             await nursery.start(discovery.run)
             await nursery.start(dht.run)
+            for network in own_networks(listen) if config.mdns else ():
+                nursery.start_soon(Mdns(network, host.get_id().to_base58(), listen, discovery).run)
             for peer_id, address in bootstrap:
                 discovery.add(peer_id, [address], wanted=True, vouched=True, courteous=False)
             try:
