@@ -20,6 +20,7 @@ from p2p_flock.cli.init import init
 from p2p_flock.cli.node import node
 from p2p_flock.cli.status import status
 from p2p_flock.cli.stop import stop
+from p2p_flock.cli.task import task
 from p2p_flock.cli.wallet import wallet
 from p2p_flock.errors import LocalProtocolError, P2PFlockError
 
@@ -33,7 +34,7 @@ def root() -> None:
     """
 
 
-for command in (init, node, alliance, wallet, status, stop, config):
+for command in (init, node, alliance, wallet, status, stop, task, config):
     root.add_command(command)
 
 

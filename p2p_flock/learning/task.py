@@ -25,11 +25,10 @@ import torch
 
 from p2p_flock.errors import LocalProtocolError, TaskError
 from p2p_flock.learning.results import LOSS_MAX, DataReport, EvaluateResult, Float32, Float64, TrainResult
-from p2p_flock.learning.task_manifest import Column, TaskManifest
+from p2p_flock.learning.task_manifest import ENTRY_POINT_GROUP, Column, TaskManifest
 from p2p_flock.learning.tasks.table import split_rows
-from p2p_flock.learning.vectorize import load_vector, to_vector
+from p2p_flock.learning.vectorize import load_vector, subtract_vector, to_vector
 
-ENTRY_POINT_GROUP = "p2p_flock.tasks"
 COUNT_CLIP: Final = 4096.0  # of the default statistic; at 2^18 levels it is summed in steps of 1/64 record
 DIGESTED_AT_ONCE: Final = 1 << 20  # parameters; bounds the copy
 Arrays = tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]
@@ -189,11 +188,10 @@ class Task(ABC):
         inputs, targets = self.tensors(statistics, "train")
         model = self.blank()
         load_vector(model, parameters)
-        before = to_vector(model)
         loss_before = self._loss_of(model, inputs, targets)
         fit(model, inputs, targets, self, epochs or self.manifest().local_epochs, seed)
         update = to_vector(model)
-        update -= before
+        subtract_vector(update, parameters)
         if not bool(np.isfinite(update).all()):
             raise TaskError(f"training with seed {seed} diverged: lower the task's learning rate or check the data")
         loss_after = self._loss_of(model, inputs, targets)
@@ -260,6 +258,7 @@ def fit(
             with torch.no_grad():
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.sub_(gradient.mul_(manifest.learning_rate))  # in place: a large layer's copy is large
+            del gradients, gradient  # before the next ones are made, for the same reason
 
 
 def outputs_of(model: torch.nn.Module, inputs: torch.Tensor) -> Float64:

@@ -17,6 +17,7 @@ from p2p_flock.errors import TaskError
 MANIFEST_BYTES_MAX: Final = 1 << 20  # heart's has about 4 kB; far above it somebody is filling our memory
 VECTOR_COUNT_MAX: Final = 1 << 28  # 1 GiB of float32: beyond the transport's and the ring's design
 COLUMNS_MAX: Final = 4096
+ENTRY_POINT_GROUP: Final = "p2p_flock.tasks"  # under which packages install tasks
 EXAMPLES_PER_WEIGHT_MAX: Final = 1 << 20
 
 

@@ -61,6 +61,17 @@ def load_vector(model: torch.nn.Module, vector: Float32 | Float64) -> None:
             offset += tensor.numel()
 
 
+def subtract_vector(values: Float32, parameters: Float32 | Float64) -> None:
+    """``values -= parameters`` in place, where both have shape (D,); parameters are rounded to float32 as
+    :func:`load_vector` does, so the difference to what was loaded is exact to the bit.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, values.size, LOADED_AT_ONCE):
+            part = slice(start, start + LOADED_AT_ONCE)
+            values[part] -= parameters[part].astype(np.float32)
+            _let_go_of_pages(parameters)
+
+
 def _let_go_of_pages(vector: Float32 | Float64) -> None:
     """A file's pages that were read would count as this process's memory, twice as much as the model, while it trains.
 

@@ -124,13 +124,13 @@ def build_curve(
         "plain_fedavg": reference,
         "difference_max": None if largest is None else differences[largest],
         "difference_max_round": largest,
-        "rejected_rounds": [summary.round for summary in training if not summary.adopted],
+        "unadopted_rounds": [summary.round for summary in training if not summary.adopted],
     }
 
 
 def curve_line(curve: Mapping[str, Any]) -> str:
     """The curve's comparison in one sentence."""
-    rejected = f"{len(curve['rejected_rounds'])} of {len(curve['rounds'])} training rounds adopted nothing"
+    rejected = f"{len(curve['unadopted_rounds'])} of {len(curve['rounds'])} training rounds adopted nothing"
     if curve["difference_max"] is None:
         return f"{curve['score_name']}: no plain FedAvg to compare with; {rejected}"
     return (

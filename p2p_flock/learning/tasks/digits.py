@@ -70,10 +70,16 @@ class DigitsTask(Task):
 
     def blank(self) -> torch.nn.Module:
         """See :meth:`Task.blank`: memory as it comes, because torch's own start takes seconds for wide layers."""
+        with torch.device("meta"):
+            layers = self.layers()
+        return layers.to_empty(device="cpu")
+
+    def layers(self) -> torch.nn.Module:
+        """Linear layers of these widths with ReLU between them, as torch makes them."""
         layers: list[torch.nn.Module] = []
         for width, next_width in zip(self.widths[:-1], self.widths[1:], strict=True):
-            layers += [torch.nn.Linear(width, next_width, device="meta"), torch.nn.ReLU()]
-        return torch.nn.Sequential(*layers[:-1]).to_empty(device="cpu")
+            layers += [torch.nn.Linear(width, next_width), torch.nn.ReLU()]
+        return torch.nn.Sequential(*layers[:-1])
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the outputs (n, 10), which are logits."""

@@ -100,11 +100,13 @@ def deal_dirichlet(node_count: int, alpha: float, seed: int) -> list[list[int]]:
         UsageError: no draw leaves everybody enough images.
     """
     public = set(holdout_rows())
+    private = [
+        [row for row in _rows_of(digit, "digits partition", seed) if row not in public] for digit in range(CLASSES)
+    ]
     draw = np.random.default_rng(seed)
     for _ in range(DRAWS_MAX):
         dealt: list[list[int]] = [[] for _ in range(node_count)]
-        for digit in range(CLASSES):
-            rows = [row for row in _rows_of(digit, "digits partition", seed) if row not in public]
+        for rows in private:
             ends = np.round(np.cumsum(draw.dirichlet([alpha] * node_count)) * len(rows)).astype(np.int64).tolist()
             for node, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
                 dealt[node] += rows[start:end]

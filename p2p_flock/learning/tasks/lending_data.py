@@ -54,14 +54,14 @@ def source_path() -> Path:
     return Path(sys.prefix) / "share" / "p2p_flock" / "lending_club.csv"
 
 
-def write_partition(node_index: int, path: Path) -> int:
+def write_partition(node_index: int, path: Path, source: Path | None = None) -> int:
     """Write the loans of the state with the ``node_index``-th most loans as a member's CSV; returns their number.
 
     Raises:
         UsageError: the loans are not converted yet, or there are fewer states.
         DataSchemaError: they are not the expected ones.
     """
-    rows = _converted_rows()
+    rows = _converted_rows(source or source_path())
     counts = Counter(row[STATE] for row in rows)
     states = sorted(counts, key=lambda state: (-counts[state], state))
     if not 0 <= node_index < len(states):
@@ -70,8 +70,7 @@ def write_partition(node_index: int, path: Path) -> int:
     return write_rows(path, [column.name for column in SCHEMA.columns], mine)
 
 
-def _converted_rows() -> list[dict[str, str]]:
-    path = source_path()
+def _converted_rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open("rb") as file:
             data = file.read(SOURCE_BYTES_MAX)
