@@ -25,7 +25,8 @@ def rounds_closed(testnet: Testnet) -> int:
 
 
 def has_taken_part(metrics: NodeMetrics, first_round: int) -> bool:
-    """Whether the node was sealed as a trainer, or voted to the end, in some round from ``first_round`` on."""
+    """Whether the node was sealed as a trainer, or voted to the end, in some round from ``first_round`` on, by now."""
+    metrics.refresh()
     return any(
         record.round >= first_round
         and (
@@ -69,8 +70,8 @@ def check_late_ones(folder: Path, rounds: int, asleep: int) -> None:
             lambda: caught_up(testnet, SLEEPER) is not None and caught_up(testnet, newcomer.home.name) is not None
         )
         seconds = time.monotonic() - started_at
-        testnet.wait_until(lambda: has_taken_part(newcomer.metrics(), joined_in), RUN_SECONDS_MAX)
-        testnet.wait_until(lambda: has_taken_part(metrics_of(sleeper_home), joined_in), RUN_SECONDS_MAX)
+        for metrics in (newcomer.metrics(), metrics_of(sleeper_home)):
+            testnet.wait_until(lambda metrics=metrics: has_taken_part(metrics, joined_in), RUN_SECONDS_MAX)
         for home in (newcomer.home, sleeper_home):
             status = status_of(home)
             assert status is not None
