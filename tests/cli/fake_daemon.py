@@ -23,6 +23,7 @@ from p2p_flock.daemon.control_messages import (
 )
 from p2p_flock.daemon.control_protocol import JsonObject, prepare_control_socket
 from p2p_flock.errors import P2PFlockError
+from tests.cli.watch_samples import SAMPLES
 
 ALLIANCE = "flock:84530:0x" + "ab" * 20 + ":0"
 ADDRESS = "0x" + "12" * 20
@@ -63,6 +64,7 @@ RESULTS: dict[str, Mapping[str, object]] = {
     "alliance.show": SHOW,
     "alliance.list": {"alliances": [LISTED]},
     "alliance.create": {"alliance": ALLIANCE, "contract": ADDRESS, "manifest_digest": DIGEST, "transactions": [DIGEST]},
+    "alliance.watch": SAMPLES["collecting"],
     "alliance.join": {"alliance": ALLIANCE, "seat": 5, "weight": 4, "transactions": [DIGEST]},
     "alliance.leave": {"alliance": ALLIANCE, "state": "leaving", "withdrawable_at_s": None, "transactions": [DIGEST]},
     "alliance.withdraw": {

@@ -42,6 +42,8 @@ sys.exit(code)
         ("alliance", "join", ALLIANCE, "--yes"),
         ("alliance", "create", "--preset", "testnet", "--task", "heart"),
         ("status", "--json"),
+        ("alliance", "watch", "--once"),
+        ("alliance", "watch", "--once", "--json"),
     ],
 )
 def test_command__loads_nothing_heavy(daemon: FakeDaemon, arguments: tuple[str, ...]) -> None:

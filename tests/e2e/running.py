@@ -120,3 +120,13 @@ def inspect(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run ``readd`` or ``leakcheck`` on a run."""
     command = [sys.executable, "-m", f"p2p_flock.testnet.{program}", str(directory)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+
+
+def watch(testnet: Testnet, name: str) -> dict[str, Any]:
+    """What ``p2p-flock alliance watch`` says of a node, once."""
+    home = next(node["home"] for node in testnet.network()["nodes"] if node["name"] == name)
+    command = [sys.executable, "-m", "p2p_flock.cli.main", "alliance", "watch", "--once", "--json", "--home", home]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer

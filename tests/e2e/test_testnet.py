@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_flock.testnet.processes import find_processes
-from tests.e2e.running import Testnet, inspect, processes_of, running_testnet
+from tests.e2e.running import Testnet, inspect, processes_of, running_testnet, watch
 
 RUN_SECONDS_MAX = 300
 STOP_SECONDS_MAX = 30
@@ -70,6 +70,10 @@ def test_testnet__interrupted_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C would leave daemons with open ports and locked homes behind."""
     with running_testnet(tmp_path, "--nodes", str(NODES), "--rounds", "5") as testnet:
         testnet.network()  # the alliance exists, so everything runs
+        testnet.wait_until(lambda: (watch(testnet, "node1")["alliance"] or {"running": None})["running"] is not None)
+        watched = watch(testnet, "node1")["alliance"]
+        assert watched["alliance"] == testnet.network()["alliance"] and watched["activity"] != "not_seated"
+        assert "p2p-flock alliance watch --home" in testnet.text()
         assert len(processes_of(testnet)) > NODES
         testnet.process.send_signal(signal.SIGINT)
         assert testnet.wait(STOP_SECONDS_MAX) == 130, testnet.text()

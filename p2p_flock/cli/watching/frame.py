@@ -34,6 +34,7 @@ from p2p_flock.daemon.watch_messages import (
 WIDE_COLUMNS = 110
 COMPACT_ROWS = 30  # below it no blank lines
 ROUNDS_ROWS_MIN = 2
+PARTICIPANTS_ROWS_MIN = 3  # heading, one participant, how many more
 STEP_MARKS = {"done": "✓", "running": "▶", "coming": "·", "hidden": "?"}
 STEP_STYLES = {"done": "green", "running": "bold", "coming": "dim", "hidden": "dim"}
 
@@ -76,7 +77,9 @@ def build_frame(view: View, console: Console, height: int | None) -> RenderableT
     participants: list[RenderableType] = []
     if running is not None and running["participants"]:
         reserve = min(len(alliance["rounds"]), ROUNDS_ROWS_MIN) + 1 + len(blank)
-        participants = [*blank, _participants(result, running, is_wide, None if room is None else room - reserve)]
+        rows_max = None if room is None else room - reserve
+        if rows_max is None or rows_max >= PARTICIPANTS_ROWS_MIN:
+            participants = [*blank, _participants(result, running, is_wide, rows_max)]
         room = None if room is None else room - _height(console, participants)
     rounds = alliance["rounds"][: None if room is None else max(0, room - 1 - len(blank))]
     ended: list[RenderableType] = [*blank, judged_rounds_table(rounds, is_wide)] if rounds else []
@@ -146,7 +149,7 @@ def _participants(
     """Everybody in the round, or as many as fit: whoever is waited for comes first."""
     entries = running["participants"]
     is_cut = rows_max is not None and len(entries) + 1 > rows_max
-    shown = entries[: max(1, rows_max - 2)] if is_cut and rows_max is not None else entries
+    shown = entries[: rows_max - 2] if is_cut and rows_max is not None else entries
     table = participants_table(running, shown, result["now_ms"], is_wide)
     left_out = running["participant_count"] - len(shown)
     if not left_out:

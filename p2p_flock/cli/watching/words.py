@@ -274,9 +274,7 @@ def standing_text(alliance: WatchedAllianceResult) -> str:
     if alliance["slashed"] is not None:
         told.append(f"SLASHED {format_money(alliance['slashed'], 'FLOCK')}: see the log")
     if alliance["standing"] == "suspended":
-        told.append(
-            "seat suspended: absent twice in a row; it comes back by itself once the node is up to date, or by `p2p-flock alliance reactivate`"
-        )
+        told.append("seat suspended: absent twice in a row; an up-to-date node takes it back by itself")
     elif alliance["standing"] == "leaving":
         told.append("the seat is leaving")
     elif alliance["strikes"]:
