@@ -67,6 +67,13 @@ class NetSettings:
     bootstrap: tuple[str, ...] = field(
         default=(), metadata=about("nodes to meet first, as /ip4/…/tcp/…/p2p/<peer ID>", each(peer_multiaddr, 0, 64))
     )
+    bootstrap_file: Path | None = field(
+        default=None, metadata=about("a file with more of them, such as bootstrap/peers.toml, read at each start")
+    )
+    mdns: bool = field(
+        default=True,
+        metadata=about("find nodes of the same network by multicast; not done where listen_host is loopback"),
+    )
     announce: tuple[str, ...] = field(
         default=(),
         metadata=about(

@@ -26,7 +26,7 @@ from p2p_flock.chain.devnet_beacon import devnet_chain_hash
 from p2p_flock.chain.keystore import read_keystore
 from p2p_flock.crypto.signing import recover_address, sign
 from p2p_flock.daemon.clock import ChainClock
-from p2p_flock.daemon.config import ChainSettings, NodeConfig
+from p2p_flock.daemon.config import ChainSettings, NetSettings, NodeConfig
 from p2p_flock.daemon.control import serve_control
 from p2p_flock.daemon.control_protocol import prepare_control_socket
 from p2p_flock.daemon.data_directory import DataDirectory, load_identity
@@ -41,7 +41,9 @@ from p2p_flock.daemon.world import World
 from p2p_flock.errors import ConfigError, UsageError
 from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
 from p2p_flock.net.adapter import Net, NetConfig, open_net
+from p2p_flock.net.bootstrap_file import read_bootstrap_file
 from p2p_flock.net.discovery import PeerUp
+from p2p_flock.net.peer_book import is_loopback
 from p2p_flock.store.blobs import BlobStore
 from p2p_flock.store.files import make_private_folder, write_atomic
 from p2p_flock.store.journal import Journal
@@ -119,10 +121,11 @@ async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: Data
                 private_key=identity,
                 listen_host=config.net.listen_host,
                 listen_port=config.net.listen_port,
-                bootstrap=config.net.bootstrap,
+                bootstrap=_bootstrap(config.net),
                 blob_source=find_blob,
                 peer_book=_read_peer_book(directory.home / PEER_BOOK_NAME),
                 announce=config.net.announce,
+                mdns=config.net.mdns and not is_loopback(config.net.listen_host),
                 record_sent=record_sent,
             )
         )
@@ -199,6 +202,11 @@ async def _open_worker(stack: AsyncExitStack, config: NodeConfig, directory: Dat
             )
         )
     )
+
+
+def _bootstrap(settings: NetSettings) -> tuple[str, ...]:
+    more = () if settings.bootstrap_file is None else read_bootstrap_file(settings.bootstrap_file)
+    return tuple(dict.fromkeys((*settings.bootstrap, *more)))
 
 
 def _read_peer_book(path: Path) -> dict[str, list[str]]:
@@ -290,6 +298,7 @@ class Node:
         await self.world.net.subscribe(
             topic_of(alliance_id), lambda _peer, data: validate_hint(alliance_id.number, data)
         )
+        self.world.net.seek(topic_of(alliance_id))
         self.session = session
         assert self._nursery is not None
         self._nursery.start_soon(self._run_session, session)

@@ -1,7 +1,8 @@
 """The bootstrap node: a first contact that holds no stake, no account and no say.
 
 Run as `python -m p2p_flock.net.bootstrap` or `bootstrap/bootstrap_node.py`. It answers the peer exchange of
-`net/discovery.py` and nothing else; any node could do the same. It must never be needed by an alliance that has met.
+`net/discovery.py` and the DHT of `net/dht.py` and nothing else; any node could do the same. It must never be needed by
+an alliance that has met.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import trio
 
 from p2p_flock.errors import ConfigError, P2PFlockError
 from p2p_flock.net.adapter import NetConfig, open_net
+from p2p_flock.net.bootstrap_file import read_bootstrap_file
 from p2p_flock.net.host import SEED_BYTES
 
 KEY_FILE_NAME = "libp2p.key"
@@ -80,6 +82,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--listen-port", type=int, default=4001, help="TCP port, 0 for a free one (default: 4001)")
     parser.add_argument("--announce", action="append", default=[], help="further multiaddr under which others reach it")
     parser.add_argument("--peer", action="append", default=[], help="multiaddr of another bootstrap node")
+    parser.add_argument("--peers-file", type=Path, help="file with more of them, such as peers.toml")
+    parser.add_argument("--mdns", action="store_true", help="also answer nodes of the same network by multicast DNS")
     parser.add_argument("--address-file", type=Path, help="file that gets our multiaddrs once we listen")
     return parser.parse_args(arguments)
 
@@ -93,7 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
             private_key=load_or_create_seed(options.data / KEY_FILE_NAME),
             listen_host=options.listen_host,
             listen_port=options.listen_port,
-            bootstrap=tuple(options.peer),
+            bootstrap=(*options.peer, *(read_bootstrap_file(options.peers_file) if options.peers_file else ())),
+            mdns=options.mdns,
             announce=tuple(options.announce),
             blob_source=lambda _digest: None,
         )

@@ -55,7 +55,15 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether it means the machine on which it is read."""
-        return not self.kind.startswith("dns") and ipaddress.ip_address(self.host).is_loopback
+        return not self.kind.startswith("dns") and is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address is this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_address(text: str) -> tuple[Address, str | None]:

@@ -64,6 +64,8 @@ listen_host = "127.0.0.1"
 listen_port = 0
 bootstrap = ["{PEER}"]
 announce = ["/dns4/node.example/tcp/4101"]
+bootstrap_file = "peers.toml"
+mdns = false
 register_addresses = false
 [alliance]
 reactivate = false
@@ -89,6 +91,7 @@ misbehave = "bad-share"
     assert config.learning.data_path == PATH.parent / "data/cleveland.csv"
     assert config.test.record_sent_path == PATH.parent / "recorded/sent.bin"
     assert config.net.bootstrap == (PEER,)
+    assert config.net.bootstrap_file == PATH.parent / "peers.toml"
     for section, kind in SECTIONS.items():
         for field in dataclasses.fields(kind):
             assert getattr(getattr(config, section), field.name) != field.default, f"{section}.{field.name}"
