@@ -22,7 +22,7 @@ from p2p_flock.chain.archive import (
     LogArchive,
     Segment,
 )
-from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes, block_head, raised_or_value
+from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes, as_quantity, block_head, raised_or_value
 from p2p_flock.chain.contracts import ALLIANCE, address_text, load_contract
 from p2p_flock.chain.events import BLOCKS_PER_REQUEST, Log, LogReader, decode_logs, decode_round_state
 from p2p_flock.chain.records import ChainUpdate
@@ -32,6 +32,9 @@ from p2p_flock.errors import ChainError, EndpointsDisagreeError, RpcError, Store
 logger = logging.getLogger(__name__)
 
 HEADS_REMEMBERED = 256  # blocks back to which a reorg is followed; deeper ones have not been seen on any OP chain
+# Blocks without a log of ours after which the place moves on all the same: until then only "latest" is asked for again,
+# which saves the header of every block that nothing happened in.
+QUIET_BLOCKS_MAX = 64
 SEGMENTS_CHECKED_MAX = 8  # from the archive's end: beyond it the endpoint is on another chain, and all is read anew
 OUTAGE_S_MAX = 60.0  # how long a feed puts up with a failing endpoint before its consumer hears of it
 
@@ -41,6 +44,7 @@ class Follower:
 
     Attributes:
         reading: (block reached, block to reach) while a long way is read, else ``None``.
+        expects_logs: whether the last poll saw a log that has too few blocks on top to be handed out.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Follower:
         self._archive, self._is_restored = archive, archive is None
         self._recent: list[tuple[Log, int]] = []  # above the archive
         self.reading: tuple[int, int] | None = None
+        self.expects_logs = False
 
     async def poll(self) -> ChainUpdate | None:
         """What is new, or ``None`` while the newest block is the one seen last.
@@ -90,13 +95,21 @@ class Follower:
             await self._rewind()
             logs = None
         target = head.number - self._confirmations
-        if target > self._cursor:
+        if target > self._cursor and not self._is_quiet(logs, target):
             await self._read_to(target, logs, head.hash if target == head.number else None)
+        self.expects_logs = isinstance(logs, list) and any(_block_of(log) > target for log in logs)
         await self._archive_below(target)
         self._block_hash, self._newest = head.hash, head.number
         update = ChainUpdate(head.number, head.timestamp_s, state, tuple(self._pending), self._rewound_to)
         self._pending, self._rewound_to = [], None
         return update
+
+    def _is_quiet(self, logs: Json | RpcError, target: int) -> bool:
+        """Whether nothing happened up to ``target``, which is not far. Two endpoints are always asked to agree."""
+        near = self._heads and target - self._cursor < QUIET_BLOCKS_MAX
+        if not near or self._client.endpoint_count > 1 or not isinstance(logs, list):
+            return False
+        return all(_block_of(log) > target for log in logs)
 
     async def _read_to(self, target: int, answer: Json | RpcError, target_hash: bytes | None) -> None:
         near = target - self._cursor <= BLOCKS_PER_REQUEST
@@ -194,6 +207,9 @@ class Follower:
 
 
 NUDGED_POLL_S_MIN = 0.05  # anybody may nudge; no more than twenty polls a second come of it
+# While nothing is expected the pause between polls doubles up to this many times the poll interval: members tell each
+# other when there is something to see, so the pause is paid only where every such hint was lost.
+CALM_FACTOR = 5
 
 
 class ChainFeed:
@@ -201,12 +217,17 @@ class ChainFeed:
 
     Polls while it is iterated and holds no task and no connection: it may be dropped at any moment, and a slow consumer
     makes updates fewer and larger, never lost. (No generator, which trio would have to be told to close.)
+
+    It polls at the poll interval after a nudge, while a log waits for its confirmations and while a deadline of the
+    contract is near; otherwise less and less often, see :data:`CALM_FACTOR`.
     """
 
     def __init__(self, follower: Follower, poll_interval_s: float) -> None:
         self._follower, self._poll_interval_s = follower, poll_interval_s
         self._next_poll = self._answered = trio.current_time()
         self._nudged = trio.Event()
+        self._pause_s = poll_interval_s
+        self._deadline_near = False
 
     def nudge(self) -> None:
         """Poll sooner: somebody says that something happened. At most every :data:`NUDGED_POLL_S_MIN`."""
@@ -231,7 +252,7 @@ class ChainFeed:
             with trio.move_on_at(self._next_poll):
                 await trio.sleep(NUDGED_POLL_S_MIN)
                 await self._nudged.wait()
-            self._nudged = trio.Event()
+            was_nudged, self._nudged = self._nudged.is_set(), trio.Event()
             self._next_poll = trio.current_time() + self._poll_interval_s
             try:
                 update = await self._follower.poll()
@@ -241,8 +262,34 @@ class ChainFeed:
                     raise
                 continue
             self._answered = trio.current_time()
+            self._settle_pause(update, was_nudged)
             if update is not None:
                 return update
+
+    def _settle_pause(self, update: ChainUpdate | None, was_nudged: bool) -> None:
+        """When to poll next, counted from when this poll began."""
+        calm_s = CALM_FACTOR * self._poll_interval_s
+        if update is not None:
+            state, now_s = update.state, update.timestamp_s
+            deadlines_s = (
+                state.train_deadline_s,
+                state.seal_deadline_s,
+                state.commit_deadline_s,
+                state.reveal_deadline_s,
+            )
+            # A block's time is in whole seconds and up to one behind.
+            self._deadline_near = any(0 <= deadline_s + 1 - now_s <= calm_s + 2 for deadline_s in deadlines_s)
+        if was_nudged or self._follower.expects_logs or self._deadline_near:
+            self._pause_s = self._poll_interval_s
+        else:
+            self._pause_s = min(2 * self._pause_s, calm_s)
+        self._next_poll += self._pause_s - self._poll_interval_s
+
+
+def _block_of(log: Json) -> int:
+    """Block number of a raw log; zero where there is none, which the reader of the log will refuse."""
+    number = log.get("blockNumber") if isinstance(log, dict) else None
+    return as_quantity(number) if number is not None else 0
 
 
 def _to_archived(log: Log, timestamp_s: int) -> ArchivedLog:

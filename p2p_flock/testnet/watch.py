@@ -157,6 +157,9 @@ class Watch:
         Raises:
             ChainError: the endpoint failed; the next poll repeats the work.
         """
+        newest = as_quantity(await self._client.call("eth_blockNumber"))  # twenty times a second: nothing more at first
+        if newest < self._next_block:
+            return
         update = await self._follower.poll()
         seen_at = time.time()
         if update is None:

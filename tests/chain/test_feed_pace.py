@@ -1,0 +1,74 @@
+"""How often a feed polls; on trio's clock that jumps, with a follower that only notes when it is asked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from p2p_flock.chain.follower import CALM_FACTOR, ChainFeed, Follower
+from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
+
+INTERVAL_S = 1.0
+NOW_S = 1_000_000
+
+
+def state_of(commit_deadline_s: int = 0) -> RoundState:
+    return RoundState(
+        *(1, RoundPhase.REVEALING, 8, 1, 0, 0, 0, 0, commit_deadline_s, 0),
+        *(bytes(32), bytes(32), bytes(32), (), 0, 0, 0, 0, 0, NOW_S),
+    )
+
+
+class NotingFollower(Follower):
+    """Notes the times of its polls; ``answer`` says what the poll of that number finds."""
+
+    def __init__(self, answer: Callable[[int], ChainUpdate | None]) -> None:
+        self.times: list[float] = []
+        self.expects_logs = False
+        self._answer = answer
+
+    async def poll(self) -> ChainUpdate | None:
+        self.times.append(trio.current_time())
+        return self._answer(len(self.times))
+
+
+def block(number: int, commit_deadline_s: int = 0) -> ChainUpdate:
+    return ChainUpdate(number, NOW_S, state_of(commit_deadline_s), (), None)
+
+
+def pauses(times: list[float]) -> list[float]:
+    return [round(later - earlier, 6) for earlier, later in itertools.pairwise(times)]
+
+
+async def test_feed__asks_less_often_while_nothing_happens(autojump_clock: MockClock) -> None:
+    """Eight nodes that ask ten times a second keep a core busy, most of it for nothing."""
+    follower = NotingFollower(lambda number: block(number) if number == 6 else None)
+    await anext(ChainFeed(follower, INTERVAL_S))
+    assert pauses(follower.times) == [2.0, 4.0, CALM_FACTOR, CALM_FACTOR, CALM_FACTOR]
+
+
+@pytest.mark.parametrize("reason", ["unconfirmed log", "deadline"])
+async def test_feed__stays_alert_while_something_is_due(autojump_clock: MockClock, reason: str) -> None:
+    """A seal would be acted on seconds after its confirmations, a missing commit noticed long after its deadline."""
+    follower = NotingFollower(lambda number: block(number, NOW_S + 5 if reason == "deadline" else 0))
+    follower.expects_logs = reason == "unconfirmed log"
+    feed = ChainFeed(follower, INTERVAL_S)
+    for _ in range(5):
+        await anext(feed)
+    assert pauses(follower.times) == [INTERVAL_S] * 4
+
+
+async def test_feed__a_nudge_wakes_it(autojump_clock: MockClock) -> None:
+    """What a peer has seen would be seen here only after the pause."""
+    follower = NotingFollower(lambda number: block(number) if number in (5, 6) else None)
+    feed = ChainFeed(follower, INTERVAL_S)
+    await anext(feed)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed.__anext__)
+        await trio.sleep(1.5)
+        feed.nudge()
+    assert pauses(follower.times)[-1] == 1.5
