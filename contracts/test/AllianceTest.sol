@@ -401,6 +401,32 @@ abstract contract AllianceTest is Forge {
         alliance.settleRound(state().round, ballots);
     }
 
+    /// A round in which everybody takes part but `sleeper`.
+    function playWithout(address sleeper) internal {
+        if (block.timestamp < state().opensAt) vm.warp(state().opensAt);
+        uint256 position = positionOf(sleeper);
+        uint256 asleep = position < params.validatorCount ? 0 : 1 << (position - params.validatorCount);
+        _sealAround(sleeper, ALL & ~asleep);
+        Ballot[] memory ballots = new Ballot[](position < 3 ? 2 : 3);
+        uint256 n = 0;
+        for (uint16 p = 0; p < 3; ++p) if (ownerAt(p) != sleeper) ballots[n++] = ballotOf(p, YES);
+        send(commitOf(ballots));
+        if (n < 3) vm.warp(state().commitDeadline + 1);
+        alliance.settleRound(state().round, ballots);
+    }
+
+    function _sealAround(address sleeper, uint256 bitmap) private {
+        SealCall memory call = sealOf(bitmap);
+        uint16 n = 0;
+        for (uint16 p = 0; n < 2; ++p) if (ownerAt(p) != sleeper) call.positions[n++] = p;
+        signSeal(call);
+        send(call);
+    }
+
+    function positionOf(address owner) internal view returns (uint256 position) {
+        while (ownerAt(position) != owner) ++position;
+    }
+
     /* MONEY */
 
     /// P6 at any moment: what the contract holds is what it says it owes.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Ballot, RoundState, SeatView} from "../src/Types.sol";
+import {SeatView} from "../src/Types.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {AllianceTest} from "./AllianceTest.sol";
@@ -12,32 +12,6 @@ contract StrikesTest is AllianceTest {
         super.setUp();
         params.roundCount = 8;
         alliance = create(params, 1);
-    }
-
-    /// A round in which everybody takes part but `sleeper`.
-    function _without(address sleeper) internal {
-        if (block.timestamp < state().opensAt) vm.warp(state().opensAt);
-        uint256 position = _positionOf(sleeper);
-        uint256 asleep = position < params.validatorCount ? 0 : 1 << (position - params.validatorCount);
-        _sealAround(sleeper, ALL & ~asleep);
-        Ballot[] memory ballots = new Ballot[](position < 3 ? 2 : 3);
-        uint256 n = 0;
-        for (uint16 p = 0; p < 3; ++p) if (ownerAt(p) != sleeper) ballots[n++] = ballotOf(p, YES);
-        send(commitOf(ballots));
-        if (n < 3) vm.warp(state().commitDeadline + 1);
-        alliance.settleRound(state().round, ballots);
-    }
-
-    function _sealAround(address sleeper, uint256 bitmap) private {
-        SealCall memory call = sealOf(bitmap);
-        uint16 n = 0;
-        for (uint16 p = 0; n < 2; ++p) if (ownerAt(p) != sleeper) call.positions[n++] = p;
-        signSeal(call);
-        send(call);
-    }
-
-    function _positionOf(address owner) internal view returns (uint256 position) {
-        while (ownerAt(position) != owner) ++position;
     }
 
     function _void() internal {
@@ -60,8 +34,8 @@ contract StrikesTest is AllianceTest {
     function test_suspend__two_strikes() external {
         joinAll(12);
         address sleeper = member(5);
-        _without(sleeper);
-        _without(sleeper);
+        playWithout(sleeper);
+        playWithout(sleeper);
         vm.expectEmit();
         emit IAllianceEvents.SeatSuspended(5, sleeper, 0, 1);
         vm.expectEmit();
@@ -89,8 +63,8 @@ contract StrikesTest is AllianceTest {
             address sleeper = member(7);
             uint256 asValidator = 0;
             for (uint256 r = 0; r < 2; ++r) {
-                if (_positionOf(sleeper) < 3) ++asValidator;
-                _without(sleeper);
+                if (positionOf(sleeper) < 3) ++asValidator;
+                playWithout(sleeper);
             }
             reached[asValidator] = true;
             alliance.suspend(sleeper, 0, 1);
@@ -104,11 +78,11 @@ contract StrikesTest is AllianceTest {
         joinAll(12);
         address sleeper = member(5);
         playRound(ALL, YES);
-        _without(sleeper);
+        playWithout(sleeper);
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotAbsent.selector, uint32(0)), sleeper, 0, 1);
         playRound(ALL, YES);
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotAbsent.selector, uint32(2)), sleeper, 1, 2);
-        _without(sleeper);
+        playWithout(sleeper);
         for (uint256 i = 0; i < 12; ++i) {
             if (i != 5) _refuse(abi.encodeWithSelector(IAllianceErrors.NotAbsent.selector, uint32(2)), member(i), 2, 3);
         }
@@ -121,12 +95,12 @@ contract StrikesTest is AllianceTest {
         address sleeper = member(5);
         _refuse(error, sleeper, 0, 1);
         _refuse(error, sleeper, 0, 0);
-        _without(sleeper); // 0
+        playWithout(sleeper); // 0
         _refuse(error, sleeper, 0, 0);
         _refuse(error, sleeper, type(uint32).max, 0);
-        _without(sleeper); // 1
+        playWithout(sleeper); // 1
         playRound(ALL, YES); // 2
-        _without(sleeper); // 3
+        playWithout(sleeper); // 3
         _refuse(error, sleeper, 0, 1);
         _refuse(error, sleeper, 1, 3);
         _refuse(error, sleeper, 3, 3);
@@ -134,7 +108,7 @@ contract StrikesTest is AllianceTest {
         _refuse(error, sleeper, 3, 2);
         _refuse(error, sleeper, 3, type(uint32).max);
         _void(); // 4
-        _without(sleeper); // 5
+        playWithout(sleeper); // 5
         _refuse(error, sleeper, 4, 5);
         _refuse(error, sleeper, 1, 5);
         alliance.suspend(sleeper, 3, 5);
@@ -146,10 +120,10 @@ contract StrikesTest is AllianceTest {
         joinAll(12);
         address sleeper = member(5);
         _void();
-        _without(sleeper); // 1
+        playWithout(sleeper); // 1
         _void();
         _void();
-        _without(sleeper); // 4
+        playWithout(sleeper); // 4
         _void();
         _void();
         alliance.suspend(sleeper, 1, 4);
@@ -159,28 +133,28 @@ contract StrikesTest is AllianceTest {
     /// Somebody without a seat, or one that was there only for a part of it, would have strikes.
     function test_suspend__not_seated() external {
         joinAll(11);
-        _without(member(5));
+        playWithout(member(5));
         join(11, 0); // counts from round 2: round 1 runs
-        _without(member(5));
+        playWithout(member(5));
         _refuse(abi.encodePacked(IAllianceErrors.NotSeated.selector), stranger, 0, 1);
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotAbsent.selector, uint32(0)), member(11), 0, 1);
-        _without(member(11));
+        playWithout(member(11));
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotAbsent.selector, uint32(1)), member(11), 1, 2);
         vm.prank(member(11));
         alliance.leave();
-        _without(member(11));
+        playWithout(member(11));
         _refuse(abi.encodePacked(IAllianceErrors.NotSeated.selector), member(11), 2, 3);
     }
 
     /// An absent seat could never be removed while the alliance waits, and would count for the next opening.
     function test_suspend__while_waiting() external {
         joinAll(11);
-        _without(member(5));
+        playWithout(member(5));
         for (uint256 i = 6; i < 9; ++i) {
             vm.prank(member(i));
             alliance.leave();
         }
-        _without(member(5));
+        playWithout(member(5));
         eq(state().phase, 0, "waits");
         vm.expectEmit();
         emit IAllianceEvents.SeatSuspended(5, member(5), 0, 1);
@@ -198,7 +172,7 @@ contract StrikesTest is AllianceTest {
     /// A closed alliance would change.
     function test_suspend__closed() external {
         joinAll(11);
-        for (uint256 i = 0; i < 8; ++i) _without(member(5));
+        for (uint256 i = 0; i < 8; ++i) playWithout(member(5));
         eq(state().phase, 4, "closed");
         bytes memory error = abi.encodePacked(IAllianceErrors.AllianceIsClosed.selector);
         _refuse(error, member(5), 6, 7);
@@ -215,8 +189,8 @@ contract StrikesTest is AllianceTest {
     function _suspendFive() private returns (address sleeper) {
         joinAll(12);
         sleeper = member(5);
-        _without(sleeper);
-        _without(sleeper);
+        playWithout(sleeper);
+        playWithout(sleeper);
         alliance.suspend(sleeper, 0, 1);
     }
 
@@ -261,20 +235,20 @@ contract StrikesTest is AllianceTest {
     function test_reactivate__strikes_are_spent() external {
         joinAll(11);
         address sleeper = member(5);
-        _without(sleeper);
+        playWithout(sleeper);
         for (uint256 i = 6; i < 9; ++i) {
             vm.prank(member(i));
             alliance.leave();
         }
-        _without(sleeper);
+        playWithout(sleeper);
         alliance.suspend(sleeper, 0, 1);
         vm.prank(sleeper);
         alliance.reactivate(maskKey(5, 1));
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotAbsent.selector, uint32(0)), sleeper, 0, 1);
         join(20, 0); // nine seats: opens round 2
-        _without(sleeper);
+        playWithout(sleeper);
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotAbsent.selector, uint32(1)), sleeper, 1, 2);
-        _without(sleeper);
+        playWithout(sleeper);
         alliance.suspend(sleeper, 2, 3);
     }
 
