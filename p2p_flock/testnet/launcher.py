@@ -212,8 +212,8 @@ async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummar
 
 def _tell_if_dead(state: Run, name: str) -> None:
     """One line, once, for a daemon that ended by a signal or an error; the rounds go on without it."""
-    child = state.processes.children[name]
-    if child.exit_code not in (None, 0) and name not in state.told_dead:
+    child = state.processes.children.get(name)  # members are started while the first frames are shown
+    if child is not None and child.exit_code not in (None, 0) and name not in state.told_dead:
         state.told_dead.add(name)
         last = (child.log_tail().splitlines() or [""])[-1].strip()
         state.display.say(f"{name} ended with exit code {child.exit_code}: {last}")
