@@ -196,10 +196,11 @@ async def test_follower__goes_on_where_a_failing_endpoint_stopped_it(own_devnet:
         handle = committee.handles[0]
         first = handle.terms.created_block
         await committee.join(0)
-        await committee.chains[0].client.call("anvil_mine", hex(1000))
+        for _ in range(10):  # a busy machine takes seconds for a thousand at once
+            await committee.chains[0].client.call("anvil_mine", hex(50))
         await committee.join(1)
         whole = await handle.events(first, (await committee.chains[0].client.head()).number)
-        endpoint.blocks_max, endpoint.pages_left = 256, 6  # 2000, 1000, 500 are refused; three pages of 250
+        endpoint.blocks_max, endpoint.pages_left = 130, 6  # 2000, 1000, 500, 250 are refused; two pages of 125
         with serve_fake(endpoint.respond) as server:
             client = RpcClient([server.url])
             archive = LogArchive(store, own_devnet.chain_id, handle.contract, first)
@@ -207,7 +208,7 @@ async def test_follower__goes_on_where_a_failing_endpoint_stopped_it(own_devnet:
             with pytest.raises(ChainError):
                 await follower.poll()
             kept = LogArchive(store, own_devnet.chain_id, handle.contract, first).load()
-            assert 1 <= len(kept) <= 3  # a request that a busy machine repeats counts as one of the six
+            assert 1 <= len(kept) <= 2  # a request that a busy machine repeats counts as one of the six
             endpoint.pages_left = None
             endpoint.ranges.clear()
             assert await read_all(follower) == whole
