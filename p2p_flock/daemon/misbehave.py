@@ -20,6 +20,8 @@ from p2p_flock.secagg.dealing import Dealing, compute_dealing
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import KIND_OF_MESSAGE, MESSAGE_BYTES_MAX, Contribution, Unmasking
 
+APART_MIN = 3  # validators
+
 
 def make_trainer(
     misbehave: str | None, context: RoundContext, seat: int, sign: Signer, mask_secret_key: bytes
@@ -47,7 +49,10 @@ class _Twisted(TrainerMachine):
 
 
 class Equivocator(_Twisted):
-    """Announces one contribution to the last validator and another one to all others: nobody sees both."""
+    """Announces one contribution to the last validator and another one to all others: nobody sees both.
+
+    Of two validators each sees both, for apart they would have no quorum for either.
+    """
 
     def twist(self, effect: Effect) -> tuple[Effect, ...]:
         if not isinstance(effect, Send) or effect.envelope.kind != KIND_OF_MESSAGE[Contribution]:
@@ -55,7 +60,8 @@ class Equivocator(_Twisted):
         said = decode(Contribution, effect.envelope.body, MESSAGE_BYTES_MAX)
         other = Contribution(sha256(said.root), sha256(said.document_digest))
         envelope = self.context.seal_envelope(self.seat, other, self._sign)
-        return Send(effect.seats[:-1], effect.envelope), Send(effect.seats[-1:], envelope)
+        told = effect.seats if len(effect.seats) < APART_MIN else effect.seats[:-1]
+        return Send(told, effect.envelope), Send(effect.seats[-1:], envelope)
 
 
 class BadHolder(_Twisted):

@@ -51,6 +51,15 @@ class Log:
                         return event
                 await trio.sleep(0.2)
 
+    async def wait_for_end(self, seconds_max: float = 300.0) -> tuple[ChainEvent, ...]:
+        """Everything up to the last round's settlement; the chain ends soon after it."""
+        with trio.fail_after(seconds_max):
+            while True:
+                events = await self.read()
+                if any(isinstance(event, RoundSettled) and event.closed for event in events):
+                    return events
+                await trio.sleep(0.2)
+
     async def wait_for_round(self, number: int, seconds_max: float = 120.0) -> None:
         with trio.fail_after(seconds_max):
             while not any(isinstance(e, RoundOpened) and e.round >= number for e in await self.read()):
@@ -68,12 +77,17 @@ def reading_log(testnet: Testnet) -> Iterator[Log]:
 
 
 def assert_goes_on(testnet: Testnet) -> None:
-    """The launcher is content: every round has one model on all nodes, and at least one was adopted."""
-    assert testnet.wait(400) == 0, testnet.text()
+    """The run ends with every round settled on one model, and at least one was adopted.
+
+    The launcher misses the rounds of which a node that was away holds no model: it took up a later one.
+    """
+    testnet.wait(400)
     rounds = testnet.read_report()["rounds"]
-    assert any(entry["cohorts"][0]["accepted"] for entry in rounds[1:])
+    assert any(entry["cohorts"][0]["accepted"] for entry in rounds[1:]), testnet.text()
     for entry in rounds:
-        assert set(entry["model_digest_by_node"].values()) == {entry["model_digest"]}
+        assert entry["outcome"] == "settled"
+        assert set(entry["model_digest_by_node"].values()) - {None} == {entry["model_digest"]}
+    assert None not in rounds[-1]["model_digest_by_node"].values()
 
 
 async def check_misbehaving(testnet: Testnet, nodes: int, kind: str) -> None:
@@ -85,8 +99,8 @@ async def check_misbehaving(testnet: Testnet, nodes: int, kind: str) -> None:
         cheat = log.owner_of["node2"]
         slashed = await log.wait_for(Slashed, cheat, FAULT_SECONDS_MAX)
         removed = await log.wait_for(SeatRemoved, cheat, 60)
-        await trio.to_thread.run_sync(assert_goes_on, testnet)
-        events = await log.read()
+        events = await log.wait_for_end()
+    await trio.to_thread.run_sync(assert_goes_on, testnet)
     params = alliance_params(nodes, 1)
     assert slashed.fault == FAULTS[kind]
     assert slashed.amount == params.seat_stake * params.provable_slash_bps // 10_000
@@ -103,7 +117,7 @@ async def check_misbehaving(testnet: Testnet, nodes: int, kind: str) -> None:
 
 async def test_evidence__equivocator_loses_a_tenth_and_its_seat(tmp_path: Path) -> None:
     """A fault that two signed messages prove would cost nothing, or would cost somebody else."""
-    with running_testnet(tmp_path, "--nodes", "6", "--rounds", "6") as testnet:
+    with running_testnet(tmp_path, "--nodes", "6", "--rounds", "8") as testnet:
         await trio.to_thread.run_sync(testnet.network)
         await check_misbehaving(testnet, 6, "equivocate")
 
@@ -134,8 +148,8 @@ async def test_strikes__absent_member_is_suspended_and_comes_back(tmp_path: Path
             await log.wait_for_round(gone_from + 2)
             testnet.restart("node3")
             back = await log.wait_for(SeatReactivated, away, 60)
-            await trio.to_thread.run_sync(assert_goes_on, testnet)
-            events = await log.read()
+            events = await log.wait_for_end()
+        await trio.to_thread.run_sync(assert_goes_on, testnet)
     assert suspended.second_round > suspended.first_round >= 2
     assert not [event for event in events if isinstance(event, Slashed)]
     opened = {event.round: event for event in events if isinstance(event, RoundOpened)}
