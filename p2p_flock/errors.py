@@ -14,7 +14,7 @@ class Penalty(Enum):
 
     HARMLESS = "harmless"  # nothing: an honest node can cause it
     SCORE = "score"  # the peer's stream and its standing with us
-    SLASHABLE = "slashable"  # provable by two signed messages, or by re-derivation
+    SLASHABLE = "slashable"  # provable on chain: alliance/evidence.py
 
 
 class DropReason(Enum):
@@ -30,15 +30,15 @@ class DropReason(Enum):
     WRONG_PHASE = ("the message came outside its phase", Penalty.HARMLESS)
     DUPLICATE = ("the same message came before", Penalty.HARMLESS)
     EQUIVOCATION = ("the sender signed two contradicting messages", Penalty.SLASHABLE)
-    BAD_DOCUMENT = ("the contribution document contradicts the round's rules", Penalty.SLASHABLE)
-    BAD_ROOT = ("the Merkle root does not belong to the document", Penalty.SLASHABLE)
+    BAD_DOCUMENT = ("the contribution document contradicts the round's rules", Penalty.SCORE)
+    BAD_ROOT = ("the Merkle root does not belong to the document", Penalty.SCORE)
     BAD_CHUNK = ("a chunk is missing or does not match its digest", Penalty.SCORE)
     PAIR_SEED_MISMATCH = ("the two neighbors committed to different pair seeds", Penalty.SCORE)
     TOO_FEW_NEIGHBORS = ("fewer than the threshold of its neighbors were sealed", Penalty.HARMLESS)
-    BAD_BUNDLE = ("the sealed bundle does not open or has the wrong form", Penalty.SLASHABLE)
+    BAD_BUNDLE = ("the sealed bundle does not open or has the wrong form", Penalty.SCORE)
     BAD_SHARE = ("a share does not match its commitment", Penalty.SLASHABLE)
     BAD_DEALING = ("the dealer's shares do not lie on the committed polynomial", Penalty.SLASHABLE)
-    FORBIDDEN_ITEM = ("the unmasking holds an item that must not be said under this seal", Penalty.SLASHABLE)
+    FORBIDDEN_ITEM = ("the unmasking holds an item that must not be said under this seal", Penalty.SCORE)
     BAD_PROPOSAL = ("the proposed seal does not follow from the Have messages", Penalty.SCORE)
     BAD_BALLOT = ("the ballot contradicts its commitment or the round", Penalty.SCORE)
 
