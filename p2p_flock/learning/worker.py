@@ -313,7 +313,7 @@ OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]
 TORCH_OPERATIONS: Final = frozenset({"train", "evaluate"})
 # Round 0 asks either of these last; the next is a training, a round later.
 LAST_BEFORE_TRAINING: Final = frozenset({"statistics", "judge_statistics"})
-IDLE_SECONDS: Final = 10.0  # longer than a start's questions are apart
+IDLE_SECONDS: Final = 30.0  # longer than a start's questions are apart on a busy machine
 
 
 if __name__ == "__main__":
