@@ -83,7 +83,7 @@ def show_alliance(result: AllianceShowResult) -> None:
         seats.add_row(str(seat["index"]), seat["owner"], Text(seat["peer_id"]), str(seat["weight"]), state)
     console.print(seats)
     if result["rounds"]:
-        console.print(Text("\nLast rounds", style="italic"), rounds_table(result["rounds"]), sep="\n")
+        console.print(Text("\nLast rounds", style="italic"), *rounds_table(result["rounds"]), sep="\n")
 
 
 def show_terms(result: AllianceShowResult, to_stderr: bool = False) -> None:

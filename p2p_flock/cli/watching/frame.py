@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from p2p_flock.cli.amounts import format_money
-from p2p_flock.cli.watching.tables import LEGEND, judged_rounds_table, participants_table
+from p2p_flock.cli.watching.tables import LEGEND, align, judged_rounds_table, participants_table
 from p2p_flock.cli.watching.words import (
     STEPS,
     cohort_text,
@@ -35,6 +34,7 @@ WIDE_COLUMNS = 110
 COMPACT_ROWS = 30  # below it no blank lines
 ROUNDS_ROWS_MIN = 2
 PARTICIPANTS_ROWS_MIN = 3  # heading, one participant, how many more
+STEP_COLUMNS = 9  # of a phase, so that the line stands still while seconds pass; seven fit 80 columns
 STEP_MARKS = {"done": "✓", "running": "▶", "coming": "·", "hidden": "?"}
 STEP_STYLES = {"done": "green", "running": "bold", "coming": "dim", "hidden": "dim"}
 
@@ -59,13 +59,13 @@ class View:
 def build_frame(view: View, console: Console, height: int | None) -> RenderableType:
     """The frame for ``console``'s width; at most ``height`` lines, or as many as there are."""
     blank = [] if height is not None and height < COMPACT_ROWS else [Text("")]
-    head: list[RenderableType] = [*(_trouble(view.trouble) if view.trouble is not None else [])]
+    head: list[Text] = [*(_trouble(view.trouble) if view.trouble is not None else [])]
     result = view.result
     if result is None:
         return Group(*head, *blank, *_note(view))
     head += [Text(f"warning: {warning}", "bold yellow") for warning in result["warnings"]]
     alliance, is_wide = result["alliance"], console.width >= WIDE_COLUMNS
-    foot: list[RenderableType] = [Text(cost_text(result["cost"], *(view.before or (None, 0.0)))), *_note(view)]
+    foot: list[Text] = [Text(cost_text(result["cost"], *(view.before or (None, 0.0)))), *_note(view)]
     if alliance is None:
         return Group(*head, *_no_alliance(result), *blank, *foot)
     head += [*_header(result, alliance, is_wide), *blank, *_own(result, alliance)]
@@ -74,32 +74,36 @@ def build_frame(view: View, console: Console, height: int | None) -> RenderableT
     if running is not None:
         head += [*blank, *_round(result, running)]
     room = None if height is None else height - _height(console, [*head, *foot])
-    participants: list[RenderableType] = []
+    participants: list[Text] = []
     if running is not None and running["participants"]:
         reserve = min(len(alliance["rounds"]), ROUNDS_ROWS_MIN) + 1 + len(blank)
         rows_max = None if room is None else room - reserve
         if rows_max is None or rows_max >= PARTICIPANTS_ROWS_MIN:
-            participants = [*blank, _participants(result, running, is_wide, rows_max)]
+            participants = [*blank, *_participants(result, running, is_wide, rows_max)]
         room = None if room is None else room - _height(console, participants)
     rounds = alliance["rounds"][: None if room is None else max(0, room - 1 - len(blank))]
-    ended: list[RenderableType] = [*blank, judged_rounds_table(rounds, is_wide)] if rounds else []
+    ended = [*blank, *judged_rounds_table(rounds, is_wide)] if rounds else []
     return Group(*head, *participants, *ended, *foot)
 
 
-def _height(console: Console, parts: list[RenderableType]) -> int:
-    return len(console.render_lines(Group(*parts), console.options.update(height=None), pad=False))
+def _height(console: Console, parts: list[Text]) -> int:
+    """Lines that these take; what is shorter than the width need not be wrapped to know."""
+    width = console.width
+    return sum(
+        1 if part.no_wrap or part.cell_len <= width else len(part.wrap(console, width, tab_size=8)) for part in parts
+    )
 
 
-def _note(view: View) -> list[RenderableType]:
+def _note(view: View) -> list[Text]:
     return [Text(view.note, "dim")] if view.note else []
 
 
-def _trouble(trouble: tuple[str, str]) -> list[RenderableType]:
+def _trouble(trouble: tuple[str, str]) -> list[Text]:
     what, remedy = trouble
     return [Text(what, "bold red"), Text(f"   do: {remedy}", "bold")]
 
 
-def _no_alliance(result: WatchResult) -> list[RenderableType]:
+def _no_alliance(result: WatchResult) -> list[Text]:
     return [
         Text("This node is in no alliance.", "bold"),
         Text("Find one: `p2p-flock alliance list`. Join it: `p2p-flock alliance join ID`."),
@@ -107,7 +111,7 @@ def _no_alliance(result: WatchResult) -> list[RenderableType]:
     ]
 
 
-def _header(result: WatchResult, alliance: WatchedAllianceResult, is_wide: bool) -> list[RenderableType]:
+def _header(result: WatchResult, alliance: WatchedAllianceResult, is_wide: bool) -> list[Text]:
     title = Text(no_wrap=True, overflow="ellipsis").append(alliance["alliance"], "bold")
     title.append(f"  task {alliance['task']}")
     facts = f"{rounds_text(alliance)} · {result['connected_peers']} peers"
@@ -117,35 +121,29 @@ def _header(result: WatchResult, alliance: WatchedAllianceResult, is_wide: bool)
     return [title, Text(facts)]
 
 
-def _own(result: WatchResult, alliance: WatchedAllianceResult) -> list[RenderableType]:
+def _own(result: WatchResult, alliance: WatchedAllianceResult) -> list[Text]:
     waiting, is_late = waiting_text(result, alliance)
-    parts: list[RenderableType] = [Text(own_text(result, alliance), "bold")]
+    parts: list[Text] = [Text(own_text(result, alliance), "bold")]
     if waiting:
         parts.append(Text(waiting, "bold red" if is_late else ""))
     return parts
 
 
-def _round(result: WatchResult, running: RunningRoundResult) -> list[RenderableType]:
+def _round(result: WatchResult, running: RunningRoundResult) -> list[Text]:
     """The phases side by side, each with its time; below it what the running one is."""
-    steps = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), expand=False)
     names, times = [], []
     for step in running["steps"]:
-        steps.add_column(no_wrap=True, overflow="ellipsis", min_width=10)
         style = STEP_STYLES[step["state"]]
         time_text = step_time(result["now_ms"], step)
         is_over = step["state"] == "running" and time_text.endswith("over")
         names.append(Text(f"{STEP_MARKS[step['state']]} {step['step']}", "bold red" if is_over else style))
         times.append(Text(time_text, "bold red" if is_over else "" if step["state"] == "running" else "dim"))
-    steps.add_row(*names)
-    steps.add_row(*times)
-    explained = f"{running['step']}: {STEPS[running['step']]}"
     cohorts = cohort_text(running)
-    return [steps, Text(explained), *([Text(cohorts)] if cohorts else [])]
+    explained = Text(f"{running['step']}: {STEPS[running['step']]}")
+    return [*align([names, times], width_min=STEP_COLUMNS), explained, *([Text(cohorts)] if cohorts else [])]
 
 
-def _participants(
-    result: WatchResult, running: RunningRoundResult, is_wide: bool, rows_max: int | None
-) -> RenderableType:
+def _participants(result: WatchResult, running: RunningRoundResult, is_wide: bool, rows_max: int | None) -> list[Text]:
     """Everybody in the round, or as many as fit: whoever is waited for comes first."""
     entries = running["participants"]
     is_cut = rows_max is not None and len(entries) + 1 > rows_max
@@ -153,10 +151,10 @@ def _participants(
     table = participants_table(running, shown, result["now_ms"], is_wide)
     left_out = running["participant_count"] - len(shown)
     if not left_out:
-        return table if rows_max is not None and len(entries) + 3 > rows_max else Group(table, Text(LEGEND, "dim"))
+        return table if rows_max is not None and len(entries) + 3 > rows_max else [*table, Text(LEGEND, "dim")]
     awaited = sum(entry["is_awaited"] for entry in entries[len(shown) :])
     words = f"and {left_out} more" + (f", {awaited} of them waited for" if awaited else "")
-    return Group(table, Text(f"      {words}", "dim"))
+    return [*table, Text(f"      {words}", "dim")]
 
 
 def _money(alliance: WatchedAllianceResult) -> Text:
