@@ -49,7 +49,6 @@ class ChainConfig:
         chain_id: checked against every endpoint.
         factory: the alliance factory's address, 20 bytes.
         poll_interval_s: between polls of a follower and of a receipt.
-        confirmations: blocks by which followers' events lag behind the newest block.
         from_block: no alliance of the factory is older than this block (its deployment, where known).
         timeout_s: of one HTTP exchange.
     """
@@ -58,7 +57,6 @@ class ChainConfig:
     chain_id: int
     factory: bytes
     poll_interval_s: float = 0.2
-    confirmations: int = 0
     from_block: int = 0
     timeout_s: float = 5.0
 
@@ -109,7 +107,6 @@ class Chain:
             terms,
             self.token,
             self.config.poll_interval_s,
-            self.config.confirmations,
         )
 
     async def list_alliances(self) -> tuple[AllianceTerms, ...]:

@@ -68,11 +68,10 @@ class AllianceHandle:
         terms: AllianceTerms,
         token: bytes,
         poll_interval_s: float,
-        confirmations: int,
     ) -> None:
         self._client, self._sender = client, sender
         self._token = token
-        self._poll_interval_s, self._confirmations = poll_interval_s, confirmations
+        self._poll_interval_s = poll_interval_s
         self.domain, self.params, self.terms = domain, params, terms
         self.contract = domain.contract
 
@@ -164,7 +163,7 @@ class AllianceHandle:
         Args:
             archive: what an earlier run read already, and where this one keeps what it reads.
         """
-        follower = Follower(self._client, self.contract, from_block, self._confirmations, archive)
+        follower = Follower(self._client, self.contract, from_block, archive)
         return ChainFeed(follower, self._poll_interval_s)
 
     # --- membership ----------------------------------------------------------------------------------------------

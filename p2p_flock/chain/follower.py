@@ -44,7 +44,6 @@ class Follower:
 
     Attributes:
         reading: (block reached, block to reach) while a long way is read, else ``None``.
-        expects_logs: whether the last poll saw a log that has too few blocks on top to be handed out.
     """
 
     def __init__(
@@ -52,10 +51,9 @@ class Follower:
         client: RpcClient,
         contract: bytes,
         from_block: int,
-        confirmations: int,
         archive: LogArchive | None = None,
     ) -> None:
-        self._client, self._confirmations = client, confirmations
+        self._client = client
         self._reader = LogReader(client, contract)
         self._cursor = from_block - 1  # all logs up to this block were read
         self._first = from_block
@@ -69,7 +67,6 @@ class Follower:
         self._archive, self._is_restored = archive, archive is None
         self._recent: list[tuple[Log, int]] = []  # above the archive
         self.reading: tuple[int, int] | None = None
-        self.expects_logs = False
 
     async def poll(self) -> ChainUpdate | None:
         """What is new, or ``None`` while the newest block is the one seen last.
@@ -94,11 +91,9 @@ class Follower:
         if self._heads and not _is_block(answers[-1], self._heads[-1][1]):
             await self._rewind()
             logs = None
-        target = head.number - self._confirmations
-        if target > self._cursor and not self._is_quiet(logs, target):
-            await self._read_to(target, logs, head.hash if target == head.number else None)
-        self.expects_logs = isinstance(logs, list) and any(_block_of(log) > target for log in logs)
-        await self._archive_below(target)
+        if head.number > self._cursor and not self._is_quiet(logs, head.number):
+            await self._read_to(head.number, logs, head.hash)
+        await self._archive_below(head.number)
         self._block_hash, self._newest = head.hash, head.number
         update = ChainUpdate(head.number, head.timestamp_s, state, tuple(self._pending), self._rewound_to)
         self._pending, self._rewound_to = [], None
@@ -111,11 +106,11 @@ class Follower:
             return False
         return all(_block_of(log) > target for log in logs)
 
-    async def _read_to(self, target: int, answer: Json | RpcError, target_hash: bytes | None) -> None:
+    async def _read_to(self, target: int, answer: Json | RpcError, target_hash: bytes) -> None:
         near = target - self._cursor <= BLOCKS_PER_REQUEST
         if self._client.endpoint_count == 1 and near and isinstance(answer, list):
             logs = await self._reader.logs_of(answer, self._cursor + 1, target)
-            self._take(target, target_hash or await self._hash_of(target), logs)
+            self._take(target, target_hash, logs)
             return
         size = BLOCKS_PER_REQUEST
         try:
@@ -153,9 +148,6 @@ class Follower:
         self._recent = [(log, time) for log, time in self._recent if log.block <= self._cursor]
         if self._archive is not None:
             await trio.to_thread.run_sync(self._archive.drop_after, self._cursor)
-
-    async def _hash_of(self, block: int) -> bytes:
-        return block_head(await self._client.call("eth_getBlockByNumber", hex(block), False)).hash
 
     # --- archive -----------------------------------------------------------------------------------------------
 
@@ -218,8 +210,8 @@ class ChainFeed:
     Polls while it is iterated and holds no task and no connection: it may be dropped at any moment, and a slow consumer
     makes updates fewer and larger, never lost. (No generator, which trio would have to be told to close.)
 
-    It polls at the poll interval after a nudge, while a log waits for its confirmations and while a deadline of the
-    contract is near; otherwise less and less often, see :data:`CALM_FACTOR`.
+    It polls at the poll interval after a nudge, while somebody awaits a block and while a deadline of the contract is
+    near; otherwise less and less often, see :data:`CALM_FACTOR`.
     """
 
     def __init__(self, follower: Follower, poll_interval_s: float) -> None:
@@ -228,6 +220,14 @@ class ChainFeed:
         self._nudged = trio.Event()
         self._pause_s = poll_interval_s
         self._deadline_near = False
+        self._awaited_block: int | None = None
+        self._newest_block = -1
+
+    def await_block(self, number: int | None) -> None:
+        """Poll at the poll interval until the chain has this block; ``None``: nobody waits for one."""
+        self._awaited_block = number
+        if number is not None and self._newest_block < number:
+            self._next_poll = min(self._next_poll, trio.current_time() + self._poll_interval_s)
 
     def nudge(self) -> None:
         """Poll sooner: somebody says that something happened. At most every :data:`NUDGED_POLL_S_MIN`."""
@@ -271,6 +271,7 @@ class ChainFeed:
         calm_s = CALM_FACTOR * self._poll_interval_s
         if update is not None:
             state, now_s = update.state, update.timestamp_s
+            self._newest_block = update.block
             deadlines_s = (
                 state.train_deadline_s,
                 state.seal_deadline_s,
@@ -279,7 +280,8 @@ class ChainFeed:
             )
             # A block's time is in whole seconds and up to one behind.
             self._deadline_near = any(0 <= deadline_s + 1 - now_s <= calm_s + 2 for deadline_s in deadlines_s)
-        if was_nudged or self._follower.expects_logs or self._deadline_near:
+        is_awaited = self._awaited_block is not None and self._newest_block < self._awaited_block
+        if was_nudged or is_awaited or self._deadline_near:
             self._pause_s = self._poll_interval_s
         else:
             self._pause_s = min(2 * self._pause_s, calm_s)

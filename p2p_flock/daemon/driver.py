@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import assert_never
 
 import trio
@@ -18,8 +18,10 @@ from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
+from p2p_flock.chain_events import RoundSealed
 from p2p_flock.daemon.arrivals import Arrivals
 from p2p_flock.daemon.judging import Judge
+from p2p_flock.daemon.prefetch import prefetch_answer
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.world import World
@@ -111,6 +113,7 @@ class RoundDriver:
         self._hint = hint
         self._accuse = accuse
         self._alliance = context.domain.contract.hex()
+        self._nursery: trio.Nursery | None = None
         self._send_event, self._events = trio.open_memory_channel[Event](EVENTS_MAX)
 
     def post(self, event: Event) -> None:
@@ -131,6 +134,7 @@ class RoundDriver:
         """
         kept = [Persist(record.kind, record.key, record.body) for record in records]
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             await self._execute(self.machine.start(kept, self._world.clock.now_ms()), nursery)
             while True:
                 event = await self._next_event()
@@ -213,16 +217,30 @@ class RoundDriver:
             await self._world.net.send(self.context.seat(seat).peer_id, data)
 
     async def _fetch(self, effect: Fetch) -> None:
-        """Own store first, then the named seats in their order; what came is stored before the machine hears of it."""
-        names = (round_pin(self._alliance, self.context.round), vectors_pin(self._alliance, self.context.round))
-        arrivals = Arrivals(self._world.blobs, *names, is_read=effect.is_read)
-        missing = await trio.to_thread.run_sync(arrivals.take_own, effect.digests)
-        sources = [self.context.seat(seat).peer_id for seat in effect.seats]
-        if missing and sources:
-            timeout_s = FETCH_TIMEOUT_S + len(missing) * effect.bytes_max_each / FETCH_BYTES_PER_SECOND_MIN
-            await self._world.net.fetch_each(missing, sources, effect.bytes_max_each, timeout_s, arrivals.take)
-            await arrivals.flush()
+        arrivals = await self._pull(effect.digests, effect.seats, effect.bytes_max_each, effect.is_read)
         self.post(BlobsFetched(effect.tag, arrivals.blobs, arrivals.sizes))
+
+    async def _pull(self, digests: Sequence[bytes], seats: Sequence[int], bytes_max: int, is_read: bool) -> Arrivals:
+        """Own store first, then the named seats in their order; what came is in the store when this returns."""
+        names = (round_pin(self._alliance, self.context.round), vectors_pin(self._alliance, self.context.round))
+        arrivals = Arrivals(self._world.blobs, *names, is_read=is_read)
+        missing = await trio.to_thread.run_sync(arrivals.take_own, digests)
+        sources = [self.context.seat(seat).peer_id for seat in seats]
+        if missing and sources:
+            timeout_s = FETCH_TIMEOUT_S + len(missing) * bytes_max / FETCH_BYTES_PER_SECOND_MIN
+            await self._world.net.fetch_each(missing, sources, bytes_max, timeout_s, arrivals.take)
+            await arrivals.flush()
+        return arrivals
+
+    def prefetch(self, sealed: RoundSealed) -> None:
+        """Pull what this trainer's unmasking will need while the seal waits for its confirmations."""
+        if self._nursery is not None:
+            self._nursery.start_soon(prefetch_answer, self._pull_short, self.context, self.machine.seat, sealed)
+
+    async def _pull_short(
+        self, digests: Sequence[bytes], seats: Sequence[int], bytes_max: int
+    ) -> Mapping[bytes, bytes]:
+        return (await self._pull(digests, seats, bytes_max, True)).blobs
 
     async def _train(self, effect: Train) -> None:
         try:

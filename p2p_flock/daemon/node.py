@@ -169,7 +169,6 @@ def _chain_config(settings: ChainSettings) -> ChainConfig:
         chain_id=settings.chain_id,
         factory=bytes.fromhex(settings.factory.removeprefix("0x")),
         poll_interval_s=settings.poll_interval_ms / 1000,
-        confirmations=settings.confirmations,
         from_block=settings.from_block,
         timeout_s=settings.rpc_timeout_ms / 1000,
     )

@@ -33,6 +33,7 @@ from p2p_flock.chain_events import (
 )
 from p2p_flock.crypto.peer_identity import public_key_of
 from p2p_flock.crypto.signing import is_join_binding
+from p2p_flock.daemon.confirming import ConfirmationGate
 from p2p_flock.daemon.driver import RoundDriver, forget_round
 from p2p_flock.daemon.intake import Intake
 from p2p_flock.daemon.judging import Judge
@@ -77,7 +78,7 @@ class AllianceSession:
 
     Attributes:
         history: the chain's log, folded.
-        state: the contract's newest state, ahead of ``history`` by the confirmations.
+        state: the contract's state in the newest block seen, to which ``history`` reaches.
         metrics: of the running round.
         finished: set once the alliance is closed and the last model is held.
         chain_trouble: why the chain cannot be followed, or ``None``.
@@ -114,6 +115,7 @@ class AllianceSession:
         self._intake = Intake(world.net, world.tally)
         self._news = trio.Event()
         self._feed: ChainFeed | None = None
+        self._gate = ConfirmationGate(world.config.chain.confirmations)
         self._finished_peers: set[str] = set()
 
     async def run(self) -> None:
@@ -279,24 +281,26 @@ class AllianceSession:
         self._news.set()
 
     def _tell_driver(self, update: ChainUpdate) -> None:
-        """Pass on what the running round's machine waits for."""
+        """Pass on what the running round's machine waits for, once it is deep enough in the chain."""
         driver = self._driver
         if driver is None:
             return
         for event in update.events:
-            if isinstance(event, RoundSealed) and event.round == driver.context.round:
-                driver.post(SealObserved(event))
-            elif isinstance(event, BallotsCommitted) and event.round == driver.context.round:
-                driver.post(CommitmentsObserved(event))
-        self._tell_commit_phase(driver, update.state)
+            if isinstance(event, RoundSealed | BallotsCommitted) and event.round == driver.context.round:
+                self._gate.add(event)
+                if isinstance(event, RoundSealed) and isinstance(driver.machine, TrainerMachine):
+                    driver.prefetch(event)
+        self._tell_confirmed(driver, update.block, update.state)
 
-    def _tell_commit_phase(self, driver: RoundDriver, state: RoundState) -> None:
+    def _tell_confirmed(self, driver: RoundDriver, newest_block: int, state: RoundState) -> None:
+        for event in self._gate.release(newest_block):
+            driver.post(SealObserved(event) if isinstance(event, RoundSealed) else CommitmentsObserved(event))
+        if self._feed is not None:
+            self._feed.await_block(self._gate.awaited_block)
         if state.round != driver.context.round or state.phase != RoundPhase.REVEALING:
             return
         positions = frozenset(p for p in range(64) if state.committed_positions >> p & 1)
-        known = self.history.rounds[driver.context.round].commitments
-        # Revealing waits until the commitments themselves are confirmed: else a reorg could let somebody copy.
-        if positions <= known.keys():
+        if positions <= self._gate.committed:
             driver.post(CommitPhaseEnded(positions, state.reveal_deadline_s))
 
     # --- keeping up --------------------------------------------------------------------------------------------
@@ -472,13 +476,10 @@ class AllianceSession:
         for seat in driver.context.snapshot.seats:
             if seat.peer_id not in connected and seat.peer_id != self._world.net.peer_id:
                 driver.post(SeatReachable(seat.index, False))
-        if record.sealed is not None:
-            driver.post(SealObserved(record.sealed))
-        if record.commitments and record.sealed is not None:
-            positions = tuple(sorted(record.commitments))
-            commitments = tuple(record.commitments[position] for position in positions)
-            event = BallotsCommitted(record.sealed.at, driver.context.round, positions, commitments)
-            driver.post(CommitmentsObserved(event))
-        if self.state is not None:
-            self._tell_commit_phase(driver, self.state)
+        self._gate = ConfirmationGate(self._world.config.chain.confirmations)
+        for event in self._log:
+            if isinstance(event, RoundSealed | BallotsCommitted) and event.round == record.opened.round:
+                self._gate.add(event)
+        if self.state is not None and self.block is not None:
+            self._tell_confirmed(driver, self.block, self.state)
         self._intake.replay(driver)

@@ -129,7 +129,7 @@ class Watch:
     def __init__(self, client: RpcClient, contract: bytes, from_block: int) -> None:
         self.view = AllianceView()
         self._client, self._contract = client, contract
-        self._follower = Follower(client, contract, from_block, confirmations=0)
+        self._follower = Follower(client, contract, from_block)
         self._next_block = from_block
         functions = load_contract(ALLIANCE).functions
         self._calls = {functions[call.value].selector: call for call in RoundCall}

@@ -152,7 +152,7 @@ async def test_follower__restarted_reads_only_what_is_new(own_devnet: Devnet) ->
         with serve_fake(endpoint.respond) as server:
             client = RpcClient([server.url])
             archive = LogArchive(store, own_devnet.chain_id, handle.contract, first)
-            before = Follower(client, handle.contract, first, 0, archive)
+            before = Follower(client, handle.contract, first, archive)
             events = await read_all(before)
             # One page is one segment, and its end is too near the head: the next head's page is kept with it.
             await committee.chains[0].client.call("anvil_mine", hex(ARCHIVE_DEPTH_BLOCKS + 1))
@@ -162,7 +162,7 @@ async def test_follower__restarted_reads_only_what_is_new(own_devnet: Devnet) ->
             await committee.join(2)
             endpoint.ranges.clear()
             archive = LogArchive(store, own_devnet.chain_id, handle.contract, first)
-            after = await read_all(Follower(client, handle.contract, first, 0, archive))
+            after = await read_all(Follower(client, handle.contract, first, archive))
             assert after[: len(events)] == events
             assert len(after) == len(events) + 1
             assert [start for start, _ in endpoint.ranges] == [kept[0].last_block + 1]
@@ -178,13 +178,13 @@ async def test_follower__archive_of_another_history_is_read_anew(own_devnet: Dev
         first = handle.terms.created_block
         await committee.join(0)
         client = RpcClient([own_devnet.rpc_url])
-        true = await read_all(Follower(client, handle.contract, first, 0))
+        true = await read_all(Follower(client, handle.contract, first))
         false = LogArchive(store, own_devnet.chain_id, handle.contract, first)
         false.load()
         false.append(first, b"\x07" * 32, [])
         false.append(10**9, b"\x07" * 32, [])
         archive = LogArchive(store, own_devnet.chain_id, handle.contract, first)
-        assert await read_all(Follower(client, handle.contract, first, 0, archive)) == true
+        assert await read_all(Follower(client, handle.contract, first, archive)) == true
         assert store.pieces == []
         client.close()
 
@@ -204,7 +204,7 @@ async def test_follower__goes_on_where_a_failing_endpoint_stopped_it(own_devnet:
         with serve_fake(endpoint.respond) as server:
             client = RpcClient([server.url])
             archive = LogArchive(store, own_devnet.chain_id, handle.contract, first)
-            follower = Follower(client, handle.contract, first, 0, archive)
+            follower = Follower(client, handle.contract, first, archive)
             with pytest.raises(ChainError):
                 await follower.poll()
             kept = LogArchive(store, own_devnet.chain_id, handle.contract, first).load()
@@ -215,7 +215,7 @@ async def test_follower__goes_on_where_a_failing_endpoint_stopped_it(own_devnet:
             assert min(start for start, _ in endpoint.ranges) == kept[-1].last_block + 1
             endpoint.ranges.clear()
             again = LogArchive(store, own_devnet.chain_id, handle.contract, first)
-            assert await read_all(Follower(client, handle.contract, first, 0, again)) == whole
+            assert await read_all(Follower(client, handle.contract, first, again)) == whole
             assert min(start for start, _ in endpoint.ranges) > kept[-1].last_block
             client.close()
     endpoint.upstream.close()

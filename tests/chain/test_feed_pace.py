@@ -28,7 +28,6 @@ class NotingFollower(Follower):
 
     def __init__(self, answer: Callable[[int], ChainUpdate | None]) -> None:
         self.times: list[float] = []
-        self.expects_logs = False
         self._answer = answer
 
     async def poll(self) -> ChainUpdate | None:
@@ -51,12 +50,12 @@ async def test_feed__asks_less_often_while_nothing_happens(autojump_clock: MockC
     assert pauses(follower.times) == [2.0, 4.0, CALM_FACTOR, CALM_FACTOR, CALM_FACTOR]
 
 
-@pytest.mark.parametrize("reason", ["unconfirmed log", "deadline"])
+@pytest.mark.parametrize("reason", ["awaited block", "deadline"])
 async def test_feed__stays_alert_while_something_is_due(autojump_clock: MockClock, reason: str) -> None:
     """A seal would be acted on seconds after its confirmations, a missing commit noticed long after its deadline."""
     follower = NotingFollower(lambda number: block(number, NOW_S + 5 if reason == "deadline" else 0))
-    follower.expects_logs = reason == "unconfirmed log"
     feed = ChainFeed(follower, INTERVAL_S)
+    feed.await_block(99 if reason == "awaited block" else None)
     for _ in range(5):
         await anext(feed)
     assert pauses(follower.times) == [INTERVAL_S] * 4
@@ -72,3 +71,13 @@ async def test_feed__a_nudge_wakes_it(autojump_clock: MockClock) -> None:
         await trio.sleep(1.5)
         feed.nudge()
     assert pauses(follower.times)[-1] == 1.5
+
+
+async def test_feed__awaiting_a_block_ends_a_long_pause(autojump_clock: MockClock) -> None:
+    """A seal seen in a calm time would be confirmed for this node only after the pause it was in."""
+    follower = NotingFollower(lambda number: block(number) if number in (5, 6) else None)
+    feed = ChainFeed(follower, INTERVAL_S)
+    await anext(feed)
+    feed.await_block(7)
+    await anext(feed)
+    assert pauses(follower.times)[-1] == INTERVAL_S

@@ -64,18 +64,6 @@ async def test_follower__rewinds_on_a_reorg(own_devnet: Devnet) -> None:
         client.close()
 
 
-async def test_follower__confirmations_hold_logs_back(devnet: Devnet) -> None:
-    """Unmasking after a seal that a reorg takes back would reveal more than one seal allows."""
-    async with open_committee(devnet, small_params(), 1) as committee:
-        handle = committee.handles[0]
-        await committee.join(0)
-        client = RpcClient([devnet.rpc_url])
-        follower = Follower(client, handle.contract, handle.terms.created_block, 4)
-        update = await next_with_events(ChainFeed(follower, 0.02))
-        client.close()
-        assert update.block >= update.events[0].at.block + 4
-
-
 async def test_reader__joins_ranges_and_halves_them_where_a_provider_asks(devnet: Devnet) -> None:
     """Providers cap ranges; a node that joins an old alliance must still read all of its logs, once each."""
     upstream = HttpEndpoint(devnet.rpc_url, timeout_s=5.0, body_bytes_max=1 << 20)
@@ -149,7 +137,7 @@ async def test_two_endpoints__one_that_hides_a_seat_is_noticed(devnet: Devnet, l
             await committee.join(0)
             client = RpcClient(urls, lag_s_max=0.5)
             handle = committee.handles[0]
-            follower = Follower(client, handle.contract, handle.terms.created_block, 0)
+            follower = Follower(client, handle.contract, handle.terms.created_block)
             with pytest.raises(EndpointsDisagreeError):
                 await follower.poll()
             client.close()
@@ -169,7 +157,7 @@ async def test_feed__bears_an_outage_and_goes_on(devnet: Devnet) -> None:
         handle = committee.handles[0]
         with serve_fake(respond) as endpoint:
             client = RpcClient([endpoint.url])
-            follower = Follower(client, handle.contract, handle.terms.created_block, 0)
+            follower = Follower(client, handle.contract, handle.terms.created_block)
             feed = ChainFeed(follower, 0.05)
             await committee.join(0)
             assert joined_owners((await next_with_events(feed)).events) == [committee.chains[0].address]

@@ -1,0 +1,45 @@
+"""Pulls what an unmasking will need while the seal is still waiting for its confirmations.
+
+Started by the driver for a trainer. All of it is public and content-addressed, and nothing is said or decided here:
+when the seal is deep enough the machine asks for the same digests and finds them in the own store. If anything fails
+here, the machine pulls it itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.sealing import decode_sealed_manifest
+from p2p_flock.chain_events import RoundSealed
+from p2p_flock.errors import WireError
+from p2p_flock.secagg.answer import get_sealed_entries
+from p2p_flock.secagg.bundle import SEALED_BUNDLE_BYTES_MAX
+from p2p_flock.wire.codec import decode
+from p2p_flock.wire.messages import DOCUMENT_BYTES_MAX, MANIFEST_BYTES_MAX, ContributionDocument
+
+# (digests, seats to ask in this order, most bytes of each) -> what the own store holds of them now
+Pull = Callable[[Sequence[bytes], Sequence[int], int], Awaitable[Mapping[bytes, bytes]]]
+
+
+async def prefetch_answer(pull: Pull, context: RoundContext, seat: int, sealed: RoundSealed) -> None:
+    """Pull manifest, cohort's documents and the bundles for ``seat``; gives up silently, see the module."""
+    validators = context.assignment.validators
+    found = await pull((sealed.manifest_digest,), validators, MANIFEST_BYTES_MAX)
+    try:
+        manifest = decode_sealed_manifest(context, found.get(sealed.manifest_digest, b""), sealed.survivors)
+    except WireError:
+        return
+    cohort = context.cohorts[context.assignment.cohort_of(seat)]
+    entries = [entry for entry in get_sealed_entries(cohort, manifest).values() if entry.seat != seat]
+    sources = (*validators, *(entry.seat for entry in entries))
+    documents = await pull([entry.document_digest for entry in entries], sources, DOCUMENT_BYTES_MAX)
+    bundles: list[bytes] = []
+    for data in documents.values():
+        try:
+            document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
+        except WireError:
+            continue
+        bundles += [bundle.digest for bundle in document.bundle_digests if bundle.neighbor == seat]
+    if bundles:
+        await pull(bundles, sources, SEALED_BUNDLE_BYTES_MAX)
