@@ -4,13 +4,14 @@ pragma solidity 0.8.37;
 import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {AllianceBase} from "../src/AllianceBase.sol";
-import {Ballot, RoundState, SeatView} from "../src/Types.sol";
+import {Ballot, RoundState, SealStatement, SeatView, Statement} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {IBeacon} from "../src/interfaces/IBeacon.sol";
-import {AllianceTest, IAllianceParts} from "./AllianceTest.sol";
+import {IAllianceParts} from "./AllianceTest.sol";
+import {EvidenceTest} from "./EvidenceTest.sol";
 
 /// What must hold at any moment; the empty string if it does.
-abstract contract ConservationChecks is AllianceTest {
+abstract contract ConservationChecks is EvidenceTest {
     uint256 internal constant MEMBERS = 15;
 
     /// P6, as far as it can be checked after every transaction.
@@ -19,8 +20,10 @@ abstract contract ConservationChecks is AllianceTest {
         if (token.balanceOf(address(alliance)) != stakes + pool + owed) return "balance != stakes + pool + owed";
         uint256 sum = 0;
         for (uint256 i = 0; i < MEMBERS; ++i) {
-            (,, uint128 stake,) = alliance.getStake(member(i));
+            (,, uint128 stake,,, bool slashed,) = alliance.getMember(member(i));
             sum += stake;
+            uint256 cut = uint256(params.seatStake) * params.provableSlashBps / 10_000;
+            if (stake != 0 && stake != params.seatStake - (slashed ? cut : 0)) return "a stake neither whole nor slashed once";
         }
         if (sum != stakes) return "stakes != sum of the members' stakes";
         RoundState memory s = state();
@@ -76,6 +79,7 @@ contract ConservationHandler is ConservationChecks {
     uint256 public generations;
     mapping(bytes32 action => uint256) public reached;
     mapping(uint256 position => Ballot) private _ballots;
+    uint32[] private _settledRounds;
 
     constructor() {
         super.setUp();
@@ -184,6 +188,7 @@ contract ConservationHandler is ConservationChecks {
         for (uint16 p = 0; p < 3; ++p) if (mask >> p & 1 == 1) ballots[n++] = _ballots[p];
         if (n == 0 && block.timestamp <= s.revealDeadline) vm.warp(s.revealDeadline + 1);
         alliance.settleRound(s.round, ballots);
+        if (state().settledRoundCount > s.settledRoundCount) _settledRounds.push(s.round);
         ++reached[state().settledRoundCount > s.settledRoundCount ? bytes32("settle") : bytes32("reveal")];
     }
 
@@ -203,6 +208,44 @@ contract ConservationHandler is ConservationChecks {
         ++reached["close"];
     }
 
+    /// Somebody is caught; rarely, or nobody would be left.
+    function slash_(uint256 i, uint256 chance) external {
+        address owner = member(bound(i, 0, MEMBERS - 1));
+        (,, uint128 stake,,, bool slashed, uint32 tenure) = alliance.getMember(owner);
+        bool closed = state().phase == 4;
+        if (stake == 0 || slashed || (!closed && chance % 3 != 0)) return;
+        slashFor(owner, tenure + uint32(chance % 5));
+        ++reached[closed ? bytes32("slash after closing") : bytes32("slash")];
+    }
+
+    function suspend_(uint256 i) external {
+        uint256 settled = _settledRounds.length;
+        if (settled < 2) return;
+        // Whoever was not absent, or is leaving, is refused.
+        for (uint256 k = 0; k < MEMBERS; ++k) {
+            address owner = member((bound(i, 0, MEMBERS - 1) + k) % MEMBERS);
+            try alliance.suspend(owner, _settledRounds[settled - 2], _settledRounds[settled - 1]) {
+                ++reached["suspend"];
+                return;
+            } catch {}
+        }
+    }
+
+    function reactivate_(uint256) external {
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            (bool seated,,,, bool suspended, bool slashed,) = alliance.getMember(member(i));
+            if (seated || !suspended || slashed || state().phase == 4) continue;
+            if (alliance.seatCount() == params.seatCountMax) return;
+            vm.prank(member(i));
+            alliance.reactivate(maskKey(i, ++generations));
+            ++reached["reactivate"];
+        }
+    }
+
+    function isClosed() external view returns (bool) {
+        return state().phase == 4;
+    }
+
     function requireAccounts() external {
         requireNoError(accountsError());
         requireNoError(seatsError());
@@ -214,7 +257,7 @@ contract ConservationHandler is ConservationChecks {
 }
 
 /// P6 under any order of transactions. The handler never reverts, so no action is silently missing.
-contract ConservationTest is AllianceTest {
+contract ConservationTest is EvidenceTest {
     struct FuzzSelector {
         address addr;
         bytes4[] selectors;
@@ -239,7 +282,7 @@ contract ConservationTest is AllianceTest {
 
     /// Twice what moves a round forward, so that rounds are finished.
     function _actions() private view returns (bytes4[] memory list) {
-        list = new bytes4[](15);
+        list = new bytes4[](19);
         (list[0], list[1], list[2]) = (handler.wait_.selector, handler.join_.selector, handler.leave_.selector);
         (list[3], list[4]) = (handler.registerKey_.selector, handler.withdraw_.selector);
         (list[5], list[6]) = (handler.claim_.selector, handler.claim_.selector);
@@ -247,6 +290,8 @@ contract ConservationTest is AllianceTest {
         (list[9], list[10]) = (handler.commit_.selector, handler.commit_.selector);
         (list[11], list[12]) = (handler.settle_.selector, handler.settle_.selector);
         (list[13], list[14]) = (handler.void_.selector, handler.close_.selector);
+        (list[15], list[16]) = (handler.slash_.selector, handler.suspend_.selector);
+        (list[17], list[18]) = (handler.reactivate_.selector, handler.suspend_.selector);
     }
 
     /// FLOCK would appear or vanish.
@@ -261,7 +306,8 @@ contract ConservationTest is AllianceTest {
 
     /// The campaign would pass because it never settles, voids, swaps or pays anything.
     function test_handler__reaches_every_action() external {
-        for (uint256 i = 0; i < 700; ++i) {
+        uint256 closed = 0;
+        for (uint256 i = 0; i < 900; ++i) {
             bytes4[] memory actions = _actions();
             bytes32 random = keccak256(abi.encode("reach", i));
             bytes4 action = actions[uint256(random) % actions.length];
@@ -270,13 +316,18 @@ contract ConservationTest is AllianceTest {
             );
             check(ok, "an action reverted");
             if (i % 50 == 0) handler.requireClaims();
-            if (handler.reached("close") > 0 || i == 350) handler = new ConservationHandler();
             _remember();
+            // Some more after closing, then from the beginning.
+            if (handler.isClosed()) ++closed;
+            if (closed == 100 || i == 450) (handler, closed) = (new ConservationHandler(), 0);
         }
         for (uint256 a = 0; a < names.length; ++a) check(seen[names[a]], names[a]);
     }
 
-    string[] private names = ["wait", "join", "leave", "registerKey", "withdraw", "claim", "seal", "commit", "reveal", "settle", "void"];
+    string[] private names = [
+        "wait", "join", "leave", "registerKey", "withdraw", "claim", "seal", "commit", "reveal", "settle", "void",
+        "slash", "slash after closing", "suspend", "reactivate"
+    ];
     mapping(string name => bool) private seen;
 
     function _remember() private {
@@ -286,7 +337,7 @@ contract ConservationTest is AllianceTest {
     }
 }
 
-/// Two mistakes somebody could make in Members; everything else is the real code.
+/// Mistakes somebody could make in Members or Evidence; everything else is the real code.
 contract LeakyMembers is AllianceBase {
     using SafeERC20 for IERC20;
 
@@ -310,15 +361,24 @@ contract LeakyMembers is AllianceBase {
         token.safeTransfer(msg.sender, stake);
     }
 
+    /// Planted: what is slashed goes nowhere.
+    function slashEquivocation(Statement calldata, Statement calldata) external {
+        _members[msg.sender].slashed = true;
+        _members[msg.sender].stake -= 1;
+        _stakes -= 1;
+    }
+
+    /// Planted: an offender loses its part as often as somebody asks. The books are right each time.
+    function slashInvalidSeal(SealStatement calldata, bytes calldata, bytes[] calldata) external {
+        uint128 cut = uint128(uint256(_members[msg.sender].stake) * _params().provableSlashBps / BPS);
+        _members[msg.sender].slashed = true;
+        _members[msg.sender].stake -= cut;
+        _stakes -= cut;
+        _pool += cut;
+    }
+
     fallback() external {
-        address real = REAL;
-        assembly {
-            calldatacopy(0, 0, calldatasize())
-            let ok := delegatecall(gas(), real, 0, calldatasize(), 0, 0)
-            returndatacopy(0, 0, returndatasize())
-            if iszero(ok) { revert(0, returndatasize()) }
-            return(0, returndatasize())
-        }
+        _delegate(REAL);
     }
 }
 
@@ -360,6 +420,25 @@ contract PlantedBugTest is ConservationChecks {
         vm.prank(member(0));
         alliance.withdraw();
         _requireError(accountsError(), "balance != stakes + pool + owed");
+    }
+
+    /// The check would not see a slash that is taken and not given.
+    function test_checks__see_a_slash_that_vanishes() external {
+        Statement memory any = said(member(0), 0, 1, "any");
+        vm.prank(member(0));
+        alliance.slashEquivocation(any, any);
+        _requireError(accountsError(), "balance != stakes + pool + owed");
+    }
+
+    /// The check would not see a slash that is taken twice.
+    function test_checks__see_a_second_slash() external {
+        SealStatement memory any;
+        for (uint256 i = 0; i < 2; ++i) {
+            requireNoError(accountsError());
+            vm.prank(member(0));
+            alliance.slashInvalidSeal(any, "", new bytes[](0));
+        }
+        _requireError(accountsError(), "a stake neither whole nor slashed once");
     }
 
     /// The check would not see a seat whose stake is gone.
