@@ -16,7 +16,7 @@ from tests.cli.watch_samples import SAMPLES, answer, running
 
 FRAMES = Path(__file__).parent / "frames"
 NOTE = "16:42:05 · Ctrl-C ends this view; the node goes on."
-TROUBLE = ("no daemon runs in /home/node", "start it with `p2p-flock node --home /home/node`")
+TROUBLE = ("no daemon runs in /srv/flock", "start it with `p2p-flock node --home /srv/flock`")
 SIZES = ((80, 24), (120, 40))
 
 
