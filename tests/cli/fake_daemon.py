@@ -36,7 +36,8 @@ STATUS: StatusResult = {
     "connected_peers": 7, "chain_id": 84_530, "block": 123, "chain_time_s": 1_700_000_000, "alliance": ALLIANCE,
     "task": "heart", "seat": 4, "round": 3, "settled_rounds": 2, "round_count": 11, "role": "trainer", "phase": "train",
     "standing": "joined", "release_at_s": None, "suspended_for": [], "slashed": None,
-    "rounds_behind": 0, "syncing": None, "phase_ends_at_s": 1_700_000_020, "model_digest": DIGEST, "score_before": 0.61, "score_after": 0.59,
+    "rounds_behind": 0, "syncing": None,
+    "phase_ends_at_s": 1_700_000_020, "model_digest": DIGEST, "score_before": 0.61, "score_after": 0.59,
     "warnings": ["two endpoints differ"],
 }  # fmt: skip
 SHOW: AllianceShowResult = {
@@ -68,7 +69,10 @@ RESULTS: dict[str, Mapping[str, object]] = {
     "alliance.join": {"alliance": ALLIANCE, "seat": 5, "weight": 4, "transactions": [DIGEST]},
     "alliance.leave": {"alliance": ALLIANCE, "state": "leaving", "withdrawable_at_s": None, "transactions": [DIGEST]},
     "alliance.withdraw": {
-        "alliance": ALLIANCE, "state": "withdrawn", "withdrawable_at_s": None, "transactions": [DIGEST],
+        "alliance": ALLIANCE,
+        "state": "withdrawn",
+        "withdrawable_at_s": None,
+        "transactions": [DIGEST],
     },
     "alliance.reactivate": {"alliance": ALLIANCE, "transactions": [DIGEST]},
     "wallet.show": WALLET,
