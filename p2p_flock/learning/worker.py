@@ -42,6 +42,7 @@ from p2p_flock.learning.frames import (
     get_list,
     get_text,
 )
+from p2p_flock.learning.priority import lower_priority
 from p2p_flock.learning.results import Float32, Float64, VectorFile
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ def main() -> None:
     """Serve requests until stdin ends."""
     answers = _claim_stdout()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle; it closes our stdin
     requests: queue.Queue[dict[str, Value]] = queue.Queue(PENDING_REQUESTS_MAX)
     threading.excepthook = _end_with_traceback
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 class _Torch:
-    """Loads torch once: when it is needed, or in the idle time before."""
+    """Loads torch once, when it is needed or in the idle time before; from then on this process lets others go first."""
 
     def __init__(self) -> None:
         self.ready = False
@@ -84,6 +84,7 @@ class _Torch:
         if not self.ready:
             from p2p_flock.learning.task import prepare_torch  # noqa: PLC0415 - after defer_torch
 
+            lower_priority(NICENESS)
             started = time.perf_counter()
             prepare_torch()
             self.ready = True

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from p2p_flock.alliance.model import decode_model
 from p2p_flock.errors import P2PFlockError
+from p2p_flock.learning.priority import lower_priority
 from p2p_flock.learning.task import Task, find_task, prepare_torch
 
 NICENESS = 19  # the table can wait, the rounds that it shows cannot
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--data-seed", type=int, required=True)
     parser.add_argument("data", nargs="+", type=Path)
     arguments = parser.parse_args()
-    os.nice(NICENESS)
+    lower_priority(NICENESS)
     prepare_torch()
     tasks = [find_task(arguments.task).open(path, arguments.data_seed) for path in arguments.data]
     pooled = tasks[0].pool(tasks)
