@@ -197,7 +197,7 @@ def test_key__newest_of_manifest_and_registration_counts() -> None:
 def test_key__of_low_order_is_none() -> None:
     """The pair seeds of its owner would be known to all."""
     log = begun()
-    log.events[3] = replace(log.events[3], mask_key=bytes(32))  # type: ignore[type-var]
+    log.events[3] = replace(log.events[3], mask_key=bytes(32))  # type: ignore[arg-type]
     assert key_in(fold(log), 0, 3) is None
 
 
@@ -338,7 +338,7 @@ def test_lying_log__goes_on_after_the_end() -> None:
     """A round could be settled twice."""
     log = begun()
     log.void()
-    for lie in (RoundVoided(log.at(), 0, 1), replace(log.events[-2], seat_count=9, round=1)):  # type: ignore[type-var]
+    for lie in (RoundVoided(log.at(), 0, 1), replace(log.events[-2], seat_count=9, round=1)):  # type: ignore[arg-type]
         with pytest.raises(ChainError):
             fold(log).apply(lie)
 

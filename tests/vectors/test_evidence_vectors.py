@@ -37,7 +37,9 @@ def statement(values: Any) -> Envelope:
 
 
 def seal(values: Any) -> SealStatement:
-    return SealStatement(*values[:5], b"".join(word.to_bytes(32, "big") for word in values[5]))
+    number, view, beacon_round, seed, digest, words = values
+    survivors = b"".join(word.to_bytes(32, "big") for word in words)
+    return SealStatement(number, view, beacon_round, seed, digest, survivors)
 
 
 def proof(values: Any) -> LeafProof:
