@@ -11,7 +11,7 @@ from rich.text import Text
 from p2p_flock.cli.alliance_terms import describe_terms, params_of
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.cli.watching.tables import rounds_table
-from p2p_flock.cli.watching.words import change_text, short_digest
+from p2p_flock.cli.watching.words import change_text, short_digest, standing_sentences
 from p2p_flock.daemon.control_messages import (
     AllianceListResult,
     AllianceShowResult,
@@ -35,7 +35,7 @@ def show_status(result: StatusResult) -> None:
         _row(table, "alliance", result["alliance"])
         _row(table, "task", result["task"] or "?")
         _row(table, "seat", "none" if result["seat"] is None else str(result["seat"]))
-        for sentence in _standing(result):
+        for sentence in standing_sentences(result, result["chain_time_s"]):
             _row(table, "standing", sentence)
         _row(table, "settled", f"{result['settled_rounds']} of {result['round_count']} rounds")
         _row(table, "round", _phase(result))
@@ -114,28 +114,6 @@ def show_wallet(result: WalletResult) -> None:
     _row(table, "rewards", f"{format_money(result['unclaimed'], 'FLOCK')} to claim")
     _row(table, "withdrawable", format_money(result["withdrawable"], "FLOCK"))
     _console().print(table)
-
-
-def _standing(result: StatusResult) -> list[str]:
-    """What is out of the ordinary about this member's seat and stake, in sentences."""
-    found = []
-    if result["slashed"] is not None:
-        slash = result["slashed"]
-        found.append(
-            f"slashed {format_money(slash['amount'], 'FLOCK')} for {slash['fault']} in round {slash['round']}; "
-            f"evidence in transaction {slash['transaction']}"
-        )
-    if result["suspended_for"]:
-        first, second = result["suspended_for"]
-        found.append(f"suspended: absent in rounds {first} and {second}; the node takes the seat again by itself")
-    if result["standing"] == "leaving":
-        found.append("leaving: the seat goes when the next round opens")
-    release_at_s, now_s = result["release_at_s"], result["chain_time_s"]
-    if release_at_s is not None and now_s is not None:
-        left_s = release_at_s - now_s
-        when = f"in {format_seconds(left_s)}" if left_s > 0 else "now: `p2p-flock alliance withdraw ID`"
-        found.append(f"the stake can be withdrawn {when}")
-    return found
 
 
 def _phase(result: StatusResult) -> str:

@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
-from p2p_flock.daemon.watch_messages import RoundResult, WatchResult
+from p2p_flock.daemon.watch_messages import RoundResult, SlashResult, WatchResult
 from p2p_flock.errors import UsageError
 from p2p_flock.params import AllianceParams
 
@@ -41,13 +41,6 @@ class JoinArguments(TypedDict):
 
 class ClaimArguments(TypedDict):
     alliance: str | None
-
-
-class SlashResult(TypedDict):
-    fault: str
-    round: int
-    amount: str
-    transaction: str
 
 
 class StatusResult(TypedDict):

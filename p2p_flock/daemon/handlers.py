@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from p2p_flock.alliance.evidence import describe_fault
 from p2p_flock.alliance.manifest import decode_manifest
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.contracts import compute_params_hash
@@ -16,7 +15,7 @@ from p2p_flock.daemon.control_messages import params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.member import compute_weight
 from p2p_flock.daemon.purse import read_claimable, trained_rounds
-from p2p_flock.daemon.watch_answer import WatchAnswers, ended_rounds, show_round
+from p2p_flock.daemon.watch_answer import WatchAnswers, describe_standing, ended_rounds, show_round
 from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.types import AllianceId
@@ -361,27 +360,6 @@ class Handlers:
             return "none"
         now_s = (await handle.round_state()).timestamp_s
         return "withdrawable" if now_s >= stake.release_at_s else "unbonding"
-
-
-def describe_standing(session: AllianceSession | None, owner: bytes) -> dict[str, object]:
-    """The fields of ``status`` about this member's seat and stake, from the log as far as it is folded."""
-    if session is None:
-        return {"standing": "none", "release_at_s": None, "suspended_for": [], "slashed": None}
-    standing, history = session.history.standing(owner), session.history
-    suspended, slash = history.suspended.get(owner), history.slashed.get(owner)
-    return {
-        "standing": standing.state,
-        "release_at_s": standing.release_at_s,
-        "suspended_for": [] if suspended is None else [suspended.first_round, suspended.second_round],
-        "slashed": None
-        if slash is None
-        else {
-            "fault": describe_fault(slash.fault),
-            "round": slash.round,
-            "amount": str(slash.amount),
-            "transaction": _hex(slash.at.transaction),
-        },
-    }
 
 
 def _own_seat(session: AllianceSession | None, address: bytes) -> int | None:

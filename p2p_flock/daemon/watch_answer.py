@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from p2p_flock.alliance.evidence import describe_fault
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.progress import Step, count_strikes
 from p2p_flock.alliance.trainer import Phase as TrainerPhase
@@ -29,6 +30,7 @@ from p2p_flock.daemon.watch_messages import (
     HoldingsResult,
     JudgementResult,
     RoundResult,
+    StandingResult,
     WatchedAllianceResult,
     WatchResult,
 )
@@ -128,9 +130,8 @@ class WatchAnswers:
             "activity_since_ms": self._activity_since_ms(session),
             "running": None if look is None else look.describe(),
             "rounds": self._ended_rounds(session, own),
-            "standing": _standing(history, own, address),
+            **describe_standing(session, address),
             "strikes": None if own is None else count_strikes(history, address),
-            "slashed": str(history.slashed[address].amount) if address in history.slashed else None,
             "holdings": _holdings(session.purse.ask()),
         }
 
@@ -202,6 +203,27 @@ def show_round(session: AllianceSession, record: RoundRecord) -> RoundResult:
     }
 
 
+def describe_standing(session: AllianceSession | None, owner: bytes) -> StandingResult:
+    """The fields of ``status`` about this member's seat and stake, from the log as far as it is folded."""
+    if session is None:
+        return {"standing": "none", "release_at_s": None, "suspended_for": [], "slashed": None}
+    standing, history = session.history.standing(owner), session.history
+    suspended, slash = history.suspended.get(owner), history.slashed.get(owner)
+    return {
+        "standing": standing.state,
+        "release_at_s": standing.release_at_s,
+        "suspended_for": [] if suspended is None else [suspended.first_round, suspended.second_round],
+        "slashed": None
+        if slash is None
+        else {
+            "fault": describe_fault(slash.fault),
+            "round": slash.round,
+            "amount": str(slash.amount),
+            "transaction": _hex(slash.at.transaction),
+        },
+    }
+
+
 def read_memory(pid: int) -> int | None:
     """Resident memory of a process now, bytes; ``None`` if it ended or there is no /proc."""
     try:
@@ -217,14 +239,6 @@ def _no_counts() -> CountsResult:
 
 def _seat_of(record: RoundRecord, address: bytes) -> int | None:
     return next((index for index, entry in enumerate(record.seats) if entry.owner == address), None)
-
-
-def _standing(history: AllianceHistory, own: int | None, address: bytes) -> str:
-    if address in history.suspended:
-        return "suspended"
-    if own is None:
-        return "none"
-    return "leaving" if history.seats[own].leaving else "seated"
 
 
 def _role(assignment: Assignment, seat: int) -> str:
@@ -278,7 +292,6 @@ def _holdings(holdings: Holdings | None) -> HoldingsResult | None:
         return None
     return {
         "stake": str(holdings.stake),
-        "release_at_s": holdings.release_at_s or None,
         "claimable": str(holdings.claimable),
         "eth": str(holdings.eth),
         "flock": str(holdings.flock),

@@ -11,6 +11,20 @@ from typing import TypedDict
 WATCH_FORMAT = 1  # grows with every change that is more than a new field
 
 
+class SlashResult(TypedDict):
+    fault: str
+    round: int
+    amount: str
+    transaction: str
+
+
+class StandingResult(TypedDict):
+    standing: str
+    release_at_s: int | None
+    suspended_for: list[int]
+    slashed: SlashResult | None
+
+
 class StepResult(TypedDict):
     step: str  # beacon, train, seal, unmask, evaluate, commit, settle
     state: str  # done, running, coming, hidden
@@ -88,14 +102,13 @@ class CountsResult(TypedDict):
 
 class HoldingsResult(TypedDict):
     stake: str
-    release_at_s: int | None
     claimable: str
     eth: str
     flock: str
     as_of_s: int
 
 
-class WatchedAllianceResult(TypedDict):
+class WatchedAllianceResult(StandingResult):
     alliance: str
     task: str
     round_count: int
@@ -113,9 +126,7 @@ class WatchedAllianceResult(TypedDict):
     activity_since_ms: int | None
     running: RunningRoundResult | None
     rounds: list[EndedRoundResult]
-    standing: str  # seated, leaving, suspended, none
     strikes: int | None
-    slashed: str | None
     holdings: HoldingsResult | None
 
 

@@ -154,10 +154,12 @@ def answer(activity: str, round_now: RunningRoundResult | None, **changes: Any) 
         "activity_since_ms": NOW_MS - 7_900,
         "running": round_now,
         "rounds": ROUNDS,
-        "standing": "seated",
-        "strikes": 0,
+        "standing": "joined",
+        "release_at_s": None,
+        "suspended_for": [],
         "slashed": None,
-        "holdings": {"stake": str(1_000 * FLOCK), "release_at_s": None, "claimable": str(42 * FLOCK + FLOCK // 4),
+        "strikes": 0,
+        "holdings": {"stake": str(1_000 * FLOCK), "claimable": str(42 * FLOCK + FLOCK // 4),
                      "eth": str(FLOCK - 12 * 10**14), "flock": str(500 * FLOCK), "as_of_s": 1_700_000_099},
         **changes,
     }  # fmt: skip
@@ -249,6 +251,15 @@ SAMPLES: dict[str, WatchResult] = {
     "seats": answer(
         "awaiting_seats", None, rounds=[], opened_rounds=0, model_rounds=0, settled_rounds=0, seats=5, own_seat=2,
         counts={"adopted": 0, "rejected": 0, "undecided": 0, "voided": 0}, strikes=None,
+    ),
+    "suspended": answer(
+        "not_seated", running("train", validators("unknown"), "none"), own_seat=None, strikes=None,
+        standing="suspended", suspended_for=[3, 4], release_at_s=NOW_MS // 1000 + 90,
+    ),
+    "slashed": answer(
+        "closed", None, closed=True, standing="unbonding", release_at_s=NOW_MS // 1000 - 5, strikes=None,
+        slashed={"fault": "two contradicting messages", "round": 3, "amount": str(100 * FLOCK),
+                 "transaction": "0x" + "ef" * 32},
     ),
     "catching_up": answer("catching_up", running("train", TRAINER_SEES, "none"), model_rounds=2),
     "closed": answer("closed", None, closed=True, settled_rounds=11),

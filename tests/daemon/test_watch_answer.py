@@ -147,7 +147,7 @@ def test_answer__counts_outcomes_and_strikes() -> None:
         if present:
             break
         expected += 1
-    assert alliance["strikes"] == expected and alliance["standing"] == "seated"
+    assert alliance["strikes"] == expected and alliance["standing"] == "joined"
 
 
 def test_answer__remembers_counts_until_the_log_is_folded_anew() -> None:

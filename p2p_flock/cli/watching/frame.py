@@ -69,7 +69,7 @@ def build_frame(view: View, console: Console, height: int | None) -> RenderableT
     if alliance is None:
         return Group(*head, *_no_alliance(result), *blank, *foot)
     head += [*_header(result, alliance, is_wide), *blank, *_own(result, alliance)]
-    foot = [*blank, _money(alliance), *foot]
+    foot = [*blank, _money(alliance, result["now_ms"] // 1000), *foot]
     running = alliance["running"]
     if running is not None:
         head += [*blank, *_round(result, running)]
@@ -157,12 +157,16 @@ def _participants(result: WatchResult, running: RunningRoundResult, is_wide: boo
     return [*table, Text(f"      {words}", "dim")]
 
 
-def _money(alliance: WatchedAllianceResult) -> Text:
+def _money(alliance: WatchedAllianceResult, now_s: int) -> Text:
     holdings = alliance["holdings"]
     if holdings is None:
         text = "stake and rewards: being read from the chain"
     else:
         stake, claimable = format_money(holdings["stake"], "FLOCK"), format_money(holdings["claimable"], "FLOCK")
         text = f"stake {stake} · {claimable} to claim · gas {format_money(holdings['eth'], 'ETH')}"
-    trouble = standing_text(alliance)
-    return Text(f"{text} · ").append(trouble, "bold yellow") if trouble else Text(f"{text} · no strikes")
+    trouble = standing_text(alliance, now_s)
+    return (
+        Text(f"{text} · ").append(trouble, "bold yellow")
+        if trouble
+        else Text(text if alliance["strikes"] is None else f"{text} · no strikes")
+    )

@@ -13,6 +13,7 @@ from p2p_flock.daemon.watch_messages import (
     CostResult,
     ParticipantResult,
     RunningRoundResult,
+    StandingResult,
     StepResult,
     WatchedAllianceResult,
     WatchResult,
@@ -268,19 +269,33 @@ def bar(done: int, total: int) -> str:
     return "■" * filled + "□" * (width - filled)
 
 
-def standing_text(alliance: WatchedAllianceResult) -> str:
-    """What is wrong with this node's seat; empty where nothing is."""
-    told = []
-    if alliance["slashed"] is not None:
-        told.append(f"SLASHED {format_money(alliance['slashed'], 'FLOCK')}: see the log")
-    if alliance["standing"] == "suspended":
-        told.append("seat suspended: absent twice in a row; an up-to-date node takes it back by itself")
-    elif alliance["standing"] == "leaving":
-        told.append("the seat is leaving")
-    elif alliance["strikes"]:
+def standing_text(alliance: WatchedAllianceResult, now_s: int) -> str:
+    """What is out of the ordinary about this node's seat; empty where nothing is."""
+    told = standing_sentences(alliance, now_s)
+    if alliance["strikes"] and alliance["standing"] == "joined":
         count = f"{alliance['strikes']} strike" + ("s" if alliance["strikes"] > 1 else "")
         told.append(f"{count} (two in a row suspend the seat)")
     return " · ".join(told)
+
+
+def standing_sentences(result: StandingResult, now_s: int | None) -> list[str]:
+    """A seat that is slashed, suspended or leaving, and when its stake is free. ``now_s``: chain time."""
+    told, slash = [], result["slashed"]
+    if slash is not None:
+        told.append(
+            f"slashed {format_money(slash['amount'], 'FLOCK')} for {slash['fault']} in round {slash['round']}; "
+            f"evidence in transaction {slash['transaction']}"
+        )
+    if result["suspended_for"]:
+        first, second = result["suspended_for"]
+        told.append(f"suspended: absent in rounds {first} and {second}; the node takes the seat again by itself")
+    if result["standing"] == "leaving":
+        told.append("leaving: the seat goes when the next round opens")
+    if result["release_at_s"] is not None and now_s is not None:
+        left_s = result["release_at_s"] - now_s
+        when = f"in {format_seconds(left_s)}" if left_s > 0 else "now: `p2p-flock alliance withdraw ID`"
+        told.append(f"the stake can be withdrawn {when}")
+    return told
 
 
 def cost_text(cost: CostResult, before: CostResult | None, seconds: float) -> str:
