@@ -257,6 +257,12 @@ def say(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
+def _first_of(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
 def main() -> int:
     """Exit code 0 only if every round settled and all nodes hold the same model after each."""
     parser = argparse.ArgumentParser(prog="scripts/bench size", description=__doc__.splitlines()[0])
@@ -279,7 +285,7 @@ def main() -> int:
         params = fit_params(alliance_params(given.nodes, given.rounds, 0, task), lane_count)
         report = trio.run(run_network, options, params, processes)
     except* P2PFlockError as group:
-        say(f"failed: {group.exceptions[0]}; the logs are in {directory}")
+        say(f"failed: {_first_of(group)}; the logs are in {directory}")
     finally:
         processes.stop()
     if report is None:
