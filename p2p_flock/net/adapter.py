@@ -163,7 +163,7 @@ class Net:
         Returns as soon as all are here or no reachable source can give more, at the latest after ``timeout_s``. Raises
         NetError for a digest or peer ID that is none.
         """
-        return await self._blobs.fetch(digests, [_peer(source) for source in sources], bytes_max_each, timeout_s)
+        return await self._blobs.fetch(digests, self._in_order(sources), bytes_max_each, timeout_s)
 
     async def fetch_each(
         self,
@@ -180,9 +180,7 @@ class Net:
         cancelled. Returns the digests whose ``take`` returned. An error of ``take`` ends the pull and is raised as it
         is; NetError as in `fetch`.
         """
-        return await self._blobs.fetch_each(
-            digests, [_peer(source) for source in sources], bytes_max_each, timeout_s, take
-        )
+        return await self._blobs.fetch_each(digests, self._in_order(sources), bytes_max_each, timeout_s, take)
 
     async def fetch_to_path(
         self, digest: bytes, path: Path, sources: Sequence[str], bytes_max: int, timeout_s: float
@@ -191,9 +189,12 @@ class Net:
 
         True if ``path`` holds it now. Raises NetError as `fetch` does, OSError if the disk fails.
         """
-        return await self._blobs.fetch_to_path(
-            digest, path, [_peer(source) for source in sources], bytes_max, timeout_s
-        )
+        return await self._blobs.fetch_to_path(digest, path, self._in_order(sources), bytes_max, timeout_s)
+
+    def _in_order(self, sources: Sequence[str]) -> list[ID]:
+        """Connected ones first, else as the caller prefers."""
+        connected = self.connected()
+        return [_peer(source) for source in sorted(sources, key=lambda source: source not in connected)]
 
     def connected(self) -> frozenset[str]:
         """Peers with an open connection, now."""

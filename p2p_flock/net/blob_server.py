@@ -34,8 +34,8 @@ ITEMS_MAX = 256  # of one question
 WRITE_BYTES = 1 << 20
 SMALL_WRITE_BYTES = 256 * 1024  # small answers are joined until they have this size
 SERVED_STREAMS_PER_PEER_MAX = 4  # one more is reset; its opener asks elsewhere
-SERVED_STREAMS_MAX = 32
-SERVE_SECONDS_MAX = 30.0  # per write, or waiting for the next question
+SERVED_STREAMS_MAX = 128  # most of them wait for the next question
+SERVE_SECONDS_MAX = 30.0  # per write, or waiting for a question; openers close after half of it
 
 BlobSource = Callable[[bytes], "bytes | bytearray | memoryview | Path | None"]
 
@@ -62,10 +62,16 @@ class BlobServer:
             raise FrameError("too many blob streams")
         self._streams[peer_id] += 1
         reader = FrameReader(stream)
+        has_asked = False
         try:
             while True:
-                with trio.fail_after(SERVE_SECONDS_MAX):
+                with trio.move_on_after(SERVE_SECONDS_MAX) as waiting:
                     question = await reader.read_frame(ITEMS_MAX * 48)
+                if waiting.cancelled_caught:
+                    if has_asked:
+                        return  # an opener that may ask again need not
+                    raise FrameError("the peer opened a stream and did not ask")
+                has_asked = True
                 if not question or len(question) % 48:
                     raise FrameError("not a question for blobs")
                 writer = _Writer(stream)

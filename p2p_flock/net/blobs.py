@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -38,6 +39,11 @@ QUESTION_EXPECTS_BYTES_MAX = 64 * 1024 * 1024
 FILE_WRITE_BYTES = 1 << 20  # written and hashed in one visit to a thread
 WINDOW_BYTES = 4 * 1024 * 1024  # per stream; rate = window / round trip
 STREAMS_MAX = 4  # that we pull on at once
+# A stream that served well stays open for the next question: opening one costs both ends four messages and some
+# milliseconds, and a round asks the same few peers a dozen times. The server waits longer than this.
+IDLE_SECONDS_MAX = 15.0
+IDLE_STREAMS_MAX = 64  # one per peer; beyond it the one that waits longest is closed
+SHARE_EXPECTS_BYTES_MIN = 4 * 1024 * 1024  # asked of one source: spreading less costs more than it saves
 STALL_SECONDS_MAX = 10.0  # without a byte, while pulling
 FAILURES_MAX = 3  # of one source in one fetch, beyond which it is left out
 RETRY_SECONDS = 0.2
@@ -54,20 +60,40 @@ class BlobClient:
     def __init__(self, host: HardenedHost) -> None:
         self._host = host
         self._streams = trio.Semaphore(STREAMS_MAX)
+        self._idle: dict[ID, _IdleStream] = {}  # in the order in which they became idle
         self.liars: Counter[str] = Counter()  # peers that sent content of another digest, for the operator
 
     @asynccontextmanager
     async def _open(self, source: ID) -> AsyncIterator[tuple[INetStream, FrameReader]]:
-        stream = await self._host.new_stream(source, [BLOB_PROTOCOL])
-        is_broken = True
-        try:
+        """A stream to ask on, fresh or left over from an earlier pull, whose peer may have gone since."""
+        idle = self._idle.pop(source, None)
+        if idle is not None and idle.is_expired():
+            await end_stream(idle.stream)
+            idle = None
+        if idle is None:
+            stream = await self._host.new_stream(source, [BLOB_PROTOCOL])
             muxed = getattr(stream, "muxed_stream", None)
             if isinstance(muxed, Stream):
                 muxed.widen(WINDOW_BYTES)
-            yield stream, FrameReader(stream)
+            idle = _IdleStream(stream, FrameReader(stream), 0.0)
+        is_broken = True
+        try:
+            yield idle.stream, idle.reader
             is_broken = False
         finally:
-            await end_stream(stream, broken=is_broken)
+            if is_broken:
+                await end_stream(idle.stream, broken=True)
+        await self._keep(source, idle)
+
+    async def _keep(self, source: ID, used: _IdleStream) -> None:
+        """Hold a stream for the next pull; one for each peer."""
+        ended = [self._idle.pop(source)] if source in self._idle else []
+        self._idle[source] = _IdleStream(used.stream, used.reader, trio.current_time())
+        for peer in list(self._idle):
+            if self._idle[peer].is_expired() or len(self._idle) > IDLE_STREAMS_MAX:
+                ended.append(self._idle.pop(peer))
+        for idle in ended:
+            await end_stream(idle.stream)
 
     async def fetch(
         self, digests: Sequence[bytes], sources: Sequence[ID], bytes_max_each: int, timeout_s: float
@@ -92,7 +118,7 @@ class BlobClient:
         for digest in digests:
             _check_digest(digest)
         sources = [source for source in dict.fromkeys(sources) if source != self._host.get_id()]
-        job = _Job(list(dict.fromkeys(digests)), bytes_max_each, len(sources), take)
+        job = _Job(list(dict.fromkeys(digests)), bytes_max_each, sources, take)
         try:
             with trio.move_on_after(timeout_s):
                 async with trio.open_nursery() as nursery:
@@ -104,6 +130,12 @@ class BlobClient:
 
     async def _pull_from(self, source: ID, job: _Job) -> None:
         """Take shares of the job for one source until nothing is left that it could have."""
+        try:
+            await self._pull_while_needed(source, job)
+        finally:
+            job.let_others_choose(source)
+
+    async def _pull_while_needed(self, source: ID, job: _Job) -> None:
         failures = 0
         while failures < FAILURES_MAX and source not in job.liars:
             if not job.has_share(source):
@@ -111,12 +143,15 @@ class BlobClient:
                     return
                 await job.changed.park()
                 continue
+            is_left_over = source in self._idle
             try:
                 async with self._streams:  # before a share is taken, so that nothing is held by who waits
                     await self._pull_shares(source, job)
             except _PULL_FAILURES as error:
-                failures += 1
                 log.debug("pulling from %s failed: %s", source, error)
+                if is_left_over:
+                    continue  # the peer may have restarted since; now a fresh stream is opened
+                failures += 1
                 await trio.sleep(RETRY_SECONDS * failures)
 
     async def _pull_shares(self, source: ID, job: _Job) -> None:
@@ -200,6 +235,18 @@ class BlobClient:
             return file.digest
 
 
+@dataclass(frozen=True)
+class _IdleStream:
+    """A stream of ours that waits for its next question since ``since`` (trio's clock, seconds)."""
+
+    stream: INetStream
+    reader: FrameReader
+    since: float
+
+    def is_expired(self) -> bool:
+        return trio.current_time() - self.since > IDLE_SECONDS_MAX
+
+
 class _Partial:
     """The pieces of one content in order; joined once, since a growing buffer copies a large content several times."""
 
@@ -279,7 +326,7 @@ def _join_and_hash(pieces: Sequence[Buffer]) -> tuple[bytes, bytes]:
 class _Job:
     """What one `BlobClient.fetch` still wants, and who need not be asked for it."""
 
-    def __init__(self, digests: list[bytes], bytes_max: int, source_count: int, take: Take) -> None:
+    def __init__(self, digests: list[bytes], bytes_max: int, sources: Sequence[ID], take: Take) -> None:
         self.bytes_max = bytes_max
         self.take = take
         self.taken: set[bytes] = set()
@@ -289,7 +336,8 @@ class _Job:
         self._pulled: set[bytes] = set()
         self._partial: dict[bytes, _Partial] = {}
         self._lacking: dict[bytes, set[ID]] = {digest: set() for digest in digests}
-        self._source_count = max(1, source_count)
+        self._source_count = max(1, len(sources))
+        self._chooses_first = sources[0] if sources else None  # the caller's preference, until it has a share
 
     def partial(self, digest: bytes) -> _Partial:
         """What has arrived of a content so far."""
@@ -297,17 +345,28 @@ class _Job:
 
     def has_share(self, source: ID) -> bool:
         """Whether there is something to ask ``source`` for."""
+        if self._chooses_first not in (None, source):
+            return False
         return any(source not in self._lacking[digest] for digest in self._todo)
+
+    def let_others_choose(self, source: ID) -> None:
+        """``source`` has its first share, or none to come."""
+        if self._chooses_first == source:
+            self._chooses_first = None
+            self.changed.unpark_all()
 
     def take_share(self, source: ID) -> list[bytes]:
         """What to ask ``source`` for next: half an equal share of what is left, so that fast sources get more."""
         eligible = [digest for digest in self._todo if source not in self._lacking[digest]]
         count = -(-len(eligible) // (2 * self._source_count)) if self._source_count > 1 else len(eligible)
-        count = min(count, ITEMS_MAX, max(1, QUESTION_EXPECTS_BYTES_MAX // max(1, self.bytes_max)))
+        affordable = max(1, QUESTION_EXPECTS_BYTES_MAX // max(1, self.bytes_max))
+        worthwhile = SHARE_EXPECTS_BYTES_MIN // max(1, self.bytes_max)
+        count = min(max(count, worthwhile), ITEMS_MAX, affordable)
         share = eligible[:count]
         taken = set(share)
         self._todo = [digest for digest in self._todo if digest not in taken]
         self._pulled |= taken
+        self.let_others_choose(source)
         return share
 
     def give_back(self, share: list[bytes]) -> None:
@@ -321,6 +380,8 @@ class _Job:
 
     def may_still_need(self, source: ID) -> bool:
         """Whether something that another source is sending might yet be asked of this one."""
+        if self._chooses_first is not None:
+            return bool(self._todo)
         return any(source not in self._lacking[digest] for digest in self._pulled)
 
     def note_taken(self, digest: bytes) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from libp2p.abc import INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
 
 from p2p_flock.errors import NetError
 from p2p_flock.net import blob_server, blobs
@@ -247,6 +250,42 @@ async def test_serve__streams_of_one_peer_are_bounded() -> None:
                 except blob_server.STREAM_FAILURES:
                     pass
         assert answered == blob_server.SERVED_STREAMS_PER_PEER_MAX
+
+
+async def test_fetch__streams_are_used_again_until_they_are_too_old() -> None:
+    """Each of a round's dozen pulls from one peer would open and negotiate a stream of its own."""
+    contents = make_contents(3, 100)
+    opened: list[ID] = []
+    async with open_fetcher(contents) as (fetcher, sources):
+        host = fetcher._blobs._host
+        open_stream = host.new_stream
+
+        async def count(peer: ID, protocols: Sequence[TProtocol]) -> INetStream:
+            if BLOB_PROTOCOL in protocols:
+                opened.append(peer)
+            return await open_stream(peer, protocols)
+
+        host.new_stream = count  # type: ignore[method-assign, assignment]  # a counter around the real one
+        for digest in contents:
+            assert await fetcher.fetch([digest], sources, 100, 5.0) == {digest: contents[digest]}
+        assert len(opened) == 1
+        (source,) = fetcher._blobs._idle
+        idle = fetcher._blobs._idle[source]
+        fetcher._blobs._idle[source] = replace(idle, since=idle.since - 2 * blobs.IDLE_SECONDS_MAX)
+        assert await fetcher.fetch(list(contents), sources, 100, 5.0) == contents
+        assert len(opened) == 2
+
+
+async def test_fetch__a_stream_that_died_meanwhile_costs_nothing() -> None:
+    """A peer that restarted between two pulls would count as failing, and the pull would wait."""
+    contents = make_contents(2, 100)
+    async with open_fetcher(contents) as (fetcher, sources):
+        first, second = contents
+        assert await fetcher.fetch([first], sources, 100, 5.0)
+        for idle in fetcher._blobs._idle.values():
+            await idle.stream.reset()
+        with trio.fail_after(blobs.RETRY_SECONDS * 5):
+            assert await fetcher.fetch([second], sources, 100, 5.0)
 
 
 async def test_fetch__from_another_process_survives_its_death() -> None:
