@@ -1,4 +1,7 @@
-"""Lets the daemon go first where processors are short. Called by the worker and the testnet's scorer at their start."""
+"""Lets others go first where processors are short. Called by the testnet's scorer at its start.
+
+Not by the worker: on a machine that somebody else keeps busy it would miss its round's deadline.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ AUTOGROUP = Path("/proc/self/autogroup")
 def lower_priority(niceness: int) -> None:
     """Raise this process's niceness, and on Linux that of its session.
 
-    A session of its own, as the worker is, is scheduled as a group of its own, between which only the group's niceness
+    A session of its own, as the scorer is, is scheduled as a group of its own, between which only the group's niceness
     counts (sched(7), "The autogroup feature"). Only tried: it makes nothing faster but other processes.
     """
     os.nice(niceness)

@@ -42,7 +42,6 @@ from p2p_flock.learning.frames import (
     get_list,
     get_text,
 )
-from p2p_flock.learning.priority import lower_priority
 from p2p_flock.learning.results import Float32, Float64, VectorFile
 
 if TYPE_CHECKING:
@@ -53,8 +52,6 @@ log = logging.getLogger("p2p_flock.learning.worker")
 EXIT_MALFORMED: Final = 2  # the daemon sent bytes that are no frame: the two are of different versions
 PENDING_REQUESTS_MAX: Final = 4  # the client sends one at a time, after "open"; beyond it it is not our client
 READ_BYTES_MAX: Final = 1 << 20
-# Where processors are short the daemon comes first: its messages have deadlines of seconds, a training has its phase.
-NICENESS: Final = 10
 
 # What may cross to the daemon as an answer. Anything else is a defect of the task: it ends this process with a
 # traceback in the log, and the client starts a new one.
@@ -75,7 +72,7 @@ def main() -> None:
 
 
 class _Torch:
-    """Loads torch once, when it is needed or in the idle time before; from then on this process lets others go first."""
+    """Loads torch once: when it is needed, or in the idle time before."""
 
     def __init__(self) -> None:
         self.ready = False
@@ -84,7 +81,6 @@ class _Torch:
         if not self.ready:
             from p2p_flock.learning.task import prepare_torch  # noqa: PLC0415 - after defer_torch
 
-            lower_priority(NICENESS)
             started = time.perf_counter()
             prepare_torch()
             self.ready = True
@@ -123,11 +119,9 @@ def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoRetu
 
 def _next_request(requests: queue.Queue[dict[str, Value]], torch: _Torch, answered: str) -> dict[str, Value]:
     """Wait for a request; torch is loaded while none is expected, so that the first training need not wait for it."""
-    if answered in LAST_BEFORE_TRAINING:
-        torch.prepare()
-    elif answered != "open" and not torch.ready:  # a node that only runs has no use for it
+    if answered != "open" and not torch.ready:  # a node that only runs has no use for it
         try:
-            return requests.get(timeout=IDLE_SECONDS)
+            return requests.get(timeout=ROUND_SECONDS if answered in LAST_BEFORE_TRAINING else IDLE_SECONDS)
         except queue.Empty:
             torch.prepare()
     return requests.get()
@@ -314,6 +308,7 @@ OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]
 TORCH_OPERATIONS: Final = frozenset({"train", "evaluate"})
 # Round 0 asks either of these last; the next is a training, a round later.
 LAST_BEFORE_TRAINING: Final = frozenset({"statistics", "judge_statistics"})
+ROUND_SECONDS: Final = 3.0  # what round 0 takes from there on, and then others wait for the processor no more
 IDLE_SECONDS: Final = 30.0  # longer than a start's questions are apart on a busy machine
 
 

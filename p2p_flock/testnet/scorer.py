@@ -18,7 +18,7 @@ from p2p_flock.errors import P2PFlockError
 from p2p_flock.learning.priority import lower_priority
 from p2p_flock.learning.task import Task, find_task, prepare_torch
 
-NICENESS = 19  # the table can wait, the rounds that it shows cannot
+NICENESS = 5  # the table can wait a little, the rounds that it shows cannot
 
 
 def score_model(pooled: Task, path: Path) -> dict[str, object]:

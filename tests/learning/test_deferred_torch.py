@@ -44,18 +44,22 @@ print(task.judge_statistics(task.statistics()), "torch.nn" in sys.modules)
     assert run(code, data_paths[0]) == "(True, '') False"
 
 
-def test_worker__loads_torch_after_the_statistics() -> None:
+def test_worker__loads_torch_while_nothing_is_asked() -> None:
     """The first training would wait for torch, or the start would."""
     code = """
-import queue, threading
+import queue
 from p2p_flock.learning.worker import _next_request, _Torch
 requests = queue.Queue()
 loading = _Torch()
 requests.put({"operation": "check_data"})
 _next_request(requests, loading, "manifest")
 print(loading.ready, "torch.nn" in sys.modules, end=" ")
-requests.put({"operation": "train"})
-_next_request(requests, loading, "statistics")
+class Training(queue.Queue):
+    def get(self, timeout=None):
+        if timeout is not None:
+            raise queue.Empty
+        return {"operation": "train"}
+_next_request(Training(), loading, "statistics")
 print(loading.ready, "torch.nn" in sys.modules)
 """
     assert run(code) == "False False True True"
