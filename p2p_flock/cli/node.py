@@ -36,7 +36,7 @@ def node(home: Path, password_file: Path | None, exit_when_closed: bool) -> int:
         config = dataclasses.replace(config, node=dataclasses.replace(config.node, exit_when_closed=True))
     with lock_data_directory(directory):
         password = read_password(password_file, os.environ, _prompt if sys.stdin.isatty() else None)
-        # The heavy imports: a second and a half for libp2p and numpy. Before logging, because libp2p configures its own.
+        # The heavy imports: a second and a half for libp2p and numpy. Before logging: libp2p configures its own.
         from p2p_flock.daemon.node import run_node  # noqa: PLC0415
 
         process_secrets.register(password)

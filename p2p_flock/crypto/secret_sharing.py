@@ -1,9 +1,9 @@
 """Shamir's secret sharing over GF(2⁸), byte by byte, with polynomials that follow from the secret.
 
 Called by ``secagg/`` and, for evidence, by ``alliance/``. Holder ``h`` (0-based) holds the polynomial's values at
-x = h + 1. The coefficients are derived from the secret and a context: a dealer needs no further randomness and finds its
-own shares again after a restart. Fewer than ``threshold`` shares still tell nothing, computationally and not absolutely
-(a secret has 256 bits of entropy). Whether a dealing is right is told from shares alone, by interpolation.
+x = h + 1. The coefficients are derived from the secret and a context: a dealer needs no further randomness and finds
+its own shares again after a restart. Fewer than ``threshold`` shares still tell nothing, computationally and not
+absolutely (a secret has 256 bits of entropy). Whether a dealing is right is told from shares alone, by interpolation.
 Table look-ups are not constant in time: a local attacker who watches the cache is out of scope.
 """
 

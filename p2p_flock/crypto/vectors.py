@@ -17,7 +17,7 @@ from p2p_flock.errors import UsageError
 
 BLOCK_VALUES = 1 << 17  # per pass over a long vector: 1 MiB of float64, so that a few temporaries stay in cache
 
-ScalarCo = TypeVar("ScalarCo", bound=np.generic, covariant=True)
+Scalar_co = TypeVar("Scalar_co", bound=np.generic, covariant=True)
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -42,14 +42,14 @@ class BlobSink(Protocol):
         """The blob's sha-256, 32 bytes."""
 
 
-class Vector(Protocol[ScalarCo]):
+class Vector(Protocol[Scalar_co]):
     """A one-dimensional vector that is read by slices (start:stop, no step)."""
 
     @property
     def size(self) -> int:
         """How many values there are."""
 
-    def __getitem__(self, part: slice, /) -> NDArray[ScalarCo]:
+    def __getitem__(self, part: slice, /) -> NDArray[Scalar_co]:
         """These values; not to be written to."""
 
 

@@ -257,8 +257,7 @@ def _check_together(
         harm = "costs this node its stake" if key == "misbehave" else "gives away private updates"
         if chain.chain_id not in DEVNET_CHAIN_IDS:
             raise ConfigError(
-                f"{where}: test.{key} {harm}; chain {chain.chain_id} is no devnet\n"
-                "remove the [test] section"
+                f"{where}: test.{key} {harm}; chain {chain.chain_id} is no devnet\nremove the [test] section"
             )
         if environment.get(TEST_MODE_VARIABLE) != "1":
             raise ConfigError(
