@@ -72,10 +72,15 @@ def main() -> None:
 
 
 class _Torch:
-    """Loads torch once: when it is needed, or in the idle time before."""
+    """Loads torch once: when it is needed, or in the idle time before.
+
+    The memory limit is set behind it: it is meant for what the task does beside its libraries, and before that the
+    worker holds nothing but the member's records.
+    """
 
     def __init__(self) -> None:
         self.ready = False
+        self.memory_bytes_max = 0  # no limit
 
     def prepare(self) -> None:
         if not self.ready:
@@ -84,6 +89,8 @@ class _Torch:
             started = time.perf_counter()
             prepare_torch()
             self.ready = True
+            if self.memory_bytes_max:
+                _limit_memory(self.memory_bytes_max)
             log.info("torch took %.1f s", time.perf_counter() - started)
 
 
@@ -178,10 +185,9 @@ def _kind_of(error: P2PFlockError) -> str:
 
 
 def _open_task(body: dict[str, Value], torch: _Torch) -> Task:
-    memory_bytes_max = get_int(body, "memory_bytes_max")
-    if memory_bytes_max:
-        torch.prepare()  # the limit counts from here, and the libraries do not count
-        _limit_memory(memory_bytes_max)
+    torch.memory_bytes_max = get_int(body, "memory_bytes_max")
+    if torch.ready and torch.memory_bytes_max:
+        _limit_memory(torch.memory_bytes_max)
     from p2p_flock.learning.task import find_task  # noqa: PLC0415 - see main
 
     return find_task(get_text(body, "task_name")).open(Path(get_text(body, "data_path")), get_int(body, "data_seed"))
