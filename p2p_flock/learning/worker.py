@@ -126,9 +126,11 @@ def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoRetu
 
 def _next_request(requests: queue.Queue[dict[str, Value]], torch: _Torch, answered: str) -> dict[str, Value]:
     """Wait for a request; torch is loaded while none is expected, so that the first training need not wait for it."""
-    if answered != "open" and not torch.ready:  # a node that only runs has no use for it
+    if answered in LAST_BEFORE_TRAINING:
+        torch.prepare()
+    elif answered != "open" and not torch.ready:  # a node that only runs has no use for it
         try:
-            return requests.get(timeout=ROUND_SECONDS if answered in LAST_BEFORE_TRAINING else IDLE_SECONDS)
+            return requests.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             torch.prepare()
     return requests.get()
@@ -314,8 +316,9 @@ OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]
 TORCH_OPERATIONS: Final = frozenset({"train", "evaluate"})
 # Round 0 asks either of these last; the next is a training, a round later.
 LAST_BEFORE_TRAINING: Final = frozenset({"statistics", "judge_statistics"})
-ROUND_SECONDS: Final = 3.0  # what round 0 takes from there on, and then others wait for the processor no more
-IDLE_SECONDS: Final = 30.0  # longer than a start's questions are apart on a busy machine
+# The start of one node takes less; where many start on one machine, the first ones load torch before round 0 opens
+# rather than all at once in the training phase of round 1, which has a deadline.
+IDLE_SECONDS: Final = 8.0
 
 
 if __name__ == "__main__":
