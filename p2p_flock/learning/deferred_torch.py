@@ -11,9 +11,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 from types import ModuleType
 
 NAME = "torch"
+_lock = threading.Lock()
 
 
 class _Deferred(ModuleType):
@@ -27,8 +29,9 @@ class _Deferred(ModuleType):
 
 
 def _load() -> ModuleType:
-    if isinstance(sys.modules.get(NAME), _Deferred):
-        del sys.modules[NAME]
+    with _lock:  # two threads may ask at once; the import itself has a lock of its own
+        if isinstance(sys.modules.get(NAME), _Deferred):
+            del sys.modules[NAME]
     return importlib.import_module(NAME)
 
 

@@ -72,26 +72,40 @@ def main() -> None:
 
 
 class _Torch:
-    """Loads torch once: when it is needed, or in the idle time before.
+    """Loads torch once: when it is needed, or before, in a thread beside the requests that do not need it.
 
     The memory limit is set behind it: it is meant for what the task does beside its libraries, and before that the
     worker holds nothing but the member's records.
     """
 
     def __init__(self) -> None:
-        self.ready = False
         self.memory_bytes_max = 0  # no limit
+        self._thread: threading.Thread | None = None
 
-    def prepare(self) -> None:
-        if not self.ready:
-            from p2p_flock.learning.task import prepare_torch  # noqa: PLC0415 - after defer_torch
+    @property
+    def asked_for(self) -> bool:
+        return self._thread is not None
 
-            started = time.perf_counter()
-            prepare_torch()
-            self.ready = True
-            if self.memory_bytes_max:
-                _limit_memory(self.memory_bytes_max)
-            log.info("torch took %.1f s", time.perf_counter() - started)
+    def begin(self) -> None:
+        """Load it in the background."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._load, name="torch", daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Return once it is loaded."""
+        self.begin()
+        assert self._thread is not None
+        self._thread.join()
+
+    def _load(self) -> None:
+        from p2p_flock.learning.task import prepare_torch  # noqa: PLC0415 - after defer_torch
+
+        started = time.perf_counter()
+        prepare_torch()
+        if self.memory_bytes_max:
+            _limit_memory(self.memory_bytes_max)
+        log.info("torch took %.1f s", time.perf_counter() - started)
 
 
 def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoReturn:
@@ -109,7 +123,7 @@ def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoRetu
                 raise LocalProtocolError(f"{operation} came before open")
             elif operation in OPERATIONS:
                 if operation in TORCH_OPERATIONS:
-                    torch.prepare()
+                    torch.wait()
                 answer = OPERATIONS[operation](task, body)
             else:
                 raise LocalProtocolError(f"operation {operation!r} is unknown")
@@ -126,13 +140,11 @@ def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoRetu
 
 def _next_request(requests: queue.Queue[dict[str, Value]], torch: _Torch, answered: str) -> dict[str, Value]:
     """Wait for a request; torch is loaded while none is expected, so that the first training need not wait for it."""
-    if answered in LAST_BEFORE_TRAINING:
-        torch.prepare()
-    elif answered != "open" and not torch.ready:  # a node that only runs has no use for it
+    if answered != "open" and not torch.asked_for:  # a node that only runs has no use for it
         try:
-            return requests.get(timeout=IDLE_SECONDS)
+            return requests.get(timeout=ROUND_SECONDS if answered in LAST_BEFORE_TRAINING else IDLE_SECONDS)
         except queue.Empty:
-            torch.prepare()
+            torch.begin()
     return requests.get()
 
 
@@ -145,7 +157,7 @@ def _claim_stdout() -> BinaryIO:
 
 def _end_with_traceback(failure: threading.ExceptHookArgs) -> None:
     # Without the stdin thread (a frame too large for the memory limit ends it) nobody could ask or end us.
-    log.critical("the stdin thread ended: %s: %s", failure.exc_type.__name__, failure.exc_value)
+    log.critical("a thread ended: %s: %s", failure.exc_type.__name__, failure.exc_value)
     os._exit(1)
 
 
@@ -188,8 +200,6 @@ def _kind_of(error: P2PFlockError) -> str:
 
 def _open_task(body: dict[str, Value], torch: _Torch) -> Task:
     torch.memory_bytes_max = get_int(body, "memory_bytes_max")
-    if torch.ready and torch.memory_bytes_max:
-        _limit_memory(torch.memory_bytes_max)
     from p2p_flock.learning.task import find_task  # noqa: PLC0415 - see main
 
     return find_task(get_text(body, "task_name")).open(Path(get_text(body, "data_path")), get_int(body, "data_seed"))
@@ -316,6 +326,7 @@ OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]
 TORCH_OPERATIONS: Final = frozenset({"train", "evaluate"})
 # Round 0 asks either of these last; the next is a training, a round later.
 LAST_BEFORE_TRAINING: Final = frozenset({"statistics", "judge_statistics"})
+ROUND_SECONDS: Final = 3.0  # what round 0 takes from there on; others need the processor until then
 # The start of one node takes less; where many start on one machine, the first ones load torch before round 0 opens
 # rather than all at once in the training phase of round 1, which has a deadline.
 IDLE_SECONDS: Final = 8.0
