@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 PYTEST = (PYTHON, "-m", "pytest", "-q", "--durations=5")
+# Tests wait for sockets and processes more than they compute; files stay whole, so that a file's tests keep their order.
+PARALLEL = ("-n", "2", "--dist", "loadfile")
 PATIENT = ("-o", "faulthandler_timeout=0")  # a network takes minutes; waiting for it is no hang
 OUTPUT_LINES_MAX = 200
 
@@ -53,7 +55,10 @@ STEPS = (
     Step("types", (str(BIN / "mypy"),), "tools", 300),
     Step("contracts", (str(ROOT / "scripts" / "contracts"), "--check", "--test"), "tools", 600),
     Step(
-        "unit", (*PYTEST, "-m", "not slow", "tests", "--ignore=tests/architecture", "--ignore=tests/e2e"), "unit", 600
+        "unit",
+        (*PYTEST, *PARALLEL, "-m", "not slow", "tests", "--ignore=tests/architecture", "--ignore=tests/e2e"),
+        "unit",
+        600,
     ),
     Step("e2e", (*PYTEST, *PATIENT, "-m", "not slow", "tests/e2e"), "alone", 600),
     Step("slow", (*PYTEST, *PATIENT, "-m", "slow", "tests"), "alone", 7200, is_default=False),
@@ -67,7 +72,7 @@ FAST = ("format", "lint", "imports", "types", "core")
 def core_step() -> Step:
     """The tests of the protocol core only; the folders that are there."""
     folders = tuple(name for name in CORE_TESTS if (ROOT / name).is_dir())
-    return Step("core", (*PYTEST, "-m", "not slow", *folders), "unit", 300, is_default=False)
+    return Step("core", (*PYTEST, *PARALLEL, "-m", "not slow", *folders), "unit", 300, is_default=False)
 
 
 def chosen_steps(names: list[str]) -> list[Step]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode as eth_decode
 from eth_abi.abi import encode as eth_encode
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2p_flock.chain.abi import AbiError, decode, encode, kind_of
@@ -49,6 +49,8 @@ def typed_values(draw: st.DrawFn) -> list[Typed]:
     return [(kind, draw(values_of(kind))) for kind in draw(st.lists(st.sampled_from(KINDS), max_size=5))]
 
 
+# Drawing nested values is slow on a busy machine; that is no fault of what is tested.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(typed=typed_values())
 def test_encoding__is_that_of_eth_abi(typed: list[Typed]) -> None:
     """The contract would understand something else."""

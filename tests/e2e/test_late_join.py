@@ -94,6 +94,7 @@ def check_late_ones(folder: Path, rounds: int, asleep: int) -> None:
             assert fetched <= 2 * model_bytes(home) + 4096 + MANIFEST_BYTES_MAX * (joined_in + 3)
 
 
+@pytest.mark.slow
 def test_late_ones__stand_where_all_stand(tmp_path: Path) -> None:
     """Nobody could join a running alliance, or come back to it."""
     check_late_ones(tmp_path, rounds=40, asleep=3)
