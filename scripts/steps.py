@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 PYTEST = (PYTHON, "-m", "pytest", "-q", "--durations=5")
-# Tests wait for sockets and processes more than they compute; files stay whole, so that a file's tests keep their order.
+# Tests wait for sockets and processes more than they compute. Files stay whole: their tests keep their order.
 PARALLEL = ("-n", "2", "--dist", "loadfile")
 PATIENT = ("-o", "faulthandler_timeout=0")  # a network takes minutes; waiting for it is no hang
 OUTPUT_LINES_MAX = 200
