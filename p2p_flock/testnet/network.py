@@ -33,7 +33,7 @@ START_SECONDS_MAX = 300.0  # for one process to answer; twelve daemons on two co
 COMMAND_SECONDS_MAX = 300.0  # creating waits for a training process that starts beside all the others
 POLL_SECONDS = 0.1
 WORDS_SHOWN_MAX = 5  # of a command that failed: module, subcommand and home
-POLL_INTERVAL_MS = 100  # of the nodes; half of the default block time
+POLL_INTERVAL_MS = 50  # of the nodes; a quarter of the default block time
 LIFETIME_EXTRA_SECONDS = 600
 # One thread per process: N trainers share this machine, and torch would start one per core in each of them.
 NODE_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
