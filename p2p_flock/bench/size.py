@@ -133,10 +133,14 @@ class PeakWatch:
 
 
 def _children_of(process: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except OSError:
-        return []
+    """Of all its threads: the kernel lists a child at the thread that started it."""
+    found: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            found += [int(word) for word in path.read_text().split()]
+        except OSError:  # the thread has ended
+            continue
+    return found
 
 
 def _size_of(path: Path) -> int:
