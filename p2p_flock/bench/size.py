@@ -114,7 +114,8 @@ class PeakWatch:
             for worker in _children_of(daemon):
                 self._note(name, "worker", worker)
             for kind in ("blobs", "models"):
-                used = sum(_size_of(path) for path in (home / kind).rglob("*"))
+                # os.walk passes over a folder that is pruned while it is read.
+                used = sum(_size_of(Path(folder, name)) for folder, _, files in os.walk(home / kind) for name in files)
                 self.disk_peaks[kind] = max(used, self.disk_peaks.get(kind, 0))
 
     def _note(self, name: str, kind: str, process: int) -> None:
