@@ -81,7 +81,7 @@ def decode_manifest(data: bytes) -> TaskManifest:
     return TaskManifest(
         task=_text(document, "name"),
         version=_text(document, "version"),
-        statistics_count=_whole(document, "statistics_count", 0, WIDTH_MAX),
+        statistics_count=_whole(document, "statistics_count", 1, WIDTH_MAX),
         parameter_count=_whole(document, "parameter_count", 1, WIDTH_MAX),
         statistics_clip=_positive(document, "statistics_clip"),
         clip_norm=_positive(document, "clip_norm"),
