@@ -151,11 +151,24 @@ class Terminal:
 
     def end(self) -> int:
         """Everything it still writes, and its exit code."""
+        deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it still runs: {self.text[-500:]}"
             self._read()
         while select.select([self.master], [], [], 0)[0] and self._read():
             pass
         return self.process.returncode
+
+
+@contextmanager
+def heeded_signals() -> Iterator[None]:
+    """Children start as from a terminal, also where the tests run under nohup or in the background of a script."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -165,10 +178,11 @@ def on_terminal(home: Path, *options: str, columns: int = 80, lines: int = 24, *
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
     environment.update(TERM="xterm-256color", **more)
-    process = subprocess.Popen(
-        [*COMMAND, "--home", str(home), *options],
-        stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
-    )  # fmt: skip
+    with heeded_signals():
+        process = subprocess.Popen(
+            [*COMMAND, "--home", str(home), *options],
+            stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+        )  # fmt: skip
     os.close(slave)
     try:
         yield Terminal(process, master)
