@@ -25,6 +25,7 @@ from p2p_flock.errors import ControlError
 from tests.cli.conftest import RunCommand
 from tests.cli.fake_daemon import FakeDaemon
 from tests.cli.watch_samples import ALLIANCE, SAMPLES
+from tests.heeded_signals import heeded_signals
 
 COMMAND = [sys.executable, "-m", "p2p_flock.cli.main", "alliance", "watch"]
 PATIENCE_S = 20.0
@@ -158,17 +159,6 @@ class Terminal:
         while select.select([self.master], [], [], 0)[0] and self._read():
             pass
         return self.process.returncode
-
-
-@contextmanager
-def heeded_signals() -> Iterator[None]:
-    """Children start as from a terminal, also where the tests run under nohup or in the background of a script."""
-    former = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.processes import find_processes, marked_environment, stop_directory
 from p2p_flock.testnet.readd import read_homes
+from tests.heeded_signals import heeded_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 240.0
@@ -97,7 +98,7 @@ def running_testnet(folder: Path, *options: str) -> Iterator[Testnet]:
     """Start ``scripts/testnet`` in its own session; at the end nothing of it is left, whatever happened."""
     directory, report, output = folder / "run", folder / "report.json", folder / "output.txt"
     command = [str(ROOT / "scripts" / "testnet"), "--directory", str(directory), "--report", str(report), *options]
-    with output.open("wb") as file:
+    with output.open("wb") as file, heeded_signals():
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
