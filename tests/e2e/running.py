@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 240.0
 
 
+NO_DAEMON_CODE = 3  # of the command line: nobody listens on the control socket
+
+
 @dataclass(slots=True)
 class Testnet:
     """A launcher that was started, and the folder of its run."""
@@ -124,10 +127,12 @@ def inspect(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 def watch(testnet: Testnet, name: str) -> dict[str, Any]:
-    """What ``p2p-flock alliance watch`` says of a node, once."""
+    """What ``p2p-flock alliance watch`` says of a node, once; no alliance where its daemon does not answer yet."""
     home = next(node["home"] for node in testnet.network()["nodes"] if node["name"] == name)
     command = [sys.executable, "-m", "p2p_flock.cli.main", "alliance", "watch", "--once", "--json", "--home", home]
     result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    if result.returncode == NO_DAEMON_CODE:
+        return {"alliance": None}
     assert result.returncode == 0, result.stdout + result.stderr
     answer: dict[str, Any] = json.loads(result.stdout)
     return answer
