@@ -16,7 +16,7 @@ from p2p_flock.chain_events import ChainEvent
 class RoundPhase(IntEnum):
     """The contract's phase of the running round."""
 
-    WAITING = 0  # fewer seats than seat_count_min: round 0 has not opened
+    WAITING = 0  # too few seats to open a round: the first needs seat_count_min, later ones the structural minimum
     OPEN = 1
     SEALED = 2
     REVEALING = 3

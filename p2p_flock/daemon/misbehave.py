@@ -44,7 +44,7 @@ class _Twisted(TrainerMachine):
         return tuple(twisted for effect in effects for twisted in self.twist(effect))
 
     def twist(self, effect: Effect) -> tuple[Effect, ...]:
-        """What becomes of one effect."""
+        """What becomes of one effect; each kind of misbehaviour says."""
         raise NotImplementedError
 
 

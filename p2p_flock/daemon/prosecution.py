@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TURN_MS = 3000  # between members: a transaction, its block, and the confirmations at which the others see the slash
+TURN_MS = 3000  # between members: a transaction, its block, and the poll with which the others see the slash
 RETRY_MS = 10_000
 CONFIRM_MS = 60_000  # posted, and still no slash in the log: a reorganisation took it
 TRIES_MAX = 5

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SUSPEND_GRACE_MS = 1000  # after the settlement: others' confirmations
+SUSPEND_GRACE_MS = 1000  # after the settlement: others see it in their own time
 SUSPEND_TURN_MS = 2000  # between members
 REACTIVATE_RETRY_FIRST_MS, REACTIVATE_RETRY_MAX_MS = 3000, 300_000
 REACTIVATE_TRIES_MAX = 12  # more than half an hour; then the operator has to look (`alliance reactivate`)
