@@ -1,8 +1,8 @@
 """What a simulation tells its checkers, as past-tense values: one dataclass per kind of thing that can happen.
 
-Emitted by ``testing/simulator.py`` the moment it happens, read by ``testing/checkers.py`` and by the trace digest. A fact
-says what *is*, seen by somebody who sees everything; what a member believes shows in what it does. Seats are those of
-the round that is named; ``member`` is the owner's number, the same in every round.
+Emitted by ``testing/simulator.py`` the moment it happens, read by ``testing/checkers.py`` and by the trace digest. A
+fact says what *is*, seen by somebody who sees everything; what a member believes shows in what it does. Seats are those
+of the round that is named; ``member`` is the owner's number, the same in every round.
 """
 
 from __future__ import annotations
