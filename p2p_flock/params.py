@@ -19,6 +19,30 @@ SEATS_MAX = 4096  # 16 words of survivors bitmap
 PHASE_SECONDS_MIN = 3  # the chain's clock ticks in whole seconds; below three a phase can be one block long
 
 
+SHARING_HOLDERS_MAX = 255  # GF(2⁸) has as many points besides that of the secret
+
+
+def compute_holder_count(owners: int, threshold: int, collusion_bound: int) -> int:
+    """h: owners that hold the shares of one secret in a cohort of so many; its graph has h − 1 neighbors each.
+
+    All of them (the complete graph) where 2t > n + c allows it, else as many as two seals leave three honest owners for:
+    the largest odd h with 2t ≥ h + c + 3 (secagg/SPEC.md §7).
+
+    Raises:
+        ParameterError: neither graph serves; the text says which numbers would.
+    """
+    if 2 * threshold > owners + collusion_bound and owners <= SHARING_HOLDERS_MAX:
+        return owners
+    most = min(2 * threshold - collusion_bound - 3, SHARING_HOLDERS_MAX)
+    holders = most if most % 2 else most - 1
+    if not threshold < holders < owners:
+        raise ParameterError(
+            f"threshold {threshold} and collusion bound {collusion_bound} serve no graph of {owners} owners: "
+            f"2t > n + c for the complete one, else t < h for the largest odd h ≤ 2t − c − 3; raise the threshold"
+        )
+    return holders
+
+
 @dataclass(frozen=True, slots=True)
 class AllianceParams:
     """Money in FLOCK wei, times in whole seconds, ratios in basis points or millionths."""
