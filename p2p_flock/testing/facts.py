@@ -43,6 +43,17 @@ class RoundBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class TookPost:
+    """A member's process made the machine of a round, from what *its* endpoints show: on a fork or behind a lying
+    endpoint another context than :class:`RoundBegan` says. Before the machine's first :class:`Acted`."""
+
+    at_ms: int
+    member: int
+    seat: int
+    context: RoundContext
+
+
+@dataclass(frozen=True, slots=True)
 class Acted:
     """A machine took an event (``None``: it was started, with what the journal held) and gave these effects."""
 
@@ -86,6 +97,16 @@ class Said:
     to: tuple[int, ...]
     envelope: Envelope
     message: Message | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A member pulled a blob from another one, right bytes or not; what the own store held is not told."""
+
+    at_ms: int
+    member: int
+    source: int
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +197,12 @@ class Ended:
 
 Fact = (
     RoundBegan
+    | TookPost
     | Acted
     | Failed
     | Persisted
     | Said
+    | Served
     | Accused
     | Logged
     | Reorganised
