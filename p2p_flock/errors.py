@@ -10,11 +10,15 @@ from enum import Enum
 
 
 class Penalty(Enum):
-    """What a reason costs its culprit."""
+    """What a reason costs its culprit. ``tests/unit/test_reasons.py`` forces the class of every reason.
 
-    HARMLESS = "harmless"  # nothing: an honest node can cause it
-    SCORE = "score"  # the peer's stream and its standing with us
-    SLASHABLE = "slashable"  # provable on chain: alliance/evidence.py
+    "Honest" is a node that runs this code, whatever the network, the other members and its own crashes do to it. A node
+    that follows another fork of the chain may lose standing with us, which comes back, and never a stake.
+    """
+
+    HARMLESS = "harmless"  # nothing: an honest node can be named for it
+    SCORE = "score"  # the peer's stream and its standing with us; on our fork no honest node is ever named for it
+    SLASHABLE = "slashable"  # a part of its stake: whoever saw it holds evidence that convicts (alliance/evidence.py)
 
 
 class DropReason(Enum):
@@ -27,18 +31,18 @@ class DropReason(Enum):
     BAD_SIGNATURE = ("the signature is not by the seat's owner", Penalty.SCORE)
     WRONG_ROUND = ("the message belongs to another round", Penalty.HARMLESS)
     WRONG_SEAL = ("the message names a seal that the chain does not hold", Penalty.HARMLESS)
-    WRONG_PHASE = ("the message came outside its phase", Penalty.HARMLESS)
     DUPLICATE = ("the same message came before", Penalty.HARMLESS)
     EQUIVOCATION = ("the sender signed two contradicting messages", Penalty.SLASHABLE)
     BAD_DOCUMENT = ("the contribution document contradicts the round's rules", Penalty.SCORE)
     BAD_ROOT = ("the Merkle root does not belong to the document", Penalty.SCORE)
     BAD_CHUNK = ("a chunk is missing or does not match its digest", Penalty.SCORE)
-    PAIR_SEED_MISMATCH = ("the two neighbors committed to different pair seeds", Penalty.SCORE)
-    TOO_FEW_NEIGHBORS = ("fewer than the threshold of its neighbors were sealed", Penalty.HARMLESS)
-    BAD_BUNDLE = ("the sealed bundle does not open or has the wrong form", Penalty.SCORE)
-    BAD_SHARE = ("a share does not match its commitment", Penalty.SLASHABLE)
+    PAIR_SEED_MISMATCH = ("the two neighbors committed to different pair seeds", Penalty.HARMLESS)  # one may be honest
+    BAD_BUNDLE = ("the sealed bundle does not open, or holds other shares than committed", Penalty.SCORE)
+    BAD_SHARE = ("a share that a holder said does not match its commitment", Penalty.SLASHABLE)
     BAD_DEALING = ("the dealer's shares do not lie on the committed polynomial", Penalty.SLASHABLE)
+    BAD_COMMITMENT = ("the dealer committed to a share that its dealing does not hold", Penalty.SCORE)
     FORBIDDEN_ITEM = ("the unmasking holds an item that must not be said under this seal", Penalty.SCORE)
+    BAD_HAVE = ("two Have messages name different roots of one trainer", Penalty.SCORE)
     BAD_PROPOSAL = ("the proposed seal does not follow from the Have messages", Penalty.SCORE)
     BAD_BALLOT = ("the ballot contradicts its commitment or the round", Penalty.SCORE)
 
@@ -54,14 +58,27 @@ class DropReason(Enum):
 
 
 class AbortReason(Enum):
-    """Why a cohort or a round ended without an aggregate."""
+    """Why a cohort ended without an aggregate; each value is ``(text, penalty)``.
 
-    TOO_FEW_SURVIVORS = "a cohort has fewer than max(3, t, c + 3) surviving owners"
-    TOO_FEW_ANSWERS = "fewer than the threshold of holders answered for a survivor"
-    OUT_OF_RANGE = "the opened sum lies outside the range an honest cohort can reach"
-    NO_BEACON = "the beacon did not appear before the deadline"
-    NO_QUORUM = "fewer validators than the quorum answered"
-    CONTRADICTION = "an answer contradicts what its owner committed to"
+    The penalty says whose doing it can be: HARMLESS, honest members may all have done their part; SCORE, some member
+    broke the protocol, and either ``Unopened.faults`` names it or nobody can tell who. None is SLASHABLE by itself: the
+    faults that come with it are.
+    """
+
+    TOO_FEW_SURVIVORS = ("a cohort has fewer than max(3, t, c + 3) surviving owners", Penalty.HARMLESS)
+    TOO_FEW_ANSWERS = ("fewer than the threshold of holders answered for a survivor", Penalty.HARMLESS)
+    OUT_OF_RANGE = ("the opened sum lies outside the range an honest cohort can reach", Penalty.SCORE)
+    CONTRADICTION = ("a member's contribution contradicts what it committed to", Penalty.SCORE)
+
+    @property
+    def text(self) -> str:
+        """The sentence an operator reads."""
+        return self.value[0]
+
+    @property
+    def penalty(self) -> Penalty:
+        """Whose doing it can be."""
+        return self.value[1]
 
 
 class P2PFlockError(Exception):

@@ -93,7 +93,7 @@ class SealDesk:
         known = self._haves.get(envelope.seat)
         if known is not None:
             if any(roots.get(seat, root) != root for seat, root in known[1].items()):
-                raise RemoteProtocolError(envelope.seat, DropReason.EQUIVOCATION, "two Have messages, two roots")
+                raise RemoteProtocolError(envelope.seat, DropReason.BAD_HAVE)
             if len(roots) <= len(known[1]):
                 return
         self._haves[envelope.seat] = (envelope, roots)

@@ -246,7 +246,7 @@ class ValidatorMachine:
         assert isinstance(event, CohortOpened)
         self._pending.discard(event.cohort)
         if isinstance(event.result, Unopened):
-            text = f"cohort {event.cohort} cannot be opened: {event.result.reason.value}"
+            text = f"cohort {event.cohort} cannot be opened: {event.result.reason.text}"
             return [Report("unmask", text), *self._reports(event.result.faults)]
         self.aggregates[event.cohort] = event.result.aggregate_digest
         return []

@@ -205,12 +205,13 @@ class Aggregator:
         return faults
 
     def _check_unmasking(self, phase: Gathering, seat: int, unmasking: Unmasking) -> None:
+        # [IGNORE] An answer to another seal, after a reorg or by a node whose RPC lies: an honest trainer may be sealed
+        # there and not here, so this comes first.
+        if unmasking.seal != phase.seal:
+            raise RemoteProtocolError(seat, DropReason.WRONG_SEAL)
         # [REJECT] Only survivors answer.
         if seat not in phase.entries:
             raise RemoteProtocolError(seat, DropReason.UNKNOWN_SENDER, "it is no survivor")
-        # [IGNORE] An answer to another seal, after a reorg or by a node whose RPC lies.
-        if unmasking.seal != phase.seal:
-            raise RemoteProtocolError(seat, DropReason.WRONG_SEAL)
         places = [sort_key(item) for item in unmasking.items]
         # [REJECT] Items are in order and each stands once.
         if any(first >= second for first, second in pairwise(places)):

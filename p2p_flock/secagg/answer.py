@@ -205,7 +205,7 @@ def _open_shares(
     """This seat's shares of all secrets of one dealer, each checked against the sealed document.
 
     Raises:
-        RemoteProtocolError: BAD_BUNDLE or BAD_SHARE, the dealer is the culprit; NO_CONTRIBUTION without a bundle.
+        RemoteProtocolError: BAD_BUNDLE, the dealer is the culprit; NO_CONTRIBUTION without a bundle.
     """
     dealer, holder = document.seat, secrets.seat
     if sealed_bundle is None:
@@ -224,5 +224,7 @@ def _open_shares(
     for entry in bundle.shares:
         commitment = keys.commit_share(context, dealer, entry.secret_of, holder, entry.share)
         if commitment != get_share_commitment(context, document, entry.secret_of, holder):
-            raise RemoteProtocolError(dealer, DropReason.BAD_SHARE, f"of the secret for seat {entry.secret_of}")
+            # Not BAD_SHARE: only the two ends of the bundle see it, so nobody else can be shown it.
+            detail = f"another share of the secret for seat {entry.secret_of} than committed"
+            raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, detail)
     return {entry.secret_of: entry.share for entry in bundle.shares}

@@ -108,8 +108,9 @@ def rebuild_secret(
     """One secret from its shares (holder's seat → share that matches its commitment).
 
     Raises:
-        RemoteProtocolError: BAD_DEALING, the dealer is the culprit: every share is the one it committed to, yet they
-            are not the dealing of the secret it committed to.
+        RemoteProtocolError: the dealer is the culprit. BAD_DEALING: every share is the one it committed to, yet they
+            are not the dealing of the secret it committed to. BAD_COMMITMENT: they are, but the commitment to another
+            share, which nobody said, belongs to no share of that dealing; of this there is no proof (SPEC §10).
     """
     dealer = document.seat
     holders = context.holders(dealer)
@@ -122,9 +123,11 @@ def rebuild_secret(
         matches = commitment == get_pair_commitment(document, secret_of)
     if not matches:
         raise RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"the secret for seat {secret_of}")
-    right = commit_shares(context, dealer, secret_of, extend_shares(found, context.threshold, len(holders)))
-    if right != document.share_commitments[holders.index(secret_of)]:
-        raise RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"shares of the secret for seat {secret_of}")
+    dealt = extend_shares(found, context.threshold, len(holders))
+    if commit_shares(context, dealer, secret_of, dealt) != document.share_commitments[holders.index(secret_of)]:
+        is_provable = any(dealt[place] != share for place, share in found.items())
+        reason = DropReason.BAD_DEALING if is_provable else DropReason.BAD_COMMITMENT
+        raise RemoteProtocolError(dealer, reason, f"shares of the secret for seat {secret_of}")
     return secret
 
 

@@ -139,7 +139,7 @@ def cheats(draw: st.DrawFn) -> Cheat:
         return Cheat(kind, cohort.with_bundle(cheater, victim, bytes(data)), cheater, (DropReason.BAD_BUNDLE,))
     if kind == "share":
         dealt = cohort.with_dealing(cheater, cheater, wrong, commit=False)
-        return Cheat(kind, dealt, cheater, (DropReason.BAD_SHARE,) * (count - 1))
+        return Cheat(kind, dealt, cheater, (DropReason.BAD_BUNDLE,) * (count - 1))
     if kind == "dealing":
         # Its own answer still holds the right share, which is not the one it committed to.
         opened = (DropReason.BAD_DEALING,) if threshold < count else ()

@@ -270,6 +270,13 @@ def test_answers__bad_one_is_refused_whole_and_named(name: str) -> None:
     assert machine.is_recoverable(), "the others' answers still count"
 
 
+def test_answers__to_a_seal_that_is_gone_is_harmless_of_whom_the_new_one_leaves_out() -> None:
+    """An honest trainer that was sealed before a reorganisation would lose its standing (P5)."""
+    machine = COHORT.sealed_aggregator(SEALED)
+    gone = UnmaskingReceived(DROPOUT, COHORT.unmasking(DROPOUT, ALL, digest_of("seal that is gone")))
+    assert verdicts(machine.handle(gone)) == [(DROPOUT, DropReason.WRONG_SEAL)]
+
+
 def test_answers__partial_one_counts_for_what_it_says() -> None:
     """A holder that never got one dealer's bundle is of use for all other dealers."""
     machine = COHORT.sealed_aggregator(SEALED, answering=(1, 4))
@@ -380,7 +387,10 @@ def test_open__one_bad_share_is_found_whoever_answers() -> None:
         for answering in ((1, 4, 10), (4, 10, 13)):
             machine = cohort.sealed_aggregator(ALL, answering)
             result = machine.open(cohort.vectors(ALL), cohort.sum_bound)
-            check_unopened(result, AbortReason.CONTRADICTION, [(7, DropReason.BAD_DEALING)])
+            # What nobody said cannot be shown to anybody: the verdict on the sum is the same, the reason is not.
+            is_said = ALL[position] in answering
+            reason = DropReason.BAD_DEALING if is_said else DropReason.BAD_COMMITMENT
+            check_unopened(result, AbortReason.CONTRADICTION, [(7, reason)])
 
 
 # --- the table -------------------------------------------------------------------------------------------------

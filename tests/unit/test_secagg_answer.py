@@ -182,7 +182,7 @@ def bad_bundles() -> dict[str, tuple[Cohort, DropReason]]:
         "names_another_dealer": (bundle(4, holder, COHORT.seats), DropReason.BAD_BUNDLE),
         "lacks_a_share": (bundle(dealer, holder, COHORT.seats[:-1]), DropReason.BAD_BUNDLE),
         "out_of_order": (bundle(dealer, holder, COHORT.seats[::-1]), DropReason.BAD_BUNDLE),
-        "wrong_shares": (bundle(dealer, holder, COHORT.seats), DropReason.BAD_SHARE),
+        "wrong_shares": (bundle(dealer, holder, COHORT.seats), DropReason.BAD_BUNDLE),
     }
     return {name: (COHORT.with_bundle(dealer, holder, data), reason) for name, (data, reason) in cases.items()}
 
@@ -203,7 +203,7 @@ def test_answer__share_off_its_commitment_names_the_dealer() -> None:
     cohort = COHORT.with_dealing(7, 7, shares, commit=False)
     answer = answered(ask(cohort, 1, cohort.manifest(SEALED)))
     assert owners_of(answer) == {1, 4, 10}
-    assert [(fault.culprit, fault.reason) for fault in answer.faults] == [(7, DropReason.BAD_SHARE)]
+    assert [(fault.culprit, fault.reason) for fault in answer.faults] == [(7, DropReason.BAD_BUNDLE)]
 
 
 @pytest.mark.parametrize(("liar", "victim"), [(7, 1), (7, 10)])
