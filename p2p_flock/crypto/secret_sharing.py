@@ -5,17 +5,20 @@ x = h + 1. The coefficients are derived from the secret and a context: a dealer 
 its own shares again after a restart. Fewer than ``threshold`` shares still tell nothing, computationally and not
 absolutely (a secret has 256 bits of entropy). Whether a dealing is right is told from shares alone, by interpolation.
 Table look-ups are not constant in time: a local attacker who watches the cache is out of scope.
+
+Many secrets at once cost far less than one by one: a dealer's secrets have the same threshold and holders, and those
+rebuilt from one set of answers the same weights, so both are one product of matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from p2p_flock.crypto import suite
+from p2p_flock.crypto import galois, suite
 from p2p_flock.crypto.masking import keystream
 from p2p_flock.errors import CryptoError
 
@@ -25,49 +28,73 @@ HOLDERS_MAX = 255  # x = 0 is the secret; GF(2⁸) has 255 other points
 _Bytes = npt.NDArray[np.uint8]
 
 
-def _build_product_table() -> _Bytes:
-    """All products of GF(2⁸) modulo x⁸+x⁴+x³+x+1 (the field of AES, FIPS 197 §4), uint8 of shape (256, 256)."""
-    exponential = np.zeros(510, dtype=np.uint8)
-    logarithm = np.zeros(256, dtype=np.int64)
-    value = 1
-    for power in range(255):
-        exponential[power] = exponential[power + 255] = value
-        logarithm[value] = power
-        value ^= value << 1  # times the generator, x + 1
-        if value & 0x100:
-            value ^= 0x11B
-    table: _Bytes = exponential[logarithm[:, None] + logarithm[None, :]]
-    table[0, :] = 0
-    table[:, 0] = 0
-    return table
+# --- many secrets ----------------------------------------------------------------------------------------------
 
 
-_PRODUCT = _build_product_table()
-# Fermat: a⁻¹ is the b with a·b = 1; entry 0 is unused.
-_INVERSE: _Bytes = np.argmax(_PRODUCT == 1, axis=1).astype(np.uint8)
-
-
-def split_secret(secret: bytes, context: bytes, threshold: int, holder_count: int) -> tuple[bytes, ...]:
-    """The shares of ``secret`` in holder order, ``holder_count`` times 32 bytes.
+def split_secrets(secrets: Sequence[bytes], contexts: Sequence[bytes], threshold: int, holder_count: int) -> _Bytes:
+    """The shares of every secret, uint8 of shape (secrets, holder_count, 32), holders in order.
 
     Coefficient k = 1..threshold−1 is bytes 32(k−1)..32k of the keystream under
     ``derive_key(secret, "p2p_flock sharing polynomial v1", context, threshold, holder_count)``.
 
+    Args:
+        contexts: one for each secret, of any length.
+
     Raises:
-        CryptoError: the secret has not 32 bytes, or not 1 ≤ threshold ≤ holder_count ≤ 255.
+        CryptoError: a secret has not 32 bytes, there are more or fewer contexts than secrets, or not
+            1 ≤ threshold ≤ holder_count ≤ 255.
     """
     if not 1 <= threshold <= holder_count <= HOLDERS_MAX:
         raise CryptoError(f"cannot share among {holder_count} holders with threshold {threshold}")
-    key = suite.derive_key(
-        secret, "p2p_flock sharing polynomial v1", context, bytes([threshold]), bytes([holder_count])
-    )
-    tail = np.frombuffer(keystream(key, SECRET_BYTES * (threshold - 1)), dtype=np.uint8)
-    coefficients = np.concatenate([np.frombuffer(secret, dtype=np.uint8), tail]).reshape(threshold, SECRET_BYTES)
-    points = np.arange(1, holder_count + 1)[:, None]
-    values = np.zeros((holder_count, SECRET_BYTES), dtype=np.uint8)
-    for coefficient in coefficients[::-1]:  # Horner's rule, all holders at once
-        values = _PRODUCT[points, values] ^ coefficient
-    return tuple(row.tobytes() for row in values)
+    if len(secrets) != len(contexts):
+        raise CryptoError(f"{len(secrets)} secrets cannot have {len(contexts)} contexts")
+    coefficients = np.empty((threshold, len(secrets), SECRET_BYTES), dtype=np.uint8)
+    for position, (secret, context) in enumerate(zip(secrets, contexts, strict=True)):
+        key = suite.derive_key(
+            secret, "p2p_flock sharing polynomial v1", context, bytes([threshold]), bytes([holder_count])
+        )
+        polynomial = secret + keystream(key, SECRET_BYTES * (threshold - 1))
+        coefficients[:, position] = np.frombuffer(polynomial, dtype=np.uint8).reshape(threshold, SECRET_BYTES)
+    values = galois.multiply_matrices(_compute_powers(holder_count, threshold), coefficients.reshape(threshold, -1))
+    return np.ascontiguousarray(values.reshape(holder_count, -1, SECRET_BYTES).swapaxes(0, 1))
+
+
+def combine_many(holders: Sequence[int], shares: _Bytes) -> _Bytes:
+    """Every secret, uint8 of shape (m, 32), from the same holders' shares.
+
+    Args:
+        holders: t different holders (0-based), in the order of the shares; t is the threshold.
+        shares: uint8 of shape (m, t, 32).
+
+    Says nothing about whether the shares are right: extend them and compare with the commitments.
+
+    Raises:
+        CryptoError: a holder is out of range or named twice, or ``shares`` has another shape or type.
+    """
+    return _evaluate(holders, shares, 0, 1)[:, 0]
+
+
+def extend_many(holders: Sequence[int], shares: _Bytes, holder_count: int) -> _Bytes:
+    """Every holder's share of every secret, uint8 of shape (m, holder_count, 32); arguments as :func:`combine_many`.
+
+    Raises:
+        CryptoError: as :func:`combine_many`, or not 1 ≤ holder_count ≤ 255.
+    """
+    if not 1 <= holder_count <= HOLDERS_MAX:
+        raise CryptoError(f"cannot share among {holder_count} holders")
+    return _evaluate(holders, shares, 1, holder_count + 1)
+
+
+# --- one secret ------------------------------------------------------------------------------------------------
+
+
+def split_secret(secret: bytes, context: bytes, threshold: int, holder_count: int) -> tuple[bytes, ...]:
+    """The shares of ``secret`` in holder order, ``holder_count`` times 32 bytes; see :func:`split_secrets`.
+
+    Raises:
+        CryptoError: the secret has not 32 bytes, or not 1 ≤ threshold ≤ holder_count ≤ 255.
+    """
+    return _list_rows(split_secrets([secret], [context], threshold, holder_count)[0])
 
 
 def combine_shares(shares: Mapping[int, bytes], threshold: int) -> bytes:
@@ -81,7 +108,7 @@ def combine_shares(shares: Mapping[int, bytes], threshold: int) -> bytes:
     Raises:
         CryptoError: too few shares, a share of another length, or a holder out of range.
     """
-    return _evaluate(shares, threshold, 0, 1)[0]
+    return combine_many(*_stack_lowest(shares, threshold)).tobytes()
 
 
 def extend_shares(shares: Mapping[int, bytes], threshold: int, holder_count: int) -> tuple[bytes, ...]:
@@ -90,9 +117,7 @@ def extend_shares(shares: Mapping[int, bytes], threshold: int, holder_count: int
     Raises:
         CryptoError: as :func:`combine_shares`, or not 1 ≤ holder_count ≤ 255.
     """
-    if not 1 <= holder_count <= HOLDERS_MAX:
-        raise CryptoError(f"cannot share among {holder_count} holders")
-    return _evaluate(shares, threshold, 1, holder_count + 1)
+    return _list_rows(extend_many(*_stack_lowest(shares, threshold), holder_count)[0])
 
 
 def find_wrong_shares(shares: Mapping[int, bytes], threshold: int) -> tuple[int, ...]:
@@ -108,6 +133,10 @@ def find_wrong_shares(shares: Mapping[int, bytes], threshold: int) -> tuple[int,
     return tuple(holder for holder in sorted(shares) if shares[holder] != right[holder])
 
 
+def _list_rows(rows: _Bytes) -> tuple[bytes, ...]:
+    return tuple(row.tobytes() for row in rows)
+
+
 def _check_shares(shares: Mapping[int, bytes], threshold: int) -> None:
     if len(shares) < threshold or threshold < 1:
         raise CryptoError(f"{len(shares)} shares are fewer than the threshold of {threshold}")
@@ -117,25 +146,43 @@ def _check_shares(shares: Mapping[int, bytes], threshold: int) -> None:
         raise CryptoError(f"a share has {SECRET_BYTES} bytes")
 
 
-def _evaluate(shares: Mapping[int, bytes], threshold: int, start: int, stop: int) -> tuple[bytes, ...]:
-    """The values at x = start..stop−1 of the polynomial through the ``threshold`` lowest holders' shares."""
+def _stack_lowest(shares: Mapping[int, bytes], threshold: int) -> tuple[tuple[int, ...], _Bytes]:
+    """The ``threshold`` lowest holders and their shares, shape (1, threshold, 32)."""
     holders = tuple(sorted(shares)[:threshold])
     _check_shares({holder: shares[holder] for holder in holders}, threshold)
-    weights = _compute_weights(holders, start, stop)
-    values = np.zeros((stop - start, SECRET_BYTES), dtype=np.uint8)
-    for column, holder in enumerate(holders):
-        values ^= _PRODUCT[weights[:, column, None], np.frombuffer(shares[holder], dtype=np.uint8)]
-    return tuple(row.tobytes() for row in values)
+    joined = b"".join(shares[holder] for holder in holders)
+    return holders, np.frombuffer(joined, dtype=np.uint8).reshape(1, threshold, SECRET_BYTES)
+
+
+# --- polynomials -----------------------------------------------------------------------------------------------
+
+
+def _evaluate(holders: Sequence[int], shares: _Bytes, start: int, stop: int) -> _Bytes:
+    """The values at x = start..stop−1 of the polynomials through the shares: shape (m, stop − start, 32)."""
+    if not all(0 <= holder < HOLDERS_MAX for holder in holders) or not 1 <= len(set(holders)) == len(holders):
+        raise CryptoError("holders are at least one, different and in range")
+    if shares.dtype != np.uint8 or shares.ndim != 3 or shares.shape[1:] != (len(holders), SECRET_BYTES):
+        raise CryptoError(f"shares are an array of bytes with shape (any, {len(holders)}, {SECRET_BYTES})")
+    columns = shares.swapaxes(0, 1).reshape(len(holders), -1)
+    values = galois.multiply_matrices(_compute_weights(tuple(holders), start, stop), columns)
+    return np.ascontiguousarray(values.reshape(stop - start, -1, SECRET_BYTES).swapaxes(0, 1))
+
+
+@lru_cache(maxsize=64)  # all cohorts of a round have nearly the same size
+def _compute_powers(holder_count: int, threshold: int) -> _Bytes:
+    """x⁰..x^(threshold−1) in columns, for x = 1..holder_count in rows."""
+    logs = galois.compute_logs(np.arange(1, holder_count + 1, dtype=np.uint8))
+    return galois.compute_elements(logs[:, None] * np.arange(threshold))
 
 
 @lru_cache(maxsize=64)  # a cohort's secrets are nearly all rebuilt from the same holders' shares
 def _compute_weights(holders: tuple[int, ...], start: int, stop: int) -> _Bytes:
     """Lagrange: Π_{m≠h} (x_m − x) / (x_m − x_h) for every x (rows) and holder h (columns); minus is XOR here."""
-    points = np.arange(start, stop)
-    weights = np.ones((stop - start, len(holders)), dtype=np.uint8)
-    for column, holder in enumerate(holders):
-        for other in holders:
-            if other != holder:
-                quotient = _PRODUCT[(other + 1) ^ points, _INVERSE[(other + 1) ^ (holder + 1)]]
-                weights[:, column] = _PRODUCT[weights[:, column], quotient]
+    xs, points = np.array(holders, dtype=np.uint8) + np.uint8(1), np.arange(start, stop, dtype=np.uint8)
+    between = galois.compute_logs(xs[:, None] ^ xs)  # a zero's logarithm is taken as 0, so m = h adds nothing
+    distances = points[:, None] ^ xs
+    logs = galois.compute_logs(distances)
+    weights = galois.compute_elements(logs.sum(axis=1, keepdims=True) - logs - between.sum(axis=0))
+    on_holder = (distances == 0).any(axis=1)
+    weights[on_holder] = distances[on_holder] == 0
     return weights
