@@ -20,13 +20,14 @@ PHASE_SECONDS_MIN = 3  # the chain's clock ticks in whole seconds; below three a
 
 
 SHARING_HOLDERS_MAX = 255  # GF(2⁸) has as many points besides that of the secret
+COLLUSION_BOUND_MAX = SHARING_HOLDERS_MAX - 3  # three honest owners among the holders of a secret at least
 
 
 def compute_holder_count(owners: int, threshold: int, collusion_bound: int) -> int:
     """h: owners that hold the shares of one secret in a cohort of so many; its graph has h − 1 neighbors each.
 
-    All of them (the complete graph) where 2t > n + c allows it, else as many as two seals leave three honest owners for:
-    the largest odd h with 2t ≥ h + c + 3 (secagg/SPEC.md §7).
+    All of them (the complete graph) where 2t > n + c allows it, else the largest odd h with 2t ≥ h + c + 3: with that
+    many, two contradicting seals still leave three honest owners in every sum (secagg/SPEC.md §7).
 
     Raises:
         ParameterError: neither graph serves; the text says which numbers would.
@@ -122,7 +123,7 @@ def validate_params(params: AllianceParams) -> None:
         "every cohort has at least max(4, t, c + 3) owners",
     )
     _require(p.threshold >= 3, "the threshold is at least 3")
-    _require(0 <= p.collusion_bound <= 61, "the collusion bound c lies in 0..61")
+    _require(0 <= p.collusion_bound <= COLLUSION_BOUND_MAX, f"the collusion bound c lies in 0..{COLLUSION_BOUND_MAX}")
     _require(p.lane_bits in (16, 32), "lanes have 16 or 32 bits")
     _require(p.levels >= 1 and p.weight_max >= 1, "levels and weight_max are positive")
     largest = p.cohort_owners_max(p.seat_count_max)

@@ -22,6 +22,7 @@ import vectors_alliance  # noqa: E402  the path is set just above
 import vectors_crypto  # noqa: E402
 import vectors_evidence  # noqa: E402
 import vectors_secagg  # noqa: E402
+import vectors_solver  # noqa: E402
 
 FOLDER = ROOT / "tests" / "vectors"
 
@@ -32,6 +33,7 @@ SECTIONS: dict[str, Callable[[], dict[str, object]]] = {
     "fixed_point": vectors_crypto.make_fixed_point,
     "merkle": vectors_crypto.make_merkle,
     "secagg": vectors_secagg.make_secagg,
+    "solver": vectors_solver.make_solver,
     "evidence": vectors_evidence.make_evidence,
     "messages": vectors_alliance.make_messages,
     "sealing": vectors_alliance.make_sealing,
