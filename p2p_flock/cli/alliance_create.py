@@ -11,6 +11,7 @@ from typing import cast
 
 import click
 
+from p2p_flock.cli.alliance_security import Assumptions, choose_bounds, describe_bounds, is_weak
 from p2p_flock.cli.amounts import format_money, parse_flock
 from p2p_flock.cli.options import call, home_option, json_option, print_json
 from p2p_flock.daemon.control_messages import MONEY_PARAMS, CreateResult, params_from_json, params_to_json
@@ -30,9 +31,10 @@ _TESTNET: dict[str, object] = {
     "opening_slot_seconds": 1, "beacon_margin": 1, "redraw_rounds": 1, "penalty_window_seconds": 60,
     "unbonding_seconds": 120, "provable_slash_bps": 1_000, "void_count_max": 10,
 }  # fmt: skip
-_DEFAULT: dict[str, object] = {
-    **_TESTNET, "round_count": 101, "seat_count_min": 23, "seat_count_max": 23, "validator_count": 7,
-    "threshold": 10, "collusion_bound": 3, "train_seconds": 3_600, "seal_seconds": 60, "unmask_seconds": 60,
+_DEFAULT: dict[str, object] = {  # threshold and collusion bound come from the solver
+    **{name: value for name, value in _TESTNET.items() if name not in ("threshold", "collusion_bound")},
+    "round_count": 101, "seat_count_min": 23, "seat_count_max": 23, "validator_count": 7,
+    "train_seconds": 3_600, "seal_seconds": 60, "unmask_seconds": 60,
     "evaluate_seconds": 600, "commit_seconds": 60, "settle_seconds": 60, "opening_slot_seconds": 60,
     "beacon_margin": 2, "redraw_rounds": 1, "penalty_window_seconds": 86_400, "unbonding_seconds": 604_800,
 }  # fmt: skip
@@ -47,6 +49,10 @@ PRESETS = {"testnet": _TESTNET, "default": _DEFAULT}
 @click.option("--params", "params_file", type=click.Path(path_type=Path), help="JSON object with parameters only.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One parameter; may be repeated.")
 @click.option("--reward-pool", help='Escrowed rewards, "1000 FLOCK" or wei [default: enough for all rounds].')
+@click.option("--corrupt-share", default=0.2, show_default=True, help="Share of owners that may collude.")
+@click.option("--dropout-share", default=0.1, show_default=True, help="Share of owners that may fail in one round.")
+@click.option("--privacy-bits", default=40, show_default=True, help="Chance of a leak in all rounds: 2^-this.")
+@click.option("--delivery-bits", default=30, show_default=True, help="Chance of a void cohort in a round: 2^-this.")
 @click.option("--dry-run", is_flag=True, help="Check and print the TOML, send nothing.")
 @json_option
 def create(
@@ -57,13 +63,19 @@ def create(
     params_file: Path | None,
     settings: tuple[str, ...],
     reward_pool: str | None,
+    corrupt_share: float,
+    dropout_share: float,
+    privacy_bits: int,
+    delivery_bits: int,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Create an alliance and escrow its rewards. Later sources win: preset, --from, --params, --set.
 
-    Amounts are like "100 FLOCK", or whole wei. Joining it yourself is another command.
+    Amounts are like "100 FLOCK", or whole wei. Threshold and collusion bound are chosen for the shares and levels
+    below, unless you name both. Joining the alliance yourself is another command.
     """
+    assumptions = Assumptions.from_shares(corrupt_share, dropout_share, privacy_bits, delivery_bits)
     values: dict[str, object] = dict(PRESETS[preset]) if preset else {}
     if source is not None:
         document = _read_toml(source)
@@ -75,6 +87,7 @@ def create(
     values.update(_parse_setting(setting) for setting in settings)
     if not isinstance(task, str) or not task:
         raise UsageError('no task is named\npass --task NAME, or write task = "NAME" in the --from file')
+    values.update(choose_bounds(values, assumptions))
     params = _build(values)
     pool = params.reward_per_round * params.round_count if reward_pool is None else parse_flock(reward_pool)
     if pool < params.reward_per_round * params.round_count:
@@ -83,6 +96,7 @@ def create(
             f"the reward pool does not last for all rounds\nescrow at least {need}, or lower reward_per_round"
         )
     if dry_run:
+        _show_security(params, assumptions)
         click.echo(_render(task, pool, params), nl=False)
         return
     arguments = {"task": task, "params": _without_digest(params), "reward_pool": str(pool)}
@@ -91,8 +105,17 @@ def create(
         print_json(result)
         return
     click.echo(f"Created {result['alliance']}")
+    _show_security(params, assumptions)
     click.echo(f"It starts when {params.seat_count_min} members have joined, each with")
     click.echo(f"  p2p-flock alliance join {result['alliance']}")
+
+
+def _show_security(params: AllianceParams, assumptions: Assumptions) -> None:
+    """To stderr: what ``--dry-run`` prints is read back by ``--from``."""
+    if is_weak(params, assumptions):
+        click.echo("Weaker than asked for:", err=True)
+    for line in describe_bounds(params, assumptions):
+        click.echo(f"  {line}", err=True)
 
 
 def _build(values: Mapping[str, object]) -> AllianceParams:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from p2p_flock.cli.alliance_security import describe_bounds
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.daemon.control_messages import AllianceShowResult, params_from_json
 from p2p_flock.params import AllianceParams
@@ -82,6 +83,7 @@ def _privacy(params: AllianceParams) -> list[str]:
         "Your records stay on this machine. What leaves it is a masked update, which says nothing by itself.",
         f"Opened is only the sum over a cohort of at least {least} owners. From one round nobody learns more than a "
         f"sum over at least 3 honest owners{together}. Masked updates are public for ever.",
+        *describe_bounds(params),
         "Over many rounds sums still leak: who compares rounds with different cohorts can estimate what you "
         "contribute again and again. Only differential privacy bounds that, and this version adds none.",
         "Public: your address, peer ID, IP address, weight, and in which rounds you took part.",

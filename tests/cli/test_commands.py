@@ -287,11 +287,36 @@ def test_stop__asks_the_daemon(run: RunCommand, daemon: FakeDaemon) -> None:
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_create__presets_keep_the_rules(run: RunCommand, preset: str) -> None:
     """The first alliance a user tries to create would be refused."""
-    validate_params(params_from_json(PRESETS[preset], bytes(32)))
     ran = run("alliance", "create", "--preset", preset, "--task", "heart", "--dry-run")
     assert ran.code == 0, ran.err
-    document = tomllib.loads(ran.out)
-    assert params_from_json(document["params"], bytes(32)) == params_from_json(PRESETS[preset], bytes(32))
+    params = params_from_json(tomllib.loads(ran.out)["params"], bytes(32))
+    validate_params(params)
+    chosen = {"threshold": params.threshold, "collusion_bound": params.collusion_bound}
+    assert params == params_from_json({**chosen, **PRESETS[preset]}, bytes(32))
+
+
+def test_create__bounds_are_chosen_for_the_colluders_one_fears(run: RunCommand) -> None:
+    """A creator's guess would decide how private everybody's updates are."""
+    for share, bounds in (("0", (9, 0)), ("0.2", (11, 4)), ("0.33", (12, 7))):
+        ran = run("alliance", "create", "--preset", "default", "--task", "heart", "--dry-run", "--corrupt-share", share)
+        params = tomllib.loads(ran.out)["params"]
+        assert (params["threshold"], params["collusion_bound"]) == bounds
+        assert "never exceeded" in ran.err and "Weaker" not in ran.err
+
+
+def test_create__weak_numbers_are_shown_as_what_they_are(run: RunCommand) -> None:
+    """A creator would believe that its own numbers hold against colluders."""
+    ran = run("alliance", "create", "--preset", "testnet", "--task", "heart", "--dry-run")
+    assert "Weaker than asked for" in ran.err and "in any of 11 rounds is 100%" in ran.err
+    sizes = ("--set", "seat_count_min=71", "--set", "seat_count_max=71", "--set", "cohort_count=4")
+    ran = run("alliance", "create", "--preset", "default", "--task", "heart", "--dry-run", *sizes)
+    assert ran.code == 2 and "The best is collusion bound 13 and threshold 15" in ran.err
+
+
+def test_create__one_bound_alone_is_refused(run: RunCommand) -> None:
+    """The other bound would be chosen against what the creator meant."""
+    ran = run("alliance", "create", "--preset", "default", "--task", "heart", "--dry-run", "--set", "threshold=9")
+    assert ran.code == 2 and "threshold is set alone" in ran.err
 
 
 def test_create__later_sources_win_and_dry_run_reads_back(run: RunCommand, daemon: FakeDaemon, tmp_path: Path) -> None:
