@@ -94,7 +94,7 @@ def from_check(envelope: Envelope, checked: Checked, *cheaters: int) -> Found:
 
 
 def dealer_is_offline() -> Found:
-    """A sealed trainer's node goes down before the others fetched its document; one of them answers at the last call."""
+    """A sealed trainer's node goes down before the others fetched its document; one answers at the last call."""
     machine = Contributor(COHORT.context, 1, Contributed(COHORT.made[1].secrets))
     documents = {seat: document for seat, document in COHORT.documents().items() if seat != 7}
     answer = machine.handle(SealConfirmed(SEAL, COHORT.manifest(ALL), documents, COHORT.bundles_for(1)))

@@ -5,18 +5,21 @@ One registry: a reason without a trigger fails, and so does a trigger of a reaso
 
 from __future__ import annotations
 
+import ast
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from p2p_flock.alliance import evidence as evidence_module
 from p2p_flock.alliance.accusing import get_culprits, make_court, make_seal_statement
 from p2p_flock.alliance.evidence import Evidence, Fault, check_evidence, fault_of
 from p2p_flock.alliance.watching import Watch
 from p2p_flock.crypto.suite import sha256
 from p2p_flock.daemon.misbehave import make_trainer
-from p2p_flock.errors import AbortReason, DropReason, Penalty
+from p2p_flock.errors import AbortReason, DropReason, EvidenceError, Penalty
 from p2p_flock.secagg.answer import Refusal, Refused
 from p2p_flock.secagg.contributor import Contributed, Contributor, SealConfirmed, Unmasked
 from p2p_flock.secagg.opening import Unopened
@@ -28,6 +31,7 @@ from tests.unit.reason_triggers import ALL, COHORT, Found, evidence_in, reasons_
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of
 from tests.unit.test_alliance_validator import CONTEXT
 from tests.unit.test_alliance_watching import make_sealed
+from tests.vectors.test_evidence_vectors import COURT, VECTORS, read_call
 
 TRIGGERS: Mapping[DropReason, tuple[Callable[[], Found], ...]] = {
     DropReason.NO_CONTRIBUTION: (triggers.dealer_is_offline,),
@@ -117,7 +121,7 @@ def reasons_of(swarm: Swarm) -> set[DropReason]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_honest__members_never_lose_standing(seed: int) -> None:
-    """P5: loss, repetition, delay or a crash would make an honest member look bad. ``Swarm(make_setting(salt), seed)``."""
+    """P5: loss, repetition, delay or a crash would make an honest member look bad."""
     chance = random.Random(seed)
     faults = Faults(
         loss=chance.choice([0, 0.1, 0.4]),
@@ -266,3 +270,22 @@ def test_fault__convicts_exactly_the_guilty(fault: Fault) -> None:
     (evidence,) = trigger()
     assert fault_of(evidence) is fault
     assert set(get_culprits(CONTEXT, evidence)) == guilty
+
+
+def rules_of_evidence() -> set[str]:
+    """The texts that ``check_evidence`` refuses evidence with."""
+    tree = ast.parse(Path(evidence_module.__file__).read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_require"]
+    return {str(ast.literal_eval(call.args[1])) for call in calls}
+
+
+def test_evidence__every_rule_refuses_some_vector() -> None:
+    """A rule that no vector breaks may be missing in the contract, and an honest member pay for it."""
+    refused = set()
+    for case in VECTORS["cases"]:
+        try:
+            check_evidence(COURT, read_call(case))
+        except EvidenceError as error:
+            refused.add(str(error).removeprefix("the evidence proves nothing: "))
+    assert len(rules_of_evidence()) > 15
+    assert rules_of_evidence() - refused == set()
