@@ -30,20 +30,25 @@ from p2p_flock.wire.messages import (  # noqa: E402
     Manifest,
 )
 
-Cells = Mapping[type, Callable[..., object]]
+Cells = Mapping[type, tuple[Callable[..., object], tuple[object, ...]]]
 
 
 def name_of(action: Callable[..., object]) -> str:
     return action.__name__.removeprefix("_").replace("_", " ")
 
 
+def names_of(followers: tuple[object, ...]) -> str:
+    return ", ".join(getattr(phase, "name", "") for phase in followers) or "the same"
+
+
 def render_cells(table: Mapping[object, Cells]) -> str:
-    lines = ["| phase | event | action |", "|---|---|---|"]
+    lines = ["| phase | event | action | then |", "|---|---|---|---|"]
     for phase, cells in table.items():
+        name = getattr(phase, "name", phase)
         if not cells:
-            lines.append(f"| {getattr(phase, 'name', phase)} | – | – |")
-        for event, action in cells.items():
-            lines.append(f"| {getattr(phase, 'name', phase)} | `{event.__name__}` | {name_of(action)} |")
+            lines.append(f"| {name} | – | – | – |")
+        for event, (action, followers) in cells.items():
+            lines.append(f"| {name} | `{event.__name__}` | {name_of(action)} | {names_of(followers)} |")
     return "\n".join(lines)
 
 
@@ -54,8 +59,11 @@ def render_validator() -> str:
         phase: {kind: action for kind, action in cells.items() if kind not in shared}
         for phase, cells in validator._TABLE.items()
     }
-    advance = ["| phase | after every event and tick |", "|---|---|"]
-    advance += [f"| {phase.name} | {name_of(action)} |" for phase, action in validator._ADVANCE.items()]
+    advance = ["| phase | after every event and tick | then |", "|---|---|---|"]
+    advance += [
+        f"| {phase.name} | {name_of(action)} | {names_of(followers)} |"
+        for phase, (action, followers) in validator._ADVANCE.items()
+    ]
     return render_cells({"every phase": shared, **own}) + "\n\n" + "\n".join(advance)
 
 

@@ -140,8 +140,13 @@ class TrainerMachine:
 
     def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Take one event. A cell that the table does not hold is ignored: late and repeated events are normal."""
-        action = _TABLE[self.phase].get(type(event))
-        return action(self, event, now_ms) if action is not None else ()
+        cell = _TABLE[self.phase].get(type(event))
+        if cell is None:
+            return ()
+        action, followers = cell
+        effects = action(self, event, now_ms)
+        assert self.phase in followers
+        return effects
 
     def deadline_ms(self) -> int | None:
         """The next repetition or retry; also the train deadline, so that a late worker is noticed."""
@@ -377,30 +382,32 @@ def compute_training_seed(context: RoundContext, seat: int) -> int:
 
 
 _Action = Callable[[TrainerMachine, Event, int], tuple[Effect, ...]]
+_Cell = tuple[_Action, tuple[Phase, ...]]
 
-_TABLE: dict[Phase, dict[type, _Action]] = {
+# Phase → event → what is done, and the phases that may follow. What is not here is ignored.
+_TABLE: dict[Phase, dict[type, _Cell]] = {
     Phase.COMPUTING: {
-        UpdateComputed: TrainerMachine._mask,
-        SealObserved: TrainerMachine._seal_seen_too_early,
-        TimePassed: TrainerMachine._too_late,
+        UpdateComputed: (TrainerMachine._mask, (Phase.MASKING, Phase.ASIDE)),
+        SealObserved: (TrainerMachine._seal_seen_too_early, (Phase.ASIDE,)),
+        TimePassed: (TrainerMachine._too_late, (Phase.COMPUTING, Phase.ASIDE)),
     },
     Phase.MASKING: {
-        UpdateMasked: TrainerMachine._contribute,
-        SealObserved: TrainerMachine._seal_seen_too_early,
-        TimePassed: TrainerMachine._too_late,
+        UpdateMasked: (TrainerMachine._contribute, (Phase.PREPARED, Phase.ASIDE)),
+        SealObserved: (TrainerMachine._seal_seen_too_early, (Phase.ASIDE,)),
+        TimePassed: (TrainerMachine._too_late, (Phase.MASKING, Phase.ASIDE)),
     },
     Phase.PREPARED: {
-        SealObserved: TrainerMachine._seal_seen_too_early,
-        TimePassed: TrainerMachine._announce,
+        SealObserved: (TrainerMachine._seal_seen_too_early, (Phase.ASIDE,)),
+        TimePassed: (TrainerMachine._announce, (Phase.CONTRIBUTED, Phase.ASIDE)),
     },
     Phase.CONTRIBUTED: {
-        SealObserved: TrainerMachine._seal_seen,
-        TimePassed: TrainerMachine._repeat_action,
+        SealObserved: (TrainerMachine._seal_seen, (Phase.ANSWERING, Phase.ASIDE)),
+        TimePassed: (TrainerMachine._repeat_action, (Phase.CONTRIBUTED,)),
     },
     Phase.ANSWERING: {
-        BlobsFetched: TrainerMachine._fetched,
-        TimePassed: TrainerMachine._answer_or_retry,
+        BlobsFetched: (TrainerMachine._fetched, (Phase.ANSWERING, Phase.ANSWERED, Phase.ASIDE)),
+        TimePassed: (TrainerMachine._answer_or_retry, (Phase.ANSWERING, Phase.ANSWERED, Phase.ASIDE)),
     },
-    Phase.ANSWERED: {TimePassed: TrainerMachine._repeat_action},
+    Phase.ANSWERED: {TimePassed: (TrainerMachine._repeat_action, (Phase.ANSWERED,))},
     Phase.ASIDE: {},
 }

@@ -133,9 +133,16 @@ class ValidatorMachine:
 
     def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Take one event; facts first, then what follows from all facts."""
-        action = _TABLE[self.phase].get(type(event))
-        effects = list(action(self, event, now_ms)) if action is not None else []
-        effects += _ADVANCE[self.phase](self, now_ms)
+        effects: list[Effect] = []
+        cell = _TABLE[self.phase].get(type(event))
+        if cell is not None:
+            action, followers = cell
+            allowed = followers or (self.phase,)
+            effects += action(self, event, now_ms)
+            assert self.phase in allowed
+        advance, allowed = _ADVANCE[self.phase]
+        effects += advance(self, now_ms)
+        assert self.phase in allowed
         if now_ms >= self._repeat_at_ms:
             self._repeat_at_ms = now_ms + REPEAT_MS
             effects += self._seals.repeat() if self.phase is Phase.SEALING else self._ballots.repeat()
@@ -376,31 +383,35 @@ def persist_first(effects: Sequence[Effect]) -> tuple[Effect, ...]:
 
 
 _Action = Callable[[ValidatorMachine, Event, int], list[Effect]]
+_Cell = tuple[_Action, tuple[Phase, ...]]
+_STAYS: tuple[Phase, ...] = ()
 
-_ALWAYS: dict[type, _Action] = {
-    MessageReceived: ValidatorMachine._message,
-    BlobsFetched: ValidatorMachine._blobs,
-    SeatReachable: ValidatorMachine._reachable,
-    TransactionEnded: ValidatorMachine._transaction_ended,
-    CommitmentsObserved: ValidatorMachine._commitments_observed,
-    CommitPhaseEnded: ValidatorMachine._commit_phase_ended,
-    TimePassed: ValidatorMachine._time_passed,
+# Event → what is recorded, and the phases that may follow from it alone; what is not in a phase's row is not recorded.
+_ALWAYS: dict[type, _Cell] = {
+    MessageReceived: (ValidatorMachine._message, _STAYS),
+    BlobsFetched: (ValidatorMachine._blobs, _STAYS),
+    SeatReachable: (ValidatorMachine._reachable, _STAYS),
+    TransactionEnded: (ValidatorMachine._transaction_ended, _STAYS),
+    CommitmentsObserved: (ValidatorMachine._commitments_observed, _STAYS),
+    CommitPhaseEnded: (ValidatorMachine._commit_phase_ended, _STAYS),
+    TimePassed: (ValidatorMachine._time_passed, _STAYS),
 }
 
-_TABLE: dict[Phase, dict[type, _Action]] = {
-    Phase.SEALING: {**_ALWAYS, SealObserved: ValidatorMachine._seal_observed},
-    Phase.OPENING: {**_ALWAYS, CohortOpened: ValidatorMachine._cohort_opened},
+_TABLE: dict[Phase, dict[type, _Cell]] = {
+    Phase.SEALING: {**_ALWAYS, SealObserved: (ValidatorMachine._seal_observed, (Phase.OPENING, Phase.VOTING))},
+    Phase.OPENING: {**_ALWAYS, CohortOpened: (ValidatorMachine._cohort_opened, _STAYS)},
     Phase.JUDGING: {
         **_ALWAYS,
-        CohortOpened: ValidatorMachine._cohort_opened,
-        EvaluationFinished: ValidatorMachine._evaluated,
+        CohortOpened: (ValidatorMachine._cohort_opened, _STAYS),
+        EvaluationFinished: (ValidatorMachine._evaluated, (Phase.VOTING,)),
     },
     Phase.VOTING: {**_ALWAYS},
 }
 
-_ADVANCE: dict[Phase, Callable[[ValidatorMachine, int], list[Effect]]] = {
-    Phase.SEALING: ValidatorMachine._advance_sealing,
-    Phase.OPENING: ValidatorMachine._advance_opening,
-    Phase.JUDGING: ValidatorMachine._advance_judging,
-    Phase.VOTING: ValidatorMachine._advance_voting,
+# What follows from all facts, after every event, and the phases that may follow then.
+_ADVANCE: dict[Phase, tuple[Callable[[ValidatorMachine, int], list[Effect]], tuple[Phase, ...]]] = {
+    Phase.SEALING: (ValidatorMachine._advance_sealing, (Phase.SEALING,)),
+    Phase.OPENING: (ValidatorMachine._advance_opening, (Phase.OPENING, Phase.JUDGING, Phase.VOTING)),
+    Phase.JUDGING: (ValidatorMachine._advance_judging, (Phase.JUDGING, Phase.VOTING)),
+    Phase.VOTING: (ValidatorMachine._advance_voting, (Phase.VOTING,)),
 }
