@@ -40,6 +40,7 @@ class RoundBegan:
     at_ms: int
     context: RoundContext
     members: tuple[int, ...]  # by seat
+    randomness: bytes = b""  # the beacon's, 32 bytes; without it no round is compared with the reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 
 from p2p_flock.ports import CommitRound, Effect, SealRound, SettleRound, Transact
 from p2p_flock.testing.alliance import OPENS_AT_S, make_setting
-from p2p_flock.testing.checkers import check_all, check_settled
+from p2p_flock.testing.checkers.one_round import check_all, check_settled
 from p2p_flock.testing.members import Fate, Faults
 from p2p_flock.testing.swarm import Swarm
 

@@ -16,7 +16,7 @@ from p2p_flock.alliance.watching import EVIDENCE
 from p2p_flock.daemon.misbehave import BadDealer, BadHolder, Equivocator, make_trainer
 from p2p_flock.ports import Accuse, Effect, Event, MessageReceived, Persist, Send
 from p2p_flock.testing.alliance import Setting, make_params, make_setting
-from p2p_flock.testing.checkers import Violation, check_accusations, check_settled, read_message
+from p2p_flock.testing.checkers.one_round import Violation, check_accusations, check_settled, read_message
 from p2p_flock.testing.members import Faults, Machine, make_machine
 from p2p_flock.testing.swarm import Swarm
 from p2p_flock.wire.codec import decode, encode

@@ -11,7 +11,7 @@ import pytest
 
 from p2p_flock.ports import Effect
 from p2p_flock.testing.alliance import make_params, make_setting
-from p2p_flock.testing.checkers import check_all, check_settled
+from p2p_flock.testing.checkers.one_round import check_all, check_settled
 from p2p_flock.testing.members import Fate, Faults
 from p2p_flock.testing.swarm import Swarm
 

@@ -18,9 +18,9 @@ from p2p_flock.crypto.suite import sha256
 from p2p_flock.ports import CohortOpened, Effect, Event, Persist, SealObserved, Send, StoreBlobs
 from p2p_flock.secagg.contributor import Contributed
 from p2p_flock.secagg.opening import Opened
-from p2p_flock.testing import checkers
 from p2p_flock.testing.alliance import Setting, make_setting
-from p2p_flock.testing.checkers import Violation
+from p2p_flock.testing.checkers import one_round as checkers
+from p2p_flock.testing.checkers.one_round import Violation
 from p2p_flock.testing.members import Fate, Faults, make_machine
 from p2p_flock.testing.swarm import Swarm
 from p2p_flock.types import Role, Vote

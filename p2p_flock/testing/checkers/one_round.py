@@ -15,6 +15,7 @@ from p2p_flock.alliance.reference import RoundInputs, RoundOutputs, run_round
 from p2p_flock.alliance.sealing import read_have
 from p2p_flock.ports import Effect, Persist
 from p2p_flock.secagg.answer import get_secret_of
+from p2p_flock.testing.checkers.base import Violation
 from p2p_flock.testing.swarm import Swarm
 from p2p_flock.types import CohortOutcome, Vote
 from p2p_flock.wire.codec import decode
@@ -33,11 +34,9 @@ from p2p_flock.wire.messages import (
     Unmasking,
 )
 
+__all__ = ["Violation", "check_all", "check_settled"]
+
 SAID_ONCE = (Contribution, Unmasking, BallotCommitment, Ballot)
-
-
-class Violation(AssertionError):
-    """A property does not hold; the text names it and who broke it."""
 
 
 def read_message(envelope: Envelope) -> Message:
