@@ -17,7 +17,7 @@ below 2⁻⁶⁶). Together one coordinate is within :data:`DISTANCE_PER_COORDIN
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
@@ -32,7 +32,7 @@ from p2p_flock.crypto.suite import derive_key
 from p2p_flock.errors import ParameterError
 
 VARIANCE_MAX: Final = 1 << 46  # deviations up to 8.4 million: more than 32-bit lanes have room for
-DISTANCE_PER_COORDINATE: Final = 2.0**-50
+DISTANCE_PER_COORDINATE: Final = 2.0**-52
 BYTES_PER_DRAW: Final = 8
 _TABLE_VARIANCE_MAX: Final = 400 * 400  # tables of 8,192 columns, 192 KiB: they stay in L2
 _INNER_SCALE: Final = 140  # k where three layers are needed: v₀ ≥ 4·(1 + k²) holds with room
@@ -68,13 +68,11 @@ class Noise:
         Raises:
             CryptoError: a negative argument, or a key of another length than 32 bytes.
         """
-        scales = compute_layers(self.variance)
-        table = _build_table(_table_variance(self.variance))
         total = np.zeros(count, dtype=np.int64)
-        for layer, scale in enumerate(scales):
+        for layer, table in enumerate(_build_layers(self.variance)):
             key = derive_key(self.key, "noise layer", layer.to_bytes(1, "big"))
             stream = keystream(key, BYTES_PER_DRAW * count, BYTES_PER_DRAW * start)
-            table.draw_into(total, np.frombuffer(stream, dtype="<u8"), scale)
+            table.draw_into(total, np.frombuffer(stream, dtype="<u8"))
         return total
 
 
@@ -133,16 +131,15 @@ class AliasTable:
     last: npt.NDArray[np.uint64]
     values: Integers
 
-    def draw_into(self, total: Integers, uniform: npt.NDArray[np.uint64], scale: int) -> None:
-        """``total += scale · value`` for each draw, in place."""
-        values = self.values * scale
+    def draw_into(self, total: Integers, uniform: npt.NDArray[np.uint64]) -> None:
+        """``total += value`` for each draw, in place."""
         for start in range(0, total.size, _BLOCK):
             draws = uniform[start : start + _BLOCK]
             column = (draws >> np.uint64(self.shift)).view(np.int64)
             is_second = draws > self.last.take(column)
             column <<= 1
             column += is_second
-            total[start : start + _BLOCK] += values.take(column)
+            total[start : start + _BLOCK] += self.values.take(column)
 
 
 def compute_weights(variance: Fraction) -> list[int]:
@@ -160,7 +157,12 @@ def compute_weights(variance: Fraction) -> list[int]:
     return weights
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
+def _build_layers(variance: int) -> tuple[AliasTable, ...]:
+    table = _build_table(_table_variance(variance))
+    return tuple(replace(table, values=table.values * scale) for scale in compute_layers(variance))
+
+
 def _build_table(variance: Fraction) -> AliasTable:
     half = compute_weights(variance)
     radius = len(half) - 1
