@@ -224,9 +224,8 @@ class Maker:
         def judge(index: int, answer: Unmasking, **changes: object) -> BadShare:
             item = right.items[index]
             secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
-            document, holders = cohort.made[item.owner].document, context.holders(item.owner)
-            place = holders.index(holder)
-            row = document.share_commitments[holders.index(secret_of)]
+            document, place = cohort.made[item.owner].document, context.place(secret_of, holder)
+            row = document.share_commitments[context.place(item.owner, secret_of)]
             leaf = share_leaf(secret_of, place, holder, row.commitments[place])
             proof = prove_leaf(context, document, leaf)
             message = self.say(holder, encode(answer), 2)
@@ -337,8 +336,8 @@ class Maker:
         with_secret: bool,
     ) -> BadDealing:
         context, document = cohort.context, cohort.made[dealer].document
-        holders = context.holders(dealer)
-        row = document.share_commitments[holders.index(secret_of)]
+        holders = context.holders(secret_of)
+        row = document.share_commitments[context.place(dealer, secret_of)]
 
         def path(leaf: bytes) -> LeafProof:
             return prove_leaf(context, document, leaf)

@@ -91,11 +91,13 @@ def find_bad_share(
     cohort = context.cohorts[context.assignment.cohort_of(answer.seat)]
     for index, item in enumerate(unmasking.items):
         secret_of, holder, dealer = get_secret_of(item), answer.seat, item.owner
-        if dealer not in documents or not {secret_of, holder} <= set(cohort.holders(dealer)):
+        if dealer not in documents or secret_of not in cohort.holder_set(dealer):
+            continue
+        if holder not in cohort.holder_set(secret_of):
             continue
         committed = get_share_commitment(cohort, documents[dealer], secret_of, holder)
         if keys.commit_share(cohort, dealer, secret_of, holder, item.share) != committed:
-            place = cohort.holders(dealer).index(holder)
+            place = cohort.place(secret_of, holder)
             proof = prove_leaf(cohort, documents[dealer], share_leaf(secret_of, place, holder, committed))
             seal = make_seal_statement(context, sealed)
             return BadShare(answer, index, seal, manifest, cohort.digest, committed, place, proof)
@@ -131,8 +133,8 @@ def _judge_dealing(
     secret_of: int,
     found: Mapping[int, bytes],
 ) -> BadDealing | None:
-    dealer, holders = document.seat, cohort.holders(document.seat)
-    by_place = {holders.index(seat): share for seat, share in found.items()}
+    dealer = document.seat
+    by_place = {cohort.place(secret_of, seat): share for seat, share in found.items()}
     first = sorted(by_place)[: cohort.threshold]
     wrong = find_wrong_shares(by_place, cohort.threshold)
     chosen = sorted([*first, *wrong[:1]])
@@ -156,7 +158,7 @@ def _judge_dealing(
 def _dealt_share(
     cohort: CohortContext, document: ContributionDocument, secret_of: int, place: int, share: bytes
 ) -> DealtShare:
-    holder = cohort.holders(document.seat)[place]
+    holder = cohort.holders(secret_of)[place]
     commitment = get_share_commitment(cohort, document, secret_of, holder)
     proof = prove_leaf(cohort, document, share_leaf(secret_of, place, holder, commitment))
     return DealtShare(place, holder, share, proof)

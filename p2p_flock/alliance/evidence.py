@@ -19,7 +19,7 @@ from p2p_flock.crypto import merkle
 from p2p_flock.crypto.secret_sharing import combine_shares, find_wrong_shares
 from p2p_flock.crypto.signing import envelope_digest, seal_digest, seal_struct_hash
 from p2p_flock.errors import CryptoError, EvidenceError, WireError
-from p2p_flock.params import SEATS_MAX
+from p2p_flock.params import SEATS_MAX, SHARING_HOLDERS_MAX
 from p2p_flock.ports import Recoverer
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import get_secret_of
@@ -28,7 +28,6 @@ from p2p_flock.secagg.document import pair_leaf, self_mask_leaf, share_leaf
 from p2p_flock.types import Domain
 from p2p_flock.wire.codec import Length, decode
 from p2p_flock.wire.messages import (
-    HOLDERS_MAX,
     MANIFEST_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     U16,
@@ -181,7 +180,7 @@ class BadDealing:
     contribution: Envelope
     context: Digest
     secret_of: SeatIndex
-    shares: Annotated[tuple[DealtShare, ...], Length(1, HOLDERS_MAX)]
+    shares: Annotated[tuple[DealtShare, ...], Length(1, SHARING_HOLDERS_MAX)]
     secret_commitment: Digest
     pair_context: Digest
     secret_proof: LeafProof

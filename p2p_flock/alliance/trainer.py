@@ -35,7 +35,8 @@ from p2p_flock.ports import (
     UpdateMasked,
 )
 from p2p_flock.secagg import contributor
-from p2p_flock.secagg.answer import Answered, Refused, get_sealed_entries
+from p2p_flock.secagg.answer import Answered, Refused, compute_dealers, get_sealed_entries
+from p2p_flock.secagg.bundle import SEALED_BUNDLE_BYTES_MAX
 from p2p_flock.secagg.contributor import (
     Contributed,
     Contributor,
@@ -60,7 +61,6 @@ from p2p_flock.wire.messages import (
 RESEND_MS = 2000  # a lost message costs this long; five trainers and three validators make 8 small messages a second
 FETCH_RETRY_MS = 1000
 LAST_CALL_PERMILLE = 800  # of the unmask phase: time enough for one small message to arrive before its end
-BUNDLE_BYTES_MAX = 1 << 13
 ENVELOPE_RECORD_MAX = 1 << 21
 
 CONTRIBUTION, UNMASKING, SECRETS = "contribution", "unmasking", "round-secrets"
@@ -100,6 +100,7 @@ class TrainerMachine:
         self._unmasking: Envelope | None = None
         self._seal: SealObserved | None = None
         self._manifest: Manifest | None = None
+        self._dealers: tuple[ManifestEntry, ...] | None = None  # of the sealed manifest
         self._documents: dict[int, ContributionDocument] = {}
         self._bundles: dict[int, bytes] = {}
         self._resend_at_ms: int | None = None
@@ -157,10 +158,10 @@ class TrainerMachine:
 
     @property
     def awaited_bundles(self) -> tuple[int, ...]:
-        """Sealed neighbors whose document or bundle this trainer is fetching for its answer."""
+        """Sealed members whose document or bundle this trainer is fetching for its answer."""
         if self.phase is not Phase.ANSWERING or self._manifest is None:
             return ()
-        return tuple(entry.seat for entry in self._cohort_entries() if entry.seat not in self._bundles)
+        return tuple(entry.seat for entry in self._dealer_entries() if entry.seat not in self._bundles)
 
     @property
     def next_mask_secret(self) -> bytes | None:
@@ -296,10 +297,13 @@ class TrainerMachine:
         self._resend_at_ms = self._fetch_at_ms = None
         return (Report("aside", why),)
 
-    def _cohort_entries(self) -> tuple[ManifestEntry, ...]:
+    def _dealer_entries(self) -> tuple[ManifestEntry, ...]:
+        """The sealed members whose shares the answer consists of: in a sparse graph not the whole cohort."""
         assert self._manifest is not None
-        entries = get_sealed_entries(self._cohort, self._manifest).values()
-        return tuple(entry for entry in entries if entry.seat != self.seat)
+        if self._dealers is None:
+            entries = get_sealed_entries(self._cohort, self._manifest)
+            self._dealers = tuple(entries[seat] for seat in compute_dealers(self._cohort, self.seat, entries))
+        return self._dealers
 
     def _take_manifest(self, blobs: Mapping[bytes, bytes]) -> tuple[Effect, ...]:
         assert self._seal is not None and self._contribution is not None
@@ -316,7 +320,7 @@ class TrainerMachine:
 
     def _take_documents(self, blobs: Mapping[bytes, bytes]) -> list[Effect]:
         reports: list[Effect] = []
-        for entry in self._cohort_entries():
+        for entry in self._dealer_entries():
             data = blobs.get(entry.document_digest)
             if data is None or entry.seat in self._documents:
                 continue
@@ -337,22 +341,22 @@ class TrainerMachine:
             seat: item.digest
             for seat, document in self._documents.items()
             for item in document.bundle_digests
-            if item.neighbor == self.seat
+            if item.partner == self.seat
         }
 
     def _missing_digests(self) -> tuple[bytes, ...]:
         assert self._seal is not None
         if self._manifest is None:
             return (self._seal.event.manifest_digest,)
-        documents = tuple(e.document_digest for e in self._cohort_entries() if e.seat not in self._documents)
+        documents = tuple(e.document_digest for e in self._dealer_entries() if e.seat not in self._documents)
         bundles = tuple(digest for seat, digest in self._bundle_digests().items() if seat not in self._bundles)
         return documents + bundles
 
     def _fetch_missing(self, now_ms: int) -> tuple[Effect, ...]:
         self._fetch_at_ms = now_ms + FETCH_RETRY_MS
         digests = self._requested = self._missing_digests()
-        limit = max(MANIFEST_BYTES_MAX, DOCUMENT_BYTES_MAX, BUNDLE_BYTES_MAX)
-        others = tuple(entry.seat for entry in self._cohort_entries()) if self._manifest is not None else ()
+        limit = max(MANIFEST_BYTES_MAX, DOCUMENT_BYTES_MAX, SEALED_BUNDLE_BYTES_MAX)
+        others = tuple(entry.seat for entry in self._dealer_entries()) if self._manifest is not None else ()
         sources = self.context.assignment.validators + others
         return (Fetch("unmask", digests, sources, limit),)
 

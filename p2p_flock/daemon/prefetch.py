@@ -13,7 +13,7 @@ from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.sealing import decode_sealed_manifest
 from p2p_flock.chain_events import RoundSealed
 from p2p_flock.errors import WireError
-from p2p_flock.secagg.answer import get_sealed_entries
+from p2p_flock.secagg.answer import compute_dealers, get_sealed_entries
 from p2p_flock.secagg.bundle import SEALED_BUNDLE_BYTES_MAX
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import DOCUMENT_BYTES_MAX, MANIFEST_BYTES_MAX, ContributionDocument
@@ -23,7 +23,7 @@ Pull = Callable[[Sequence[bytes], Sequence[int], int], Awaitable[Mapping[bytes, 
 
 
 async def prefetch_answer(pull: Pull, context: RoundContext, seat: int, sealed: RoundSealed) -> None:
-    """Pull manifest, cohort's documents and the bundles for ``seat``; gives up silently, see the module."""
+    """Pull manifest, documents and bundles that the answer of ``seat`` is made of; gives up silently, see the module."""
     validators = context.assignment.validators
     found = await pull((sealed.manifest_digest,), validators, MANIFEST_BYTES_MAX)
     try:
@@ -31,7 +31,8 @@ async def prefetch_answer(pull: Pull, context: RoundContext, seat: int, sealed: 
     except WireError:
         return
     cohort = context.cohorts[context.assignment.cohort_of(seat)]
-    entries = [entry for entry in get_sealed_entries(cohort, manifest).values() if entry.seat != seat]
+    sealed_entries = get_sealed_entries(cohort, manifest)
+    entries = [sealed_entries[dealer] for dealer in compute_dealers(cohort, seat, sealed_entries)]
     sources = (*validators, *(entry.seat for entry in entries))
     documents = await pull([entry.document_digest for entry in entries], sources, DOCUMENT_BYTES_MAX)
     bundles: list[bytes] = []
@@ -40,6 +41,6 @@ async def prefetch_answer(pull: Pull, context: RoundContext, seat: int, sealed: 
             document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
         except WireError:
             continue
-        bundles += [bundle.digest for bundle in document.bundle_digests if bundle.neighbor == seat]
+        bundles += [bundle.digest for bundle in document.bundle_digests if bundle.partner == seat]
     if bundles:
         await pull(bundles, sources, SEALED_BUNDLE_BYTES_MAX)

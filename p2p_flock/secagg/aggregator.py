@@ -167,7 +167,7 @@ class Aggregator:
                 # The trainer made two contributions, and the other one was sealed: fetch that.
                 self._collection.forget(seat)
         needed = frozenset(
-            secret for dealer in entries for secret in compute_needed_secrets(self.context, tuple(entries), dealer)
+            secret for dealer in entries for secret in compute_needed_secrets(self.context, entries, dealer)
         )
         self.phase = Gathering(event.seal, entries, needed, {}, frozenset())
         return ()
@@ -219,7 +219,7 @@ class Aggregator:
         for item in unmasking.items:
             secret_of = get_secret_of(item)
             # [REJECT] Exactly this may be said under this seal: b of the sealed, pair seeds of sealed with unsealed.
-            forbidden = (item.owner, secret_of) not in phase.needed or seat not in self.context.holders(item.owner)
+            forbidden = (item.owner, secret_of) not in phase.needed or seat not in self.context.holder_set(secret_of)
             if forbidden or isinstance(item, SelfMaskShare) != (item.owner == secret_of):
                 raise RemoteProtocolError(seat, DropReason.FORBIDDEN_ITEM, f"{type(item).__name__} of {item.owner}")
             # [REJECT] The share is the committed one. Honest holders check that before they speak: the holder lies.

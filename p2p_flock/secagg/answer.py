@@ -6,7 +6,7 @@ ever. Every reason to keep silent is a value of :class:`Refusal`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,8 +15,9 @@ from p2p_flock.errors import CryptoError, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.bundle import open_bundle
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.secagg.dealing import compute_dealing
-from p2p_flock.secagg.document import get_pair_commitment, get_share_commitment, validate_root
+from p2p_flock.secagg.dealing import compute_dealing, get_share
+from p2p_flock.secagg.document import get_bundle_digest, get_pair_commitment, get_share_commitment, validate_root
+from p2p_flock.secagg.graph import find_short
 from p2p_flock.secagg.secrets import RoundSecrets
 from p2p_flock.wire.messages import (
     ContributionDocument,
@@ -39,6 +40,7 @@ class Refusal(Enum):
     NOT_SEALED = "this trainer is not among the survivors"
     FOREIGN_ROOT = "the seal holds another contribution of this trainer than the one it made"
     TOO_FEW_SURVIVORS = "fewer than max(3, t, c + 3) members of the cohort are sealed"
+    TOO_FEW_NEIGHBORS = "some member has sealed holders, but fewer than t; the sum cannot be opened"
     PAIR_SEED_MISMATCH = "two sealed neighbors committed to different pair seeds; their masks cannot cancel"
     ALREADY_ANSWERED = "another seal of this round number was answered before"
 
@@ -79,8 +81,8 @@ def compute_answer(
         ``seal`` is the seal's digest and commits to ``manifest``; ``secrets.context_digest == context.digest``.
 
     Args:
-        documents: what was found of the sealed members' documents, by seat. One's own is not needed.
-        bundles: what was found of the sealed bundles dealt to this seat, by dealer.
+        documents: what was found of the documents of :func:`compute_dealers`, by seat; others are not looked at.
+        bundles: what was found of the sealed bundles that they dealt to this seat, by dealer.
 
     A dealer whose document or bundle is missing or bad is left out and named; the others are served all the same.
     """
@@ -99,15 +101,18 @@ def compute_answer(
         return Refused(Refusal.FOREIGN_ROOT, ())
     if len(entries) < context.survivors_min:
         return Refused(Refusal.TOO_FEW_SURVIVORS, ())
-    sealed_documents, faults = _check_documents(context, secrets.seat, entries, documents)
+    if find_short(context, frozenset(entries)):
+        return Refused(Refusal.TOO_FEW_NEIGHBORS, ())
+    wanted = compute_wanted(context, secrets.seat, entries)
+    dealers = {dealer: entries[dealer] for dealer in wanted if dealer != secrets.seat}
+    sealed_documents, faults = _check_documents(context, dealers, documents)
     mismatches = _find_mismatches(context, secrets, sealed_documents)
     if mismatches:
         return Refused(Refusal.PAIR_SEED_MISMATCH, faults + mismatches)
-    unsealed = tuple(seat for seat in context.seats if seat not in entries)
     items: list[UnmaskingItem] = []
-    for dealer in entries:
+    for dealer, secrets_of in wanted.items():
         if dealer == secrets.seat:
-            items += _items_of(context, dealer, unsealed, _own_shares(context, secrets))
+            items += _items_of(dealer, secrets_of, _own_shares(context, secrets))
             continue
         if dealer not in sealed_documents:
             continue
@@ -116,7 +121,7 @@ def compute_answer(
         except RemoteProtocolError as fault:
             faults += (fault,)
         else:
-            items += _items_of(context, dealer, unsealed, shares)
+            items += _items_of(dealer, secrets_of, shares)
     return Answered(Unmasking(seal, tuple(sorted(items, key=sort_key))), faults)
 
 
@@ -132,33 +137,50 @@ def get_secret_of(item: UnmaskingItem) -> int:
     return item.owner if isinstance(item, SelfMaskShare) else item.dropout
 
 
-def _items_of(
-    context: CohortContext, dealer: int, unsealed: tuple[int, ...], shares: Mapping[int, bytes]
-) -> list[UnmaskingItem]:
-    """What may be said of a *sealed* dealer: b_dealer, and k_(dealer, i) only for neighbors i that are not sealed."""
-    items: list[UnmaskingItem] = [SelfMaskShare(dealer, shares[dealer])]
-    neighbors = context.neighbors(dealer)
-    items += [PairSeedShare(dealer, dropout, shares[dropout]) for dropout in unsealed if dropout in neighbors]
-    return items
+def compute_wanted(context: CohortContext, seat: int, sealed: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """What the survivor ``seat`` may say: dealer → the seats s, ascending, of whose secret k_(dealer, s) or b_dealer.
+
+    For every member m whose shares it holds, m ∈ N[seat], either "m is sealed", its share of b_m, or "m is not", its
+    shares of k_(l, m) as every sealed neighbor l dealt it. Never both: on that the privacy of all of them rests (SPEC
+    §7). Only *sealed* dealers, ascending.
+    """
+    wanted: dict[int, list[int]] = {}
+    for secret_of in context.holders(seat):
+        dealers = (secret_of,) if secret_of in sealed else context.holders(secret_of)
+        for dealer in dealers:
+            if dealer in sealed:
+                wanted.setdefault(dealer, []).append(secret_of)
+    return {dealer: tuple(wanted[dealer]) for dealer in sorted(wanted)}
+
+
+def compute_dealers(context: CohortContext, seat: int, sealed: Collection[int]) -> tuple[int, ...]:
+    """The others, ascending, whose documents and bundles the survivor ``seat`` needs for its answer."""
+    return tuple(dealer for dealer in compute_wanted(context, seat, sealed) if dealer != seat)
+
+
+def _items_of(dealer: int, secrets_of: tuple[int, ...], shares: Mapping[int, bytes]) -> list[UnmaskingItem]:
+    return [
+        SelfMaskShare(dealer, shares[dealer])
+        if secret_of == dealer
+        else PairSeedShare(dealer, secret_of, shares[secret_of])
+        for secret_of in secrets_of
+    ]
 
 
 def _own_shares(context: CohortContext, secrets: RoundSecrets) -> dict[int, bytes]:
     """One's own single share of each of one's own secrets; never the secrets themselves."""
     pair_seeds = {entry.neighbor: entry.pair_seed for entry in secrets.neighbors}
     dealing = compute_dealing(context, secrets.seat, secrets.self_mask, pair_seeds)
-    position = context.holders(secrets.seat).index(secrets.seat)
-    return {secret_of: shares[position] for secret_of, shares in dealing.items()}
+    return {secret_of: get_share(context, shares, secret_of, secrets.seat) for secret_of, shares in dealing.items()}
 
 
 def _check_documents(
-    context: CohortContext, seat: int, entries: Mapping[int, ManifestEntry], documents: Documents
+    context: CohortContext, dealers: Mapping[int, ManifestEntry], documents: Documents
 ) -> tuple[dict[int, ContributionDocument], Faults]:
     """The documents that are the sealed ones, and who is left out."""
     right: dict[int, ContributionDocument] = {}
     faults: Faults = ()
-    for dealer, entry in entries.items():
-        if dealer == seat:
-            continue
+    for dealer, entry in dealers.items():
         try:
             if dealer not in documents:
                 raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its document was not found")
@@ -210,16 +232,15 @@ def _open_shares(
     dealer, holder = document.seat, secrets.seat
     if sealed_bundle is None:
         raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its bundle was not found")
-    digest = next(entry.digest for entry in document.bundle_digests if entry.neighbor == holder)
-    if suite.sha256(sealed_bundle) != digest:
+    if suite.sha256(sealed_bundle) != get_bundle_digest(document, holder):
         # Not the dealer's doing: whoever served these bytes lied. Harmless to the dealer.
         raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its bundle was not found, only other bytes")
-    key = next(entry.bundle_key for entry in secrets.neighbors if entry.neighbor == dealer)
+    key = next(entry.bundle_key for entry in secrets.partners if entry.partner == dealer)
     try:
         bundle = open_bundle(context, key, dealer, holder, sealed_bundle)
     except CryptoError as error:
         raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, str(error)) from error
-    if tuple(entry.secret_of for entry in bundle.shares) != context.holders(dealer):
+    if tuple(entry.secret_of for entry in bundle.shares) != context.secrets_held(dealer, holder):
         raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, "it holds shares of other secrets")
     for entry in bundle.shares:
         commitment = keys.commit_share(context, dealer, entry.secret_of, holder, entry.share)

@@ -16,7 +16,7 @@ from p2p_flock.wire.messages import Bundle
 
 NONCE_BYTES = 24
 TAG_BYTES = 16
-BUNDLE_PLAIN_BYTES_MAX = 1536  # 32 shares take 1,227 bytes
+BUNDLE_PLAIN_BYTES_MAX = 10_000  # 255 shares take 9,700 bytes
 SEALED_BUNDLE_BYTES_MAX = NONCE_BYTES + BUNDLE_PLAIN_BYTES_MAX + TAG_BYTES
 
 

@@ -60,7 +60,8 @@ class Collection:
         self._quarrels |= {
             (min(seat, other), max(seat, other))
             for other, theirs in self.documents.items()
-            if get_pair_commitment(theirs.document, seat) != get_pair_commitment(received.document, other)
+            if other in self.context.holder_set(seat)
+            and get_pair_commitment(theirs.document, seat) != get_pair_commitment(received.document, other)
         }
         self.documents[seat] = received
         self._needed[seat] = _compute_needed(self.context, received.document)

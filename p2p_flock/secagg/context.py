@@ -13,7 +13,7 @@ from functools import cached_property
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.key_agreement import is_usable_mask_key
 from p2p_flock.errors import ParameterError
-from p2p_flock.params import COHORTS_MAX, SEATS_MAX
+from p2p_flock.params import COHORTS_MAX, SEATS_MAX, compute_holder_count
 from p2p_flock.secagg import graph
 from p2p_flock.types import ADDRESS_BYTES, Domain, Seat
 from p2p_flock.wire.messages import CHUNK_BYTES, VECTOR_BYTES_MAX
@@ -43,11 +43,12 @@ class CohortContext:
         round: round number; seed: 32 bytes; cohort: index of the cohort in the round.
         members: trainers that have a usable mask key, ascending seat. The others are dropouts from the start.
         threshold: t, shares needed to recover a secret.
-        collusion_bound: c, colluding owners that privacy survives.
+        collusion_bound: c, colluding owners among the holders of one secret (in a complete graph: in the cohort) that
+            privacy survives.
         lane_bits: 16 or 32; lane_count: lanes of the vector.
 
     Raises:
-        ParameterError: a rule of SPEC §2 is broken; 2t > n + c among them.
+        ParameterError: a rule of SPEC §2 is broken, or no graph serves so many members with t and c.
     """
 
     domain: Domain
@@ -72,9 +73,7 @@ class CohortContext:
         _require(self.lane_bits in (16, 32), "16 or 32 bit lanes")
         _require(self.lane_count >= 1 and self.vector_bytes <= VECTOR_BYTES_MAX, "1 lane to 4 GiB of lanes")
         _require(self.threshold in range(3, 256) and self.collusion_bound in range(256), "3 ≤ t ≤ 255 and 0 ≤ c ≤ 255")
-        _require(2 * self.threshold > len(seats) + self.collusion_bound, "2t > n + c")
-        if seats:
-            graph.compute_holders(seats, seats[0])
+        compute_holder_count(len(seats), self.threshold, self.collusion_bound)
 
     @cached_property
     def seats(self) -> tuple[int, ...]:
@@ -120,13 +119,81 @@ class CohortContext:
     def _member_of(self) -> dict[int, CohortMember]:
         return {member.seat: member for member in self.members}
 
-    def neighbors(self, seat: int) -> tuple[int, ...]:
-        """N(seat), ascending."""
-        return graph.compute_neighbors(self.seats, seat)
+    # --- the graph (SPEC §2) -----------------------------------------------------------------------------------
 
-    def holders(self, seat: int) -> tuple[int, ...]:
-        """N[seat], ascending; a holder's index here is its index in the secret sharing."""
-        return graph.compute_holders(self.seats, seat)
+    @cached_property
+    def holder_count(self) -> int:
+        """h: members that hold the shares of one secret; every member has h − 1 neighbors."""
+        return compute_holder_count(len(self.seats), self.threshold, self.collusion_bound)
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether everybody neighbors everybody."""
+        return self.holder_count == len(self.seats)
+
+    @cached_property
+    def _holders_of(self) -> graph.Neighborhoods:
+        ring = self.seats if self.is_complete else graph.compute_ring_order(self.seed, self.cohort, self.seats)
+        return graph.compute_neighborhoods(ring, self.holder_count)
+
+    @cached_property
+    def _place_of(self) -> dict[int, dict[int, int]]:
+        if self.is_complete:
+            places = {seat: place for place, seat in enumerate(self.seats)}
+            return dict.fromkeys(self.seats, places)
+        return {
+            seat: {holder: place for place, holder in enumerate(holders)} for seat, holders in self._holders_of.items()
+        }
+
+    @cached_property
+    def _holder_sets(self) -> dict[int, frozenset[int]]:
+        if self.is_complete:
+            return dict.fromkeys(self.seats, frozenset(self.seats))
+        return {seat: frozenset(holders) for seat, holders in self._holders_of.items()}
+
+    def holders(self, secret_of: int) -> tuple[int, ...]:
+        """N[secret_of], ascending: the closed neighborhood. Its members hold the shares of b_(secret_of) *and*, whoever
+        l dealt it, of k_(l, secret_of); a holder's index here is its index in the secret sharing.
+
+        Raises:
+            ParameterError: no such member.
+        """
+        holders = self._holders_of.get(secret_of)
+        if holders is None:
+            raise ParameterError(f"seat {secret_of} is no member of cohort {self.cohort}")
+        return holders
+
+    def holder_set(self, secret_of: int) -> frozenset[int]:
+        """:meth:`holders` of a member, for asking whether somebody is among them."""
+        return self._holder_sets[secret_of]
+
+    def place(self, secret_of: int, holder: int) -> int:
+        """The index of ``holder`` in :meth:`holders`; both are members and neighbors, or one and the same."""
+        return self._place_of[secret_of][holder]
+
+    def neighbors(self, seat: int) -> tuple[int, ...]:
+        """N(seat), ascending: those with whom ``seat`` shares a pair seed.
+
+        Raises:
+            ParameterError: no such member.
+        """
+        return tuple(other for other in self.holders(seat) if other != seat)
+
+    def partners(self, seat: int) -> tuple[int, ...]:
+        """Those to whom ``seat`` deals a bundle, and who deal one to it: whoever holds a share of one of its secrets.
+
+        Its neighbors and theirs, ascending, without itself; in a complete graph its neighbors.
+        """
+        if self.is_complete:
+            return self.neighbors(seat)
+        found = frozenset[int]().union(*(self.holder_set(secret_of) for secret_of in self.holders(seat)))
+        return tuple(sorted(found - {seat}))
+
+    def secrets_held(self, dealer: int, holder: int) -> tuple[int, ...]:
+        """The s, ascending, for which ``holder`` holds a share of the dealer's secret for s: what its bundle is of."""
+        if self.is_complete:
+            return self.holders(dealer)
+        return tuple(sorted(self.holder_set(dealer) & self.holder_set(holder)))
 
     @cached_property
     def cohort_root(self) -> bytes:

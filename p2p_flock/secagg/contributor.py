@@ -23,9 +23,9 @@ from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import Answered, Documents, Refusal, Refused, compute_answer
 from p2p_flock.secagg.bundle import seal_bundle
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.secagg.dealing import Dealing, commit_shares, compute_dealing
+from p2p_flock.secagg.dealing import commit_shares, compute_dealing, get_share
 from p2p_flock.secagg.document import compute_document_digest, compute_document_root
-from p2p_flock.secagg.secrets import NeighborSecrets, RoundSecrets
+from p2p_flock.secagg.secrets import NeighborSecrets, PartnerSecrets, RoundSecrets
 from p2p_flock.wire.messages import (
     CHUNK_BYTES,
     Bundle,
@@ -48,7 +48,7 @@ class Masking:
     """All secrets of one contribution; they leave the trainer only as :func:`finish_contribution` says.
 
     Attributes:
-        agreed: X25519 result per neighbor; pair_seeds: k_ij per neighbor; self_mask: b_i.
+        agreed: X25519 result per partner; pair_seeds: k_ij per neighbor; self_mask: b_i.
     """
 
     context: CohortContext
@@ -73,7 +73,7 @@ class PreparedContribution:
 
     Attributes:
         document: to be published under its sha-256; ``root`` and ``document_digest`` go to the validators.
-        bundles: per neighbor the sealed bundle for it.
+        bundles: per partner the sealed bundle for it.
         secrets: to be persisted, encrypted, before any of the others leaves the node.
         chunks: the masked update y_i, 1 MiB each, the last one shorter, where it was made in memory
             (:func:`contribute`); else empty, and they lie where ``put`` of :func:`mask_blocks` kept them.
@@ -105,16 +105,17 @@ def plan_masking(context: CohortContext, seat: int, mask_secret_key: bytes, entr
         raise LocalProtocolError(f"the mask secret is not that of seat {seat} in this cohort")
     if len(entropy) != ENTROPY_BYTES:
         raise LocalProtocolError(f"a contribution needs {ENTROPY_BYTES} bytes of entropy")
-    neighbors = context.neighbors(seat)
     # No CryptoError here: the context admits no mask key of low order.
-    agreed = {other: agree(mask_secret_key, context.member(other).mask_key) for other in neighbors}
+    agreed = {other: agree(mask_secret_key, context.member(other).mask_key) for other in context.partners(seat)}
     return Masking(
         context,
         seat,
         self_mask=keys.derive_self_mask(context, seat, entropy),
         next_mask_secret=keys.derive_next_mask_secret(context, seat, entropy),
         agreed=agreed,
-        pair_seeds={other: keys.derive_pair_seed(context, agreed[other], seat, other) for other in neighbors},
+        pair_seeds={
+            other: keys.derive_pair_seed(context, agreed[other], seat, other) for other in context.neighbors(seat)
+        },
     )
 
 
@@ -149,15 +150,22 @@ def mask_blocks(masking: Masking, blocks: Iterable[Lanes], put: PutChunk) -> tup
 def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> PreparedContribution:
     """Deal the secrets and commit to everything. Run once per round number, ever, for one ``masking``."""
     context, seat = masking.context, masking.seat
-    neighbors, pair_seeds = context.neighbors(seat), masking.pair_seeds
+    neighbors, partners, pair_seeds = context.neighbors(seat), context.partners(seat), masking.pair_seeds
     dealing = compute_dealing(context, seat, masking.self_mask, pair_seeds)
     bundles = {
         other: seal_bundle(
             context,
             keys.derive_bundle_key(context, masking.agreed[other], seat, other),
-            _make_bundle(context, seat, other, dealing),
+            Bundle(
+                seat,
+                other,
+                tuple(
+                    BundleShare(of, get_share(context, dealing[of], of, other))
+                    for of in context.secrets_held(seat, other)
+                ),
+            ),
         )
-        for other in neighbors
+        for other in partners
     }
     document = ContributionDocument(
         round=context.round,
@@ -173,7 +181,7 @@ def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> P
         share_commitments=tuple(
             commit_shares(context, seat, secret_of, shares) for secret_of, shares in sorted(dealing.items())
         ),
-        bundle_digests=tuple(BundleDigest(other, suite.sha256(bundles[other])) for other in neighbors),
+        bundle_digests=tuple(BundleDigest(other, suite.sha256(bundles[other])) for other in partners),
         next_mask_key=mask_public_key(masking.next_mask_secret),
     )
     root, document_digest = compute_document_root(context, document), compute_document_digest(document)
@@ -219,19 +227,12 @@ def _make_secrets(
         self_mask=masking.self_mask,
         next_mask_secret=masking.next_mask_secret,
         next_mask_key=document.next_mask_key,
-        neighbors=tuple(
-            NeighborSecrets(
-                other, masking.pair_seeds[other], keys.derive_bundle_key(context, masking.agreed[other], other, seat)
-            )
-            for other in context.neighbors(seat)
+        neighbors=tuple(NeighborSecrets(other, masking.pair_seeds[other]) for other in context.neighbors(seat)),
+        partners=tuple(
+            PartnerSecrets(other, keys.derive_bundle_key(context, masking.agreed[other], other, seat))
+            for other in context.partners(seat)
         ),
     )
-
-
-def _make_bundle(context: CohortContext, dealer: int, holder: int, dealing: Dealing) -> Bundle:
-    position = context.holders(dealer).index(holder)
-    shares = tuple(BundleShare(secret_of, dealing[secret_of][position]) for secret_of in context.holders(dealer))
-    return Bundle(dealer, holder, shares)
 
 
 # --- the machine -----------------------------------------------------------------------------------------------

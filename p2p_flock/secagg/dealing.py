@@ -7,34 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2p_flock.crypto.secret_sharing import split_secret
+from p2p_flock.crypto.secret_sharing import SECRET_BYTES, split_secrets
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.wire.messages import ShareCommitments
 
-# secret_of → the shares of that secret, in holder order
-Dealing = Mapping[int, tuple[bytes, ...]]
-
-
-def split_for_holders(context: CohortContext, dealer: int, secret_of: int, secret: bytes) -> tuple[bytes, ...]:
-    """All shares of one secret in holder order, as an honest dealer makes them: see ``crypto/secret_sharing``."""
-    holder_count = len(context.holders(dealer))
-    return split_secret(secret, context.sharing_context(dealer, secret_of), context.threshold, holder_count)
+# secret_of → the shares of that secret, 32 bytes each, one after the other in the order of context.holders(secret_of)
+Dealing = Mapping[int, bytes]
 
 
 def compute_dealing(context: CohortContext, dealer: int, self_mask: bytes, pair_seeds: Mapping[int, bytes]) -> Dealing:
-    """The shares of b_dealer and of every k_(dealer, neighbor)."""
+    """The shares of b_dealer among N[dealer], and of every k_(dealer, s) among N[s], as an honest dealer makes them.
+
+    N[s] and not the dealer's own neighborhood: see SPEC §7, "Who holds what".
+    """
     secrets = {**pair_seeds, dealer: self_mask}
-    return {
-        secret_of: split_for_holders(context, dealer, secret_of, secrets[secret_of])
-        for secret_of in context.holders(dealer)
-    }
-
-
-def commit_shares(context: CohortContext, dealer: int, secret_of: int, shares: tuple[bytes, ...]) -> ShareCommitments:
-    """The document's row for one secret."""
-    commitments = tuple(
-        keys.commit_share(context, dealer, secret_of, holder, share)
-        for holder, share in zip(context.holders(dealer), shares, strict=True)
+    order = context.holders(dealer)
+    shares = split_secrets(
+        [secrets[secret_of] for secret_of in order],
+        [context.sharing_context(dealer, secret_of) for secret_of in order],
+        context.threshold,
+        context.holder_count,
     )
-    return ShareCommitments(secret_of, commitments)
+    return {secret_of: row.tobytes() for secret_of, row in zip(order, shares, strict=True)}
+
+
+def get_share(context: CohortContext, shares: bytes, secret_of: int, holder: int) -> bytes:
+    """The 32 bytes of one holder in a row of shares, or of commitments, of one secret."""
+    start = SECRET_BYTES * context.place(secret_of, holder)
+    return shares[start : start + SECRET_BYTES]
+
+
+def join_shares(context: CohortContext, dealing: Dealing, dealer: int, holder: int) -> bytes:
+    """What ``holder`` gets of a dealing: its shares, in the order of ``context.secrets_held(dealer, holder)``."""
+    return b"".join(
+        get_share(context, dealing[secret_of], secret_of, holder) for secret_of in context.secrets_held(dealer, holder)
+    )
+
+
+def commit_shares(context: CohortContext, dealer: int, secret_of: int, shares: bytes) -> ShareCommitments:
+    """The document's row for one secret; ``shares`` as in :data:`Dealing`."""
+    commitments = keys.commit_shares_under(
+        context.sharing_context(dealer, secret_of), context.holders(secret_of), shares
+    )
+    return ShareCommitments(secret_of, tuple(commitments[at : at + 32] for at in range(0, len(commitments), 32)))

@@ -5,12 +5,14 @@ Called by contributor (to make one), by survivors and by validators (to check ot
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from p2p_flock.crypto import merkle, suite
 from p2p_flock.crypto.key_agreement import is_usable_mask_key
 from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.wire.codec import encode
-from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
+from p2p_flock.wire.messages import CHUNK_BYTES, BundleDigest, ContributionDocument, PairCommitment
 
 # First byte of a leaf's payload.
 _HEADER, _CHUNK, _SELF_MASK, _PAIR, _SHARE, _BUNDLE, _NEXT_KEY = range(7)
@@ -36,7 +38,7 @@ def compute_leaves(context: CohortContext, document: ContributionDocument) -> li
     Raises:
         ParameterError: it names seats that are no members.
     """
-    d, holders = document, context.holders(document.seat)
+    d = document
     header = [_u32(d.round), bytes([d.cohort]), _u16(d.seat), bytes([d.lane_bits]), _u32(d.lane_count)]
     counts = [len(d.chunk_digests), len(d.pair_commitments), len(d.share_commitments), len(d.bundle_digests)]
     leaves = [bytes([_HEADER]) + b"".join(header) + _u32(CHUNK_BYTES) + b"".join(_u16(count) for count in counts)]
@@ -47,11 +49,12 @@ def compute_leaves(context: CohortContext, document: ContributionDocument) -> li
         for pair in d.pair_commitments
     ]
     for row in d.share_commitments:
+        holders = context.holders(row.secret_of)
         leaves += [
             share_leaf(row.secret_of, index, holder, commitment)
             for index, (holder, commitment) in enumerate(zip(holders, row.commitments, strict=False))
         ]
-    leaves += [bytes([_BUNDLE]) + _u16(bundle.neighbor) + bundle.digest for bundle in d.bundle_digests]
+    leaves += [bytes([_BUNDLE]) + _u16(bundle.partner) + bundle.digest for bundle in d.bundle_digests]
     leaves.append(bytes([_NEXT_KEY]) + d.next_mask_key)
     return leaves
 
@@ -103,8 +106,8 @@ def validate_document(context: CohortContext, seat: int, document: ContributionD
         "has a wrong number of chunks": len(d.chunk_digests) == context.chunk_count,
         "commits to pair seeds of other neighbors": tuple(p.neighbor for p in d.pair_commitments) == neighbors,
         "shares other secrets": tuple(row.secret_of for row in d.share_commitments) == holders,
-        "shares with other holders": all(len(row.commitments) == len(holders) for row in d.share_commitments),
-        "bundles for other neighbors": tuple(bundle.neighbor for bundle in d.bundle_digests) == neighbors,
+        "shares with other holders": all(len(row.commitments) == context.holder_count for row in d.share_commitments),
+        "bundles for other partners": tuple(b.partner for b in d.bundle_digests) == context.partners(seat),
         # The spent key again would let one later disclosure open two rounds.
         "names no fresh next mask key": is_usable_mask_key(d.next_mask_key)
         and d.next_mask_key != context.member(seat).mask_key,
@@ -131,11 +134,23 @@ def validate_root(
 
 def get_share_commitment(context: CohortContext, document: ContributionDocument, secret_of: int, holder: int) -> bytes:
     """The commitment to ``holder``'s share of the secret ``secret_of`` in a validated document."""
-    holders = context.holders(document.seat)
-    row = document.share_commitments[holders.index(secret_of)]
-    return row.commitments[holders.index(holder)]
+    row = document.share_commitments[context.place(document.seat, secret_of)]
+    return row.commitments[context.place(secret_of, holder)]
 
 
 def get_pair_commitment(document: ContributionDocument, neighbor: int) -> bytes:
     """The commitment to the pair seed with ``neighbor`` in a validated document."""
-    return next(pair.commitment for pair in document.pair_commitments if pair.neighbor == neighbor)
+    return document.pair_commitments[bisect_left(document.pair_commitments, neighbor, key=_neighbor_of)].commitment
+
+
+def get_bundle_digest(document: ContributionDocument, partner: int) -> bytes:
+    """The sha-256 of the sealed bundle for ``partner`` in a validated document."""
+    return document.bundle_digests[bisect_left(document.bundle_digests, partner, key=_partner_of)].digest
+
+
+def _neighbor_of(pair: PairCommitment) -> int:
+    return pair.neighbor
+
+
+def _partner_of(bundle: BundleDigest) -> int:
+    return bundle.partner

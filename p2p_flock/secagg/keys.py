@@ -5,7 +5,11 @@ Called by contributor, aggregator and reference. All secrets have 32 bytes.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 from p2p_flock.crypto import suite
+from p2p_flock.crypto.secret_sharing import SECRET_BYTES
 from p2p_flock.secagg.context import CohortContext
 
 
@@ -75,3 +79,17 @@ def commit_pair_seed_under(pair_context: bytes, pair_seed: bytes) -> bytes:
 def commit_share_under(sharing_context: bytes, holder: int, share: bytes) -> bytes:
     """H(ctx_i,s ‖ holder ‖ share)."""
     return suite.hash32("p2p_flock share commitment v1", sharing_context, _u16(holder), share)
+
+
+def commit_shares_under(sharing_context: bytes, holders: Sequence[int], shares: bytes) -> bytes:
+    """:func:`commit_share_under` for all shares of one secret: 32 bytes for each holder, one after the other.
+
+    The same bytes without a call for every part of every frame: a document of a complete cohort of 128 has 16,384.
+    """
+    blank = suite.frame("p2p_flock share commitment v1", sharing_context, bytes(2), bytes(SECRET_BYTES))
+    head, between = blank[: -2 - 8 - SECRET_BYTES], blank[-8 - SECRET_BYTES : -SECRET_BYTES]
+    hashed = [
+        hashlib.sha256(head + holder.to_bytes(2, "big") + between + shares[start : start + SECRET_BYTES]).digest()
+        for holder, start in zip(holders, range(0, len(shares), SECRET_BYTES), strict=True)
+    ]
+    return b"".join(hashed)

@@ -6,7 +6,7 @@ and writes the aggregate through its arguments, one chunk at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,13 +14,12 @@ import numpy as np
 
 from p2p_flock.crypto.fixed_point import is_in_range, lift
 from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
-from p2p_flock.crypto.secret_sharing import combine_shares, extend_shares
+from p2p_flock.crypto.secret_sharing import SECRET_BYTES, combine_many, extend_many
 from p2p_flock.crypto.vectors import BlobSink, MemorySink, view_bytes
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.context import CohortContext, aggregate_preamble
-from p2p_flock.secagg.dealing import commit_shares
-from p2p_flock.secagg.document import get_pair_commitment
+from p2p_flock.secagg.document import get_pair_commitment, get_share_commitment
 from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
 
 # (dealer, secret_of) → holder's seat → checked share
@@ -66,7 +65,7 @@ class Unopened:
     faults: tuple[RemoteProtocolError, ...] = ()
 
 
-def compute_needed_secrets(context: CohortContext, sealed: Sequence[int], dealer: int) -> tuple[tuple[int, int], ...]:
+def compute_needed_secrets(context: CohortContext, sealed: Container[int], dealer: int) -> tuple[tuple[int, int], ...]:
     """(dealer, secret_of) that opening needs of one sealed dealer: its self mask, its pair seeds with the unsealed."""
     dropouts = tuple((dealer, other) for other in context.neighbors(dealer) if other not in sealed)
     return ((dealer, dealer), *dropouts)
@@ -85,50 +84,92 @@ def prepare_opening(
     cohort is not opened, whichever shares arrived here: any threshold of committed shares gives the same verdict on
     every node (SPEC §8).
     """
-    signed_keys: list[tuple[bytes, int]] = []
-    faults: list[RemoteProtocolError] = []
-    for dealer in sorted(documents):
-        for _, secret_of in compute_needed_secrets(context, tuple(documents), dealer):
-            try:
-                secret = rebuild_secret(context, documents[dealer], secret_of, shares[dealer, secret_of])
-            except RemoteProtocolError as fault:
-                faults.append(fault)
-                continue
-            sign = 1 if secret_of == dealer else keys.compute_pair_sign(dealer, secret_of)
-            signed_keys.append((keys.derive_stream_key(secret), -sign))
+    needed = [secret for dealer in sorted(documents) for secret in compute_needed_secrets(context, documents, dealer)]
+    secrets, faults = rebuild_secrets(context, documents, {secret: shares[secret] for secret in needed})
     if faults:
-        return Unopened(AbortReason.CONTRADICTION, tuple(faults))
+        return Unopened(AbortReason.CONTRADICTION, faults)
+    signed_keys = tuple(
+        (keys.derive_stream_key(secrets[dealer, of]), -1 if of == dealer else -keys.compute_pair_sign(dealer, of))
+        for dealer, of in needed
+    )
     digests = tuple((seat, documents[seat].chunk_digests) for seat in sorted(documents))
-    return Opening(context, digests, tuple(signed_keys), sum_bound)
+    return Opening(context, digests, signed_keys, sum_bound)
 
 
-def rebuild_secret(
-    context: CohortContext, document: ContributionDocument, secret_of: int, shares: Mapping[int, bytes]
-) -> bytes:
-    """One secret from its shares (holder's seat → share that matches its commitment).
+def rebuild_secrets(
+    context: CohortContext, documents: Mapping[int, ContributionDocument], shares: Shares
+) -> tuple[dict[tuple[int, int], bytes], tuple[RemoteProtocolError, ...]]:
+    """All secrets in ``shares``, and what is wrong with those that are missing, in the order of ``shares``.
 
-    Raises:
-        RemoteProtocolError: the dealer is the culprit. BAD_DEALING: every share is the one it committed to, yet they
-            are not the dealing of the secret it committed to. BAD_COMMITMENT: they are, but the commitment to another
-            share, which nobody said, belongs to no share of that dealing; of this there is no proof (SPEC §10).
+    Those of which the same places of the sharing have answered are rebuilt together: in a complete graph all of them.
+
+    Args:
+        shares: of each secret at least threshold, which match their commitments.
+    """
+    groups: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for dealer, secret_of in shares:
+        answered = tuple(sorted(context.place(secret_of, seat) for seat in shares[dealer, secret_of]))
+        groups.setdefault(answered, []).append((dealer, secret_of))
+    found: dict[tuple[int, int], bytes | RemoteProtocolError] = {}
+    for answered, group in groups.items():
+        first = answered[: context.threshold]
+        rows = [shares[secret][context.holders(secret[1])[place]] for secret in group for place in answered]
+        said = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(group), len(answered), SECRET_BYTES)
+        lowest = np.ascontiguousarray(said[:, : len(first)])
+        secrets, dealt = combine_many(first, lowest), extend_many(first, lowest, context.holder_count)
+        agrees = (dealt[:, list(answered)] == said).all(axis=(1, 2))
+        silent = [place for place in range(context.holder_count) if place not in set(answered)]
+        unsaid = dealt[:, silent]
+        for at, (dealer, secret_of) in enumerate(group):
+            secret = secrets[at].tobytes()
+            fault = _judge_dealing(
+                context, documents[dealer], secret_of, secret, bool(agrees[at]), silent, unsaid[at].tobytes()
+            )
+            found[dealer, secret_of] = secret if fault is None else fault
+    rebuilt = {key: found[key] for key in shares}
+    return (
+        {key: secret for key, secret in rebuilt.items() if isinstance(secret, bytes)},
+        tuple(fault for fault in rebuilt.values() if isinstance(fault, RemoteProtocolError)),
+    )
+
+
+def _judge_dealing(
+    context: CohortContext,
+    document: ContributionDocument,
+    secret_of: int,
+    secret: bytes,
+    shares_agree: bool,
+    silent: Sequence[int],
+    unsaid: bytes,
+) -> RemoteProtocolError | None:
+    """Whether a dealer dealt the secret that it committed to; it is the culprit.
+
+    BAD_DEALING: every share is the one it committed to, yet they are not the dealing of the secret it committed to.
+    BAD_COMMITMENT: they are, but the commitment to another share, which nobody said, belongs to no share of that
+    dealing; of this there is no proof (SPEC §10).
+
+    Args:
+        shares_agree: whether all that were said lie on the one polynomial, so that their commitments need no look.
+        silent: places of which no share was said; unsaid: the shares that belong there, 32 bytes each.
     """
     dealer = document.seat
-    holders = context.holders(dealer)
-    found = {holders.index(seat): share for seat, share in shares.items()}
-    secret = combine_shares(found, context.threshold)
     if secret_of == dealer:
         matches = keys.commit_self_mask(context, dealer, secret) == document.self_mask_commitment
     else:
         commitment = keys.commit_pair_seed(context, dealer, secret_of, secret)
         matches = commitment == get_pair_commitment(document, secret_of)
     if not matches:
-        raise RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"the secret for seat {secret_of}")
-    dealt = extend_shares(found, context.threshold, len(holders))
-    if commit_shares(context, dealer, secret_of, dealt) != document.share_commitments[holders.index(secret_of)]:
-        is_provable = any(dealt[place] != share for place, share in found.items())
-        reason = DropReason.BAD_DEALING if is_provable else DropReason.BAD_COMMITMENT
-        raise RemoteProtocolError(dealer, reason, f"shares of the secret for seat {secret_of}")
-    return secret
+        return RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"the secret for seat {secret_of}")
+    detail = f"shares of the secret for seat {secret_of}"
+    if not shares_agree:
+        return RemoteProtocolError(dealer, DropReason.BAD_DEALING, detail)
+    holders = context.holders(secret_of)
+    sharing_context = context.sharing_context(dealer, secret_of)
+    right = keys.commit_shares_under(sharing_context, [holders[place] for place in silent], unsaid)
+    committed = [get_share_commitment(context, document, secret_of, holders[place]) for place in silent]
+    if right != b"".join(committed):
+        return RemoteProtocolError(dealer, DropReason.BAD_COMMITMENT, detail)
+    return None
 
 
 def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Lanes:

@@ -37,14 +37,18 @@ def run_cohort(
     unsealed = [seat for seat in members if seat in dropped_before]
     if len(sealed) < context.survivors_min:
         return None  # the sum would tell too much about too few
+    for m in members:  # N[m], the closed neighborhood of m, holds all shares of the secrets for m: b_m and every k_lm
+        holders_left = sum(holder in sealed for holder in context.holders(m))
+        if 0 < holders_left < context.threshold:
+            return None  # some of them need a secret that they cannot rebuild; nobody answers
 
-    # TRAIN. Every pair agrees on a pair seed, every trainer draws a self mask. Both ends derive the same k_ij. Whoever
-    # drops out before contributing has a pair seed with every survivor all the same, because keys are on chain.
+    # TRAIN. Every pair of neighbors agrees on a pair seed, every trainer draws a self mask. Both ends derive the same
+    # k_ij. Whoever drops out before contributing has a pair seed with every neighbor all the same, because keys are on
+    # chain.
     pair_seeds = {
         (i, j): keys.derive_pair_seed(context, agree(mask_secret_keys[i], context.member(j).mask_key), i, j)
         for i in members
-        for j in members
-        if i != j
+        for j in context.neighbors(i)
     }
     self_masks = {i: keys.derive_self_mask(context, i, entropy[i]) for i in members}
 
@@ -56,12 +60,13 @@ def run_cohort(
         for j in context.neighbors(i):
             mask_into(masked[i], keys.derive_stream_key(pair_seeds[i, j]), keys.compute_pair_sign(i, j))
 
-    # Every trainer shares b_i and each of its k_ij among its closed neighborhood, itself included.
+    # Every trainer i shares b_i among its closed neighborhood, itself included, and each k_ij, for the case that j
+    # drops out, among j's: then N[m] alone decides about m, and says of it either "sealed" or "dropped out" (SPEC §7).
     dealings = {}
     for i in sealed:
         for j in context.holders(i):
             secret = self_masks[i] if i == j else pair_seeds[i, j]
-            shares = split_secret(secret, context.sharing_context(i, j), context.threshold, len(context.holders(i)))
+            shares = split_secret(secret, context.sharing_context(i, j), context.threshold, context.holder_count)
             dealings[i, j] = dict(enumerate(shares))
 
     # SEAL. From here on "sealed" is the same for everybody: nobody answers under two seals.
@@ -70,7 +75,7 @@ def run_cohort(
     answering = [seat for seat in sealed if seat not in dropped_after]
 
     def open_secret(dealer: int, secret_of: int) -> bytes | None:
-        holders = context.holders(dealer)
+        holders = context.holders(secret_of)
         said = {holders.index(j): dealings[dealer, secret_of][holders.index(j)] for j in answering if j in holders}
         return combine_shares(said, context.threshold) if len(said) >= context.threshold else None
 
@@ -79,7 +84,7 @@ def run_cohort(
     for i in sealed:
         total += masked[i]
     for i in sealed:
-        for j in [i, *unsealed]:
+        for j in [i, *(j for j in context.neighbors(i) if j in unsealed)]:
             opened = open_secret(i, j)
             if opened is None:
                 return None

@@ -10,17 +10,24 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from p2p_flock.wire.codec import Length
-from p2p_flock.wire.messages import NEIGHBORS_MAX, U8, U32, Digest, SeatIndex, Secret
+from p2p_flock.wire.messages import NEIGHBORS_MAX, PARTNERS_MAX, U8, U32, Digest, SeatIndex, Secret
 
-ROUND_SECRETS_BYTES_MAX = 4096  # 31 neighbors take 2.6 KiB
+ROUND_SECRETS_BYTES_MAX = 1 << 15  # 254 neighbors and 508 partners take 29 KB: 38 bytes each
 
 
 @dataclass(frozen=True, slots=True)
 class NeighborSecrets:
-    """One neighbor: the pair seed k_ij and the key of the bundle that it deals to us."""
+    """One neighbor: the pair seed k_ij."""
 
     neighbor: SeatIndex
     pair_seed: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerSecrets:
+    """One partner (``CohortContext.partners``): the key of the bundle that it deals to us."""
+
+    partner: SeatIndex
     bundle_key: Secret
 
 
@@ -41,3 +48,4 @@ class RoundSecrets:
     next_mask_secret: Secret
     next_mask_key: Digest
     neighbors: Annotated[tuple[NeighborSecrets, ...], Length(1, NEIGHBORS_MAX)]
+    partners: Annotated[tuple[PartnerSecrets, ...], Length(1, PARTNERS_MAX)]

@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from p2p_flock.params import COHORTS_MAX, COMPLETE_GRAPH_OWNERS_MAX, SEATS_MAX, VALIDATORS_MAX
+from p2p_flock.params import COHORTS_MAX, SEATS_MAX, SHARING_HOLDERS_MAX, VALIDATORS_MAX
 from p2p_flock.wire.codec import Length, Range
 
 CHUNK_BYTES = 1 << 20  # one libp2p write, see facts on yamux; also the unit of Merkle leaves and of re-execution
 VECTOR_BYTES_MAX = 1 << 32
 CHUNKS_MAX = VECTOR_BYTES_MAX // CHUNK_BYTES
-NEIGHBORS_MAX = COMPLETE_GRAPH_OWNERS_MAX - 1
-HOLDERS_MAX = COMPLETE_GRAPH_OWNERS_MAX
+HOLDERS_MAX = SHARING_HOLDERS_MAX
+NEIGHBORS_MAX = HOLDERS_MAX - 1
+PARTNERS_MAX = 2 * NEIGHBORS_MAX  # neighbors and theirs on the ring (secagg/SPEC.md §2)
 
 U8 = Annotated[int, Range(0, 2**8 - 1)]
 U16 = Annotated[int, Range(0, 2**16 - 1)]
@@ -64,9 +65,9 @@ class ShareCommitments:
 
 @dataclass(frozen=True, slots=True)
 class BundleDigest:
-    """sha-256 of the sealed bundle for one neighbor."""
+    """sha-256 of the sealed bundle for one partner: a member that holds a share of one of the trainer's secrets."""
 
-    neighbor: SeatIndex
+    partner: SeatIndex
     digest: Digest
 
 
@@ -83,7 +84,7 @@ class ContributionDocument:
     self_mask_commitment: Digest
     pair_commitments: Annotated[tuple[PairCommitment, ...], Length(1, NEIGHBORS_MAX)]
     share_commitments: Annotated[tuple[ShareCommitments, ...], Length(2, HOLDERS_MAX)]
-    bundle_digests: Annotated[tuple[BundleDigest, ...], Length(1, NEIGHBORS_MAX)]
+    bundle_digests: Annotated[tuple[BundleDigest, ...], Length(1, PARTNERS_MAX)]
     next_mask_key: Digest
 
 
@@ -104,7 +105,8 @@ class Bundle:
     shares: Annotated[tuple[BundleShare, ...], Length(2, HOLDERS_MAX)]
 
 
-DOCUMENT_BYTES_MAX = 1 << 19  # 4,096 chunk digests and 32 × 32 share commitments take 170 KiB
+# 255 × 255 share commitments take 2.2 MB, 4,096 chunk digests 140 KB, 508 bundles and 254 neighbors 29 KB.
+DOCUMENT_BYTES_MAX = 5 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +139,19 @@ class PairSeedShare:
 
 UnmaskingItem = SelfMaskShare | PairSeedShare
 
+# h = 255 needs t ≥ 129 in a sparse graph, so at most u = 126 of N[j] are not sealed. The most items there are when these
+# are the 63 farthest on either side, out of each other's sight: 129 self masks, and for each of the 126 the shares of
+# 254 − 62 sealed neighbors. Encoded these are 40 and 43 bytes each, 1,045,456 with the seal: it fits MESSAGE_BYTES_MAX.
+# The complete graph of 255 has fewer (127 + 1 for each of 128).
+UNMASKING_ITEMS_MAX = 129 + 126 * (254 - 62)
+
 
 @dataclass(frozen=True, slots=True)
 class Unmasking:
     """Survivor to every validator, once per round number ever, under whatever seal."""
 
     seal: Digest
-    items: Annotated[tuple[UnmaskingItem, ...], Length(1, HOLDERS_MAX * HOLDERS_MAX)]
+    items: Annotated[tuple[UnmaskingItem, ...], Length(1, UNMASKING_ITEMS_MAX)]
 
 
 # --- validators ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from p2p_flock.secagg.answer import Answered, compute_answer
 from p2p_flock.secagg.bundle import seal_bundle
 from p2p_flock.secagg.context import CohortContext, build_context
 from p2p_flock.secagg.contributor import PreparedContribution, contribute
-from p2p_flock.secagg.dealing import commit_shares, compute_dealing
+from p2p_flock.secagg.dealing import commit_shares, compute_dealing, get_share
 from p2p_flock.secagg.document import compute_document_digest, compute_document_root
 from p2p_flock.types import Domain, Seat
 from p2p_flock.wire.messages import (
@@ -81,7 +81,7 @@ class Cohort:
         return {s: self.made[s].document for s in (self.seats if seats is None else seats)}
 
     def bundles_for(self, holder: int) -> dict[int, bytes]:
-        return {dealer: made.bundles[holder] for dealer, made in self.made.items() if dealer != holder}
+        return {dealer: made.bundles[holder] for dealer, made in self.made.items() if holder in made.bundles}
 
     def answer(self, seat: int, sealed: Iterable[int], seal: bytes = SEAL) -> Answered:
         """What ``seat`` says when everything reached it."""
@@ -147,9 +147,7 @@ class Cohort:
 
         def change(document: ContributionDocument) -> ContributionDocument:
             digest = hashlib.sha256(sealed_bundle).digest()
-            entries = tuple(
-                BundleDigest(holder, digest) if e.neighbor == holder else e for e in document.bundle_digests
-            )
+            entries = tuple(BundleDigest(holder, digest) if e.partner == holder else e for e in document.bundle_digests)
             return replace(document, bundle_digests=entries)
 
         return changed.with_document(dealer, change)
@@ -166,16 +164,18 @@ class Cohort:
                 self.context, dealer, secrets.self_mask, {n.neighbor: n.pair_seed for n in secrets.neighbors}
             )
         )
-        dealing[secret_of] = shares
-        holders, changed = self.context.holders(dealer), self
-        for position, holder in enumerate(holders):
-            if holder != dealer:
-                parts = tuple(BundleShare(of, dealing[of][position]) for of in holders)
-                sealed_bundle = self.seal_bundle_for(dealer, holder, Bundle(dealer, holder, parts))
-                changed = changed.with_bundle(dealer, holder, sealed_bundle)
+        dealing[secret_of] = b"".join(shares)
+        changed = self
+        for holder in self.context.partners(dealer):
+            parts = tuple(
+                BundleShare(of, get_share(self.context, dealing[of], of, holder))
+                for of in self.context.secrets_held(dealer, holder)
+            )
+            sealed_bundle = self.seal_bundle_for(dealer, holder, Bundle(dealer, holder, parts))
+            changed = changed.with_bundle(dealer, holder, sealed_bundle)
         if not commit:
             return changed
-        row = commit_shares(self.context, dealer, secret_of, shares)
+        row = commit_shares(self.context, dealer, secret_of, dealing[secret_of])
         return changed.with_document(
             dealer,
             lambda document: replace(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from p2p_flock.crypto.secret_sharing import split_secret
 from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, RemoteProtocolError
 from p2p_flock.secagg.aggregator import (
     TRANSITIONS,
@@ -23,7 +24,6 @@ from p2p_flock.secagg.aggregator import (
 )
 from p2p_flock.secagg.collection import drop_quarrels
 from p2p_flock.secagg.context import compute_aggregate_digest
-from p2p_flock.secagg.dealing import split_for_holders
 from p2p_flock.secagg.opening import OpenedInMemory, Unopened
 from p2p_flock.wire.messages import Manifest, PairSeedShare, SelfMaskShare, Unmasking
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
@@ -380,7 +380,7 @@ def test_open__one_bad_share_is_found_whoever_answers() -> None:
     """Validators that heard other holders would open what this one does not (P2)."""
     context = COHORT.context
     secrets = COHORT.made[7].secrets
-    shares = split_for_holders(context, 7, 7, secrets.self_mask)
+    shares = split_secret(secrets.self_mask, context.sharing_context(7, 7), context.threshold, len(ALL))
     for position in (0, 4):
         off = (*shares[:position], digest_of("off"), *shares[position + 1 :])
         cohort = COHORT.with_dealing(7, 7, off)

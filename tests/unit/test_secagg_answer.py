@@ -8,7 +8,7 @@ import pytest
 
 from p2p_flock.errors import DropReason
 from p2p_flock.secagg.answer import Answered, Refusal, Refused, compute_answer
-from p2p_flock.secagg.dealing import compute_dealing
+from p2p_flock.secagg.dealing import compute_dealing, get_share
 from p2p_flock.wire.messages import Bundle, BundleShare, Manifest, ManifestEntry, PairSeedShare, SelfMaskShare
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 
@@ -62,9 +62,9 @@ def test_answer__of_its_own_secrets_says_its_own_share_only() -> None:
         dealing = compute_dealing(
             COHORT.context, seat, secrets.self_mask, {n.neighbor: n.pair_seed for n in secrets.neighbors}
         )
-        position = COHORT.seats.index(seat)
         own = [item for item in ask_items(seat) if item.owner == seat]
-        assert [item.share for item in own] == [dealing[seat][position], dealing[DROPOUT][position]]
+        right = [get_share(COHORT.context, dealing[secret_of], secret_of, seat) for secret_of in (seat, DROPOUT)]
+        assert [item.share for item in own] == right
 
 
 def ask_items(seat: int) -> tuple[SelfMaskShare | PairSeedShare, ...]:

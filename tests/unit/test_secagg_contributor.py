@@ -52,7 +52,7 @@ def test_contribute__gives_what_its_document_says() -> None:
         validate_root(COHORT.context, seat, made.document, made.root, made.document_digest)
         assert tuple(hashlib.sha256(chunk).digest() for chunk in made.chunks) == made.document.chunk_digests
         for entry in made.document.bundle_digests:
-            assert hashlib.sha256(made.bundles[entry.neighbor]).digest() == entry.digest
+            assert hashlib.sha256(made.bundles[entry.partner]).digest() == entry.digest
         assert mask_public_key(made.secrets.next_mask_secret) == made.document.next_mask_key
 
 
