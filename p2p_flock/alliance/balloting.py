@@ -6,6 +6,7 @@ The ballot is journalled before its commitment leaves the node and stays secret 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.leading import is_gone, rotate, turn_starts_ms
@@ -19,6 +20,23 @@ from p2p_flock.wire.messages import Ballot, BallotCommitment, Envelope
 BALLOT = "ballot"
 RETRY_POST_MS = 1000
 NOT_POSTED, POSTED = -1, 2**62
+
+
+class Phase(Enum):
+    """Where the desk stands. It never goes back: after a reorganisation a new one begins from the journal."""
+
+    WAITING = "waiting"  # no seal was seen
+    JUDGING = "judging"  # sealed; this validator has not voted
+    COMMITTING = "committing"  # its ballot stands, and stays secret
+    REVEALING = "revealing"  # no commitment is taken any more
+
+
+FOLLOWERS: dict[Phase, tuple[Phase, ...]] = {
+    Phase.WAITING: (Phase.WAITING, Phase.JUDGING, Phase.COMMITTING, Phase.REVEALING),  # facts come in any order
+    Phase.JUDGING: (Phase.JUDGING, Phase.COMMITTING, Phase.REVEALING),
+    Phase.COMMITTING: (Phase.COMMITTING, Phase.REVEALING),
+    Phase.REVEALING: (Phase.REVEALING,),
+}
 
 
 class BallotDesk:
@@ -45,6 +63,16 @@ class BallotDesk:
         self._commit_ended_at_ms: int | None = None
         self._reveal_deadline_ms = 0
         self._settle_post_at_ms = NOT_POSTED
+        self._phase_before = Phase.WAITING
+
+    @property
+    def phase(self) -> Phase:
+        """What follows from the facts that are here."""
+        if self._seal is None:
+            return Phase.WAITING
+        if self._commit_ended_at_ms is not None:
+            return Phase.REVEALING
+        return Phase.JUDGING if self._ballot is None else Phase.COMMITTING
 
     @property
     def has_voted(self) -> bool:
@@ -164,11 +192,16 @@ class BallotDesk:
 
     def advance(self, now_ms: int) -> list[Effect]:
         """Next effects: batch the commitments, reveal, settle."""
-        if self._seal is None:
-            return []
-        if self._commit_ended_at_ms is None:
-            return self._commit(now_ms)
-        return [*self._reveal(), *self._settle(now_ms)]
+        phase = self.phase
+        assert phase in FOLLOWERS[self._phase_before]
+        self._phase_before = phase
+        match phase:
+            case Phase.WAITING:
+                return []
+            case Phase.JUDGING | Phase.COMMITTING:
+                return self._commit(now_ms)
+            case Phase.REVEALING:
+                return [*self._reveal(), *self._settle(now_ms)]
 
     def _speak_commitment(self) -> None:
         assert self._ballot is not None

@@ -7,6 +7,7 @@ view and views only upward, so a restarted validator cannot contradict itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 
 from p2p_flock.alliance.collecting import Collection
 from p2p_flock.alliance.context import RoundContext
@@ -39,6 +40,24 @@ HAVE, SEAL_SIGNATURE = "have", "seal-signature"
 RETRY_POST_MS = 1000
 
 
+class Phase(Enum):
+    """Where the desk stands."""
+
+    COLLECTING = "collecting"  # contributions may still come; nothing was said
+    HOLDING = "holding"  # a Have was said; others' proposals may be signed
+    PROPOSED = "proposed"  # the own seal is being signed
+    POSTED = "posted"  # the own seal is on its way to the chain
+
+
+FOLLOWERS: dict[Phase, tuple[Phase, ...]] = {
+    Phase.COLLECTING: (Phase.COLLECTING, Phase.HOLDING, Phase.PROPOSED),
+    Phase.HOLDING: (Phase.HOLDING, Phase.PROPOSED),
+    Phase.PROPOSED: (Phase.PROPOSED, Phase.POSTED),
+    Phase.POSTED: (Phase.POSTED, Phase.PROPOSED),  # back when the transaction was lost: posted again a little later
+}
+NEVER_MS = 2**62
+
+
 class SealDesk:
     """What this validator knows and promised about the seal of its round."""
 
@@ -59,6 +78,13 @@ class SealDesk:
         self._proposal: Envelope | None = None
         self._signatures: dict[int, bytes] = {}  # position -> signature over the proposed seal
         self._post_at_ms: int | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """What follows from the facts that are here."""
+        if self._proposed is not None:
+            return Phase.POSTED if self._post_at_ms == NEVER_MS else Phase.PROPOSED
+        return Phase.COLLECTING if self._ready_at_ms is None else Phase.HOLDING
 
     def restore(self, record: Persist) -> None:
         """Take back a promise found in the journal."""
@@ -127,11 +153,13 @@ class SealDesk:
 
     def advance(self, collection: Collection, now_ms: int) -> list[Effect]:
         """Next effects, given the contributions that this node holds and verified."""
+        before = self.phase
         effects = self._say_have(collection, now_ms)
         for leader in list(self._waiting):
             effects += self._answer_proposal(leader, collection, now_ms)
         effects += self._propose(collection, now_ms)
         effects += self._post(now_ms)
+        assert self.phase in FOLLOWERS[before]
         return effects
 
     def repeat(self) -> list[Effect]:
@@ -280,7 +308,7 @@ class SealDesk:
             return []
         if self._post_at_ms is not None and now_ms < self._post_at_ms:
             return []
-        self._post_at_ms = 2**62  # posted; post_failed() sets the next try
+        self._post_at_ms = NEVER_MS  # posted; post_failed() sets the next try
         positions = tuple(sorted(self._signatures))
         signatures = tuple(self._signatures[position] for position in positions)
         return [Transact(SealRound(seal.view, seal.manifest_digest, seal.survivors, positions, signatures))]
