@@ -16,6 +16,8 @@ VALIDATORS_MAX = 64  # one word of the committed bitmap, and 531 k gas for as ma
 COHORTS_MAX = 16
 COHORT_OWNERS_MIN = 4  # three honest owners (P1) and one that may drop out
 SEATS_MAX = 4096  # 16 words of survivors bitmap
+PLAIN_LANE_BITS = (16, 32)  # a word each, added modulo 2^16 or 2^32
+RINGS = (10, 12, 15, 16, 20, 30, 32)  # the others share 64-bit words (crypto/ring.py)
 PHASE_SECONDS_MIN = 3  # the chain's clock ticks in whole seconds; below three a phase can be one block long
 
 
@@ -98,6 +100,15 @@ class AllianceParams:
     def cohort_owners_min(self, seat_count: int) -> int:
         """Fewest trainers one cohort can have when ``seat_count`` seats are frozen."""
         return (seat_count - self.validator_count) // self.cohort_count
+
+
+def compute_sum_bound_max(lane_bits: int) -> int:
+    """The largest magnitude that a lane of an honest sum may have.
+
+    Plain lanes keep 4 bits of headroom, so that a garbled lane shows. A packed lane holds value + bias of the same size
+    and must not carry into the next; its word's top bits show garbling.
+    """
+    return 1 << (lane_bits - 4) if lane_bits in PLAIN_LANE_BITS else ((1 << lane_bits) - 1) // 2
 
 
 def _require(condition: bool, rule: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from math import floor, isqrt, sqrt
+from math import isqrt, sqrt
 
 from Crypto.Cipher import AES
 
@@ -179,17 +179,22 @@ def make_masking() -> dict[str, object]:
 def _encode(
     values: list[float], bounds: list[float], levels: int, weight: int, dither: bytes, lane_bits: int
 ) -> list[int]:
-    lanes = []
+    """Σ over a word's fields of (⌊(round(value · levels · 2^k / bound) + u) / 2^k⌋ · weight + bias) · 2^(w·field)."""
+    dither_bits = min(16, 31 - levels.bit_length())
+    limit = levels << dither_bits
+    fields = 1 if lane_bits in (16, 32) else 60 // lane_bits
+    bias = 0 if fields == 1 else levels * weight
+    words = [0] * -(-len(values) // fields)
     for n, value in enumerate(values):
-        scaled = min(max(value / bounds[n] * levels, -levels), levels)
-        uniform = int.from_bytes(dither[4 * n : 4 * n + 4], "little") / 2**32
-        rounded = min(max(floor(scaled + uniform), -levels), levels)
-        lanes.append(rounded * weight % 2**lane_bits)
-    return lanes
+        scaled = round(min(max(value * (levels * 2.0**dither_bits / bounds[n]), -limit), limit))
+        uniform = int.from_bytes(dither[2 * n : 2 * n + 2], "little") >> (16 - dither_bits)
+        lane = ((scaled + uniform) >> dither_bits) * weight + bias
+        words[n // fields] += lane % 2**lane_bits << (lane_bits * (n % fields))
+    return words
 
 
 def _encoding(name: str, values: list[float], levels: int, weight: int, lane_bits: int, **bounds: object) -> Case:
-    dither = _bytes(f"dither {name}", 4 * len(values))
+    dither = _bytes(f"dither {name}", 2 * len(values))
     case: Case = {
         "name": name,
         "operation": "encode",
@@ -210,6 +215,9 @@ def _encoding(name: str, values: list[float], levels: int, weight: int, lane_bit
     return case
 
 
+_PACKED = [0.3, -0.2, 0.0, 0.1, -0.4, 0.25, -0.05]  # seven: the last word of every packed ring has empty fields
+
+
 def make_fixed_point() -> dict[str, object]:
     """Encoding with given dither, and decoding of sums. Floats as C99 hex, so that every bit is in the file."""
     cases: list[Case] = [
@@ -218,6 +226,10 @@ def make_fixed_point() -> dict[str, object]:
         _encoding("weighted", [0.5, -0.5, 0.25], 127, 7, 16, clip_norm=1.0),
         _encoding("at_the_clip", [1.0], 127, 1, 16, clip_norm=1.0),
         _encoding("tiny", [1e-300, -1e-300, 5e-324], 1 << 20, 1, 32, clip_norm=1.0),
+        _encoding("many_levels", [0.3, -0.7, 1e-9], 1 << 26, 3, 32, clip_norm=1.0),
+        _encoding("one_level", [0.3, -0.7, 0.2], 1, 1, 16, clip_norm=1.0),
+        *(_encoding(f"packed_{bits}", _PACKED, 15, 3, bits, clip_norm=1.0) for bits in (10, 12, 15, 20, 30)),
+        _encoding("packed_statistics", [9.0, 0.2, -7.0, 1e9], 500, 1, 12, bounds=[10.0, 1.0, 3.0, 10.0]),
         _encoding("statistics", [50.0, 0.25, -7.0, 1e9], 4096, 1, 32, bounds=[100.0, 1.0, 3.0, 10.0]),
     ]
     good = _encoding("bad", [0.5, -0.5], 100, 1, 16, clip_norm=1.0)
@@ -230,7 +242,9 @@ def make_fixed_point() -> dict[str, object]:
         "bad_levels_zero": {"levels": 0, "error": "ParameterError"},
         "bad_weight_zero": {"weight": 0, "error": "ParameterError"},
         "bad_lane_overflow": {"weight": 328, "error": "ParameterError"},
-        "bad_dither_short": {"dither": "0011223344556677"[:14], "error": "ParameterError"},
+        "bad_field_overflow": {"lane_bits": 12, "weight": 21, "error": "ParameterError"},
+        "bad_lane_bits": {"lane_bits": 24, "error": "ParameterError"},
+        "bad_dither_short": {"dither": "00112233"[:6], "error": "ParameterError"},
     }
     cases += [{"name": name, **good, **change} for name, change in bad.items()]
     totals = [7, -300, 0, 12345, -(2**27)]

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.model import Model
+from p2p_flock.alliance.privacy import compute_noise_share
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
-from p2p_flock.crypto.fixed_point import encode_statistics, encode_update
+from p2p_flock.crypto.fixed_point import DITHER_BYTES_PER_LANE, encode_statistics, encode_update
 from p2p_flock.crypto.masking import keystream
+from p2p_flock.crypto.noise import Noise
 from p2p_flock.crypto.suite import derive_key
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import Assignment, CohortOutcome, Domain, Seat, Stage
@@ -100,7 +102,7 @@ def run_round(r: RoundInputs) -> RoundOutputs:
     for index, cohort in enumerate(roles.cohorts):
         members = [seat for seat in cohort if seat in sealed]
         if len(members) >= least and len(r.answering.intersection(members)) >= p.threshold:
-            vectors = [_encode(r, seat) for seat in members]
+            vectors = [_encode(r, seat, cohort) for seat in members]
             sums[index] = tuple(sum(lane) for lane in zip(*vectors, strict=True))
 
     # EVALUATE, COMMIT, SETTLE. Whoever can open votes; ⌈2V/3⌉ of the fixed V adopt or reject.
@@ -136,17 +138,23 @@ def _weight(r: RoundInputs, seat: int) -> int:
     return 1 if r.model.stage is Stage.STATISTICS else r.seats[seat].weight
 
 
-def _encode(r: RoundInputs, seat: int) -> list[int]:
-    """Weighted fixed point, lifted back to signed integers."""
+def _encode(r: RoundInputs, seat: int, cohort: Sequence[int]) -> list[int]:
+    """Weighted fixed point, lifted back to signed integers, and the trainer's share of the noise."""
     width = r.manifest.width(r.model.stage)
-    dither = keystream(derive_key(r.entropy[seat], "dither"), 4 * width)
+    dither = keystream(derive_key(r.entropy[seat], "dither"), DITHER_BYTES_PER_LANE * width)
     levels, bits = r.params.levels, r.params.lane_bits
     if r.model.stage is Stage.STATISTICS:
         lanes = encode_statistics(r.values[seat], r.manifest.statistics_clip, levels, 1, dither, bits)
     else:
         lanes = encode_update(r.values[seat], r.manifest.clip_norm, levels, _weight(r, seat), dither, bits)
     half = 1 << (bits - 1)
-    return [(lane + half) % (2 * half) - half for lane in lanes.tolist()]
+    values = [(lane + half) % (2 * half) - half for lane in lanes.tolist()]
+    members = [_weight(r, other) for other in cohort if r.seats[other].mask_key is not None]
+    share = compute_noise_share(r.params, r.manifest, r.model.stage, members)
+    if share is None:
+        return values
+    noise = Noise(derive_key(r.entropy[seat], "noise"), share.variance)
+    return [value + drawn for value, drawn in zip(values, noise(0, width).tolist(), strict=True)]
 
 
 def _next_model(r: RoundInputs, sums: Mapping[int, tuple[int, ...]], weights: Mapping[int, int]) -> Model:

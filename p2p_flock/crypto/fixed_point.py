@@ -1,45 +1,55 @@
-"""Real vectors to ring lanes and back: clip, quantise with stochastic rounding, weight; lift, check, decode.
+"""Real vectors to ring words and back: clip, quantise with stochastic rounding, weight, add noise; decode sums.
 
 Called by trainers before masking (encode) and by validators after opening (decode). Encoding is local and may use
 floats freely; from the opened sum on, everything is exact integers and then element-wise float64 in one fixed order, so
 that every node gets the same bits (P2). Updates are clipped by L2 norm, statistics by a bound per coordinate.
+
+A value v becomes X = round(v · levels · 2^k / bound) and, with a uniform k-bit integer u, ⌊(X + u) / 2^k⌋, whose mean
+is X / 2^k exactly. All of it fits 32 bits. So the only bias is that of X: half a unit, that is 2^-17 of a step, or
+2^-31 of the bound where levels are so many that this is more (k = min(16, 31 − bits of levels)); and the last bit of
+the value itself, where it is multiplied as float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
 
-from p2p_flock.crypto.masking import Lanes, keystream, lane_dtype
+from p2p_flock.crypto.masking import Lanes, keystream
+from p2p_flock.crypto.ring import Integers, Ring, Words
 from p2p_flock.crypto.vectors import Vector, iterate_blocks
-from p2p_flock.errors import ParameterError, UsageError
+from p2p_flock.errors import LocalProtocolError, ParameterError, UsageError
 
-DITHER_BYTES_PER_LANE = 4  # the rounding's bias is below 2⁻³³ of a step
-_BLOCK = 1 << 16  # coordinates per pass: temporaries stay in cache
+DITHER_BYTES_PER_LANE = 2
+DITHER_BITS = 8 * DITHER_BYTES_PER_LANE
+NOISE_BLOCK = 1 << 13  # lanes; every call for noise but an update's last asks for a multiple of it
+_BLOCK = 1 << 16  # lanes per pass: temporaries stay in cache
+_EXACT_FLOAT32 = 1 << 24  # whole numbers up to here, and their doubles, are float32
 
 Reals = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+MakeNoise = Callable[[int, int], npt.NDArray[np.int64]]
+"""(start, count) → the integers to add to lanes start … start + count − 1."""
 
 
 def encode_update(
     update: npt.NDArray[np.floating], clip_norm: float, levels: int, weight: int, dither: bytes, lane_bits: int
-) -> Lanes:
-    """Run by the trainer. ``weight · round(clip(update) / step)`` as two's complement lanes; step = clip_norm / levels.
+) -> Words:
+    """Run by the trainer. ``weight · round(clip(update) / step)`` in the words of a ring; step = clip_norm / levels.
 
     Args:
         update: one-dimensional, any float type, finite.
         clip_norm: the L2 norm the update is scaled down to if it exceeds it, > 0.
         levels: quantisation levels on either side of zero.
         weight: the seat's public weight, ≥ 1.
-        dither: 4 bytes per coordinate, uniform and secret (the keystream of a fresh key).
-        lane_bits: 16 or 32.
+        dither: 2 bytes per coordinate, uniform and secret (the keystream of a fresh key).
+        lane_bits: one of ``params.RINGS``.
 
     Returns:
-        uint16 or uint32 lanes; each coordinate within ±levels·weight.
+        The ring's words; each coordinate within ±levels·weight, packed ones with the bias levels·weight.
 
     Raises:
         UsageError: the update holds a value that is not finite.
@@ -47,12 +57,13 @@ def encode_update(
     """
     if not clip_norm > 0 or update.ndim != 1:
         raise ParameterError("clip_norm is positive, the update one-dimensional")
-    return _encode(update, _compute_divisor(update, clip_norm), levels, weight, dither, lane_bits)
+    grid = _Grid(Ring(lane_bits), levels, weight)
+    return grid.encode(update, _compute_divisor(update, clip_norm), False, _draw_from(dither, update.size))
 
 
 def encode_statistics(
     values: npt.NDArray[np.floating], bounds: Reals | float, levels: int, weight: int, dither: bytes, lane_bits: int
-) -> Lanes:
+) -> Words:
     """Run by the trainer. Like :func:`encode_update`, but coordinate j is clipped to ±bounds[j] and has its own step.
 
     Args:
@@ -62,11 +73,11 @@ def encode_statistics(
         UsageError, ParameterError: as :func:`encode_update`.
     """
     limits = np.asarray(bounds, dtype=np.float64)
-    if limits.ndim > 0 and limits.shape != values.shape:
-        raise ParameterError("one bound, or one per coordinate")
+    if values.ndim != 1 or (limits.ndim > 0 and limits.shape != values.shape):
+        raise ParameterError("one dimension; one bound, or one per coordinate")
     if not np.all(limits > 0) or not np.all(np.isfinite(limits)):
         raise ParameterError("bounds are positive and finite")
-    return _encode(values, limits, levels, weight, dither, lane_bits)
+    return _Grid(Ring(lane_bits), levels, weight).encode(values, limits, True, _draw_from(dither, values.size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,10 @@ class Encoder:
         values: any float type; read twice where ``is_update``, else once.
         bound: the L2 norm that the whole update is clipped to, or the bound of every single coordinate.
         dither_key: 32 secret bytes, used for nothing else; the dither is its keystream.
+        noise: integers added after quantising and weighting, for differential privacy. Called in ascending order for
+            every lane once. While blocks are chunks (1 MiB), each call starts at a multiple of :data:`NOISE_BLOCK` and
+            asks for at most 65,536 lanes, a multiple of it except at the end.
+        noise_bound: that |noise| never exceeds, by its maker's promise; it is checked. 0 without noise.
     """
 
     values: Vector[np.floating]
@@ -86,64 +101,141 @@ class Encoder:
     weight: int
     lane_bits: int
     dither_key: bytes = field(repr=False)
+    noise: MakeNoise | None = field(default=None, repr=False)
+    noise_bound: int = 0
 
-    def encode(self, block_lanes: int) -> Iterator[Lanes]:
-        """Fresh arrays of ``block_lanes`` lanes in order, the last one shorter. Memory: one block and temporaries.
+    def encode(self, block_bytes: int) -> Iterator[Words]:
+        """Fresh arrays of ``block_bytes`` bytes in order, the last one shorter. Memory: one block and temporaries.
+
+        Args:
+            block_bytes: whole words; a chunk where the vector is to be masked.
 
         Raises:
             UsageError, ParameterError: as :func:`encode_update`; before the first block where the norm shows it.
+            LocalProtocolError: the noise is not what its maker promised.
         """
         if not 0 < self.bound < np.inf:
             raise ParameterError("clip_norm and bounds are positive and finite")
+        grid = _Grid(Ring(self.lane_bits), self.levels, self.weight, self.noise, self.noise_bound)
         divisor = _compute_divisor(self.values, self.bound) if self.is_update else np.float64(self.bound)
-        for start, values in iterate_blocks(self.values, block_lanes):
-            offset_bytes = DITHER_BYTES_PER_LANE * start
-            dither = keystream(self.dither_key, DITHER_BYTES_PER_LANE * values.size, offset_bytes)
-            yield _encode(values, divisor, self.levels, self.weight, dither, self.lane_bits)
+        for start, values in iterate_blocks(self.values, grid.ring.lanes_in(block_bytes)):
+            yield grid.encode(values, divisor, not self.is_update, self._draw, start)
+
+    def _draw(self, first: int, count: int) -> bytes:
+        return keystream(self.dither_key, DITHER_BYTES_PER_LANE * count, DITHER_BYTES_PER_LANE * first)
 
 
 def _compute_divisor(update: Vector[np.floating], clip_norm: float) -> np.float64:
-    """update / divisor · levels = clipped update / step."""
+    """update / divisor · levels = clipped update / step; no coordinate is larger than the divisor."""
     total = 0.0
+    squares = np.empty(_BLOCK)
     for _, values in iterate_blocks(update, _BLOCK):
-        block = values.astype(np.float64)
-        block *= block
+        block = squares[: values.size]
+        np.copyto(block, values)
+        np.multiply(block, block, out=block)
         total += float(block.sum())  # not np.dot: BLAS starts a thread per core, 100 times slower on a busy machine
     if not np.isfinite(total):
         raise UsageError("the update holds a value that is not finite; lower the learning rate or check the data")
     return np.float64(max(float(np.sqrt(total)), clip_norm))
 
 
-def _encode(
-    values: npt.NDArray[np.floating],
-    bounds: np.float64 | Reals,
-    levels: int,
-    weight: int,
-    dither: bytes,
-    lane_bits: int,
-) -> Lanes:
-    if values.ndim != 1 or len(dither) != DITHER_BYTES_PER_LANE * values.size:
-        raise ParameterError("one-dimensional values and four bytes of dither for each")
-    if levels < 1 or weight < 1 or levels * weight >= 2 ** (lane_bits - 1):
-        raise ParameterError("levels·weight is positive and fits a signed lane")
-    lanes = np.empty(values.size, dtype=lane_dtype(lane_bits))
-    uniform = np.frombuffer(dither, dtype="<u4")
-    limits = np.broadcast_to(bounds, values.shape)
-    for start in range(0, values.size, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        scaled = values[part].astype(np.float64)
-        scaled /= limits[part]
-        scaled *= levels
-        if not np.all(np.isfinite(scaled)):
-            raise UsageError("the values to encode are not finite; lower the learning rate or check the data")
-        np.clip(scaled, -levels, levels, out=scaled)
-        # Stochastic rounding: ⌊x + u⌋ with u uniform in [0, 1) has the mean x.
-        scaled += uniform[part] * 2.0**-32
-        np.floor(scaled, out=scaled)
-        np.clip(scaled, -levels, levels, out=scaled)  # x + u may round up to the next float
-        scaled *= weight  # whole numbers below 2³¹: exact
-        lanes[part] = scaled.astype(np.int64).astype(lanes.dtype)
-    return lanes
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """What all lanes of one contribution have in common."""
+
+    ring: Ring
+    levels: int
+    weight: int
+    noise: MakeNoise | None = None
+    noise_bound: int = 0
+
+    def __post_init__(self) -> None:
+        if self.noise_bound < 0 or (self.noise is None and self.noise_bound):
+            raise ParameterError("a bound of noise is positive, and zero where there is none")
+        if self.levels < 1 or self.weight < 1 or self.bias >= 2 ** (self.ring.lane_bits - 1):
+            raise ParameterError("levels·weight + noise_bound is positive and fits a signed lane")
+
+    @property
+    def bias(self) -> int:
+        """The largest magnitude of a lane; what makes every packed one positive."""
+        return self.levels * self.weight + self.noise_bound
+
+    @property
+    def dither_bits(self) -> int:
+        """k: (levels + 1)·2^k ≤ 2³¹."""
+        return min(DITHER_BITS, 31 - self.levels.bit_length())
+
+    def encode(
+        self,
+        values: npt.NDArray[np.floating],
+        bounds: np.float64 | Reals,
+        is_clipped: bool,
+        draw: Callable[[int, int], bytes],
+        start: int = 0,
+    ) -> Words:
+        """The words of the lanes from ``start`` on.
+
+        Args:
+            bounds: one, or one per coordinate. Where not ``is_clipped``, no value is larger.
+            draw: (first lane, count) → their dither.
+        """
+        ring = self.ring
+        words: Words = np.empty(ring.word_count(values.size), dtype=ring.dtype)
+        scale = np.asarray(self.levels * 2.0**self.dither_bits / bounds)
+        step = _BLOCK // (NOISE_BLOCK * ring.lanes_per_word) * NOISE_BLOCK * ring.lanes_per_word
+        for first in range(0, values.size, step):
+            block = values[first : first + step]
+            integers = self._scale(block, scale if scale.ndim == 0 else scale[first : first + step], is_clipped)
+            self._round(integers, draw(start + first, block.size))
+            if self.weight > 1:
+                np.multiply(integers, self.weight, out=integers)
+            if self.noise is not None:
+                self._add_noise(integers, self.noise(start + first, block.size))
+            at = first // ring.lanes_per_word
+            ring.pack(integers, self.bias, words[at : at + ring.word_count(block.size)])
+        return words
+
+    def _scale(self, values: npt.NDArray[np.floating], scale: Reals, is_clipped: bool) -> npt.NDArray[np.int32]:
+        """X: values · scale, clipped, rounded to the nearest integer."""
+        limit = self.levels << self.dither_bits
+        factor: npt.NDArray[np.floating] | np.float32 = scale
+        if values.dtype.itemsize <= 4 and scale.ndim == 0 and self.levels <= _EXACT_FLOAT32 and 1e-30 < scale < 1e30:
+            # Rounded down: then no product of a value within the bound rounds to more than limit, which is a float32.
+            nearest = np.float32(scale)
+            factor = nearest if nearest <= scale else np.nextafter(nearest, np.float32(0))
+        with np.errstate(over="ignore", invalid="ignore"):  # both show below
+            scaled = np.multiply(values, factor)
+            if is_clipped:
+                if not np.isfinite(values).all():
+                    raise UsageError("the values to encode are not finite; check the data")
+                np.clip(scaled, -limit, limit, out=scaled)
+            np.rint(scaled, out=scaled)
+            # What is not finite becomes the least integer, or the greatest.
+            integers: npt.NDArray[np.int32] = scaled.astype(np.int32)
+        if int(integers.max()) > limit or int(integers.min()) < -limit:
+            raise UsageError("the values to encode are not finite, or not those whose norm was computed")
+        return integers
+
+    def _round(self, integers: npt.NDArray[np.int32], dither: bytes) -> None:
+        """Stochastic rounding: ⌊(X + u) / 2^k⌋ with u uniform in 0 … 2^k − 1 has the mean X / 2^k."""
+        uniform = np.frombuffer(dither, dtype="<u2")
+        if self.dither_bits < DITHER_BITS:
+            uniform = uniform >> (DITHER_BITS - self.dither_bits)
+        np.add(integers, uniform, out=integers)
+        np.right_shift(integers, self.dither_bits, out=integers)
+
+    def _add_noise(self, integers: npt.NDArray[np.int32], noise: npt.NDArray[np.int64]) -> None:
+        if noise.dtype != np.int64 or noise.shape != integers.shape:
+            raise LocalProtocolError("noise is one int64 for each lane asked for")
+        if int(noise.max()) > self.noise_bound or int(noise.min()) < -self.noise_bound:
+            raise LocalProtocolError("noise exceeds its bound; the sum would leave its range")
+        np.add(integers, noise, out=integers, casting="unsafe")
+
+
+def _draw_from(dither: bytes, lane_count: int) -> Callable[[int, int], bytes]:
+    if len(dither) != DITHER_BYTES_PER_LANE * lane_count:
+        raise ParameterError(f"{DITHER_BYTES_PER_LANE} bytes of dither for each value")
+    return lambda first, count: dither[DITHER_BYTES_PER_LANE * first : DITHER_BYTES_PER_LANE * (first + count)]
 
 
 def lift(lanes: Lanes) -> Integers:
@@ -152,9 +244,15 @@ def lift(lanes: Lanes) -> Integers:
     return lanes.view(signed).astype(np.int64)
 
 
-def compute_sum_bound(weights: tuple[int, ...], levels: int) -> int:
-    """The largest magnitude a lane of an honest sum can have: levels · Σ weights."""
-    return levels * sum(weights)
+def compute_sum_bound(weights: tuple[int, ...], levels: int, noise_bound: int = 0) -> int:
+    """The largest magnitude that a lane of an honest sum can have: levels · Σ weights + n · noise_bound.
+
+    In packed words it is also what all biases add up to: :class:`_Grid` adds levels·weight + noise_bound to each lane.
+
+    Args:
+        weights: of the n sealed members.
+    """
+    return levels * sum(weights) + len(weights) * noise_bound
 
 
 def is_in_range(total: Integers, sum_bound: int) -> bool:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from p2p_flock.errors import CryptoError
 
-Lanes = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Lanes = npt.NDArray[np.uint16] | npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 
 BLOCK_BYTES = 256 * 1024  # keystream block and accumulator block stay in L2 while all keys pass over them
 _AES_BLOCK_BYTES = 16
@@ -58,7 +58,7 @@ def keystream(key: bytes, size_bytes: int, offset_bytes: int = 0) -> bytes:
 
 
 def mask_into(accumulator: Lanes, key: bytes, sign: int, offset_lanes: int = 0) -> None:
-    """``accumulator += sign · PRG(key)`` in place, modulo 2¹⁶ or 2³². See :func:`masks_into`."""
+    """``accumulator += sign · PRG(key)`` in place, modulo 2¹⁶, 2³² or 2⁶⁴. See :func:`masks_into`."""
     masks_into(accumulator, [(key, sign)], offset_lanes)
 
 
@@ -66,14 +66,15 @@ def masks_into(accumulator: Lanes, signed_keys: Sequence[tuple[bytes, int]], off
     """Add several masks to ``accumulator`` in place: blocks outside, keys inside, so each block is loaded once.
 
     Args:
-        accumulator: one-dimensional contiguous uint16 or uint32; its first lane is lane ``offset_lanes`` of the vector.
+        accumulator: one-dimensional contiguous uint16, uint32 or uint64 (packed words); its first lane is lane
+            ``offset_lanes`` of the vector.
         signed_keys: (32-byte key, +1 or −1).
 
     Raises:
         CryptoError: wrong dtype, shape, key length, sign or a negative offset.
     """
-    if accumulator.dtype not in (np.uint16, np.uint32) or accumulator.ndim != 1:
-        raise CryptoError("masks go into one-dimensional uint16 or uint32 lanes")
+    if accumulator.dtype not in (np.uint16, np.uint32, np.uint64) or accumulator.ndim != 1:
+        raise CryptoError("masks go into one-dimensional uint16, uint32 or uint64 lanes")
     if not accumulator.flags.c_contiguous or not accumulator.flags.writeable:
         raise CryptoError("masks go into contiguous, writeable lanes")
     if offset_lanes < 0 or any(sign not in (1, -1) for _, sign in signed_keys):
@@ -85,7 +86,7 @@ def masks_into(accumulator: Lanes, signed_keys: Sequence[tuple[bytes, int]], off
     for start in range(0, accumulator.size, block_lanes):
         block = accumulator[start : start + block_lanes]
         zeros = memoryview(_ZEROS)[: block.nbytes]
-        mask = buffer[: block.nbytes].view(lane_dtype(8 * lane_bytes))
+        mask = buffer[: block.nbytes].view(f"<u{lane_bytes}")
         for stream, sign in streams:
             stream.update_into(zeros, buffer.data)
             if sign == 1:

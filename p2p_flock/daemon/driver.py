@@ -258,7 +258,7 @@ class RoundDriver:
             return self._world.blobs.put(chunk, durable=False, pin=pin)
 
         def mask() -> tuple[bytes, ...]:
-            blocks = effect.encoder.encode(CHUNK_BYTES * 8 // effect.encoder.lane_bits)
+            blocks = effect.encoder.encode(CHUNK_BYTES)
             return mask_blocks(effect.masking, self._recorder.copy_encoding(self.context, self.machine, blocks), put)
 
         try:

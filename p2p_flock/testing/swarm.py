@@ -223,9 +223,8 @@ def mask_update(node: Node, effect: ports.MaskUpdate) -> ports.UpdateMasked:
         node.blobs[sha256(data)] = data
         return sha256(data)
 
-    chunk_lanes = CHUNK_BYTES * 8 // effect.encoder.lane_bits
     try:
-        return ports.UpdateMasked(mask_blocks(effect.masking, effect.encoder.encode(chunk_lanes), put))
+        return ports.UpdateMasked(mask_blocks(effect.masking, effect.encoder.encode(CHUNK_BYTES), put))
     except UsageError as error:
         return ports.UpdateMasked((), str(error))
 

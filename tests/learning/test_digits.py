@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from p2p_flock.crypto.fixed_point import decode_mean, encode_update, lift
+from p2p_flock.crypto.fixed_point import DITHER_BYTES_PER_LANE, decode_mean, encode_update, lift
 from p2p_flock.daemon.member import compute_weight
 from p2p_flock.errors import DataSchemaError, UsageError
 from p2p_flock.learning.check import check_task
@@ -121,7 +121,7 @@ def curves(tasks: list[DigitsTask], seed: int, examples_per_weight: int) -> tupl
             batch_seed = int(draw.integers(2**62))
             result = tasks[trainer].train(statistics, ours, batch_seed)
             weight = compute_weight(result.example_count, params, examples_per_weight)
-            dither = draw.bytes(4 * ours.size)
+            dither = draw.bytes(DITHER_BYTES_PER_LANE * ours.size)
             total += lift(encode_update(result.update, clip_norm, levels, weight, dither, params.lane_bits))
             weights += weight
             result = tasks[trainer].train(statistics, plain, batch_seed)

@@ -275,7 +275,7 @@ def test_computing__statistics_are_contributed_too() -> None:
     journal = Journal(setting.context)
     (effect,) = journal.tell(UpdateComputed(setting.value_of(SEAT), digest_of("entropy")))
     assert isinstance(effect, MaskUpdate)
-    (lanes,) = effect.encoder.encode(100)
+    (lanes,) = effect.encoder.encode(400)
     assert lanes.size == 3
     assert int(np.abs(lanes.view(np.int32)).max()) <= make_params().levels, "weighted 1"
 

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from math import isqrt, sqrt
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from p2p_flock.crypto import fixed_point
+from p2p_flock.crypto.fixed_point import Encoder
 from p2p_flock.crypto.masking import Lanes, keystream
-from p2p_flock.errors import ParameterError, UsageError
+from p2p_flock.crypto.ring import Ring
+from p2p_flock.errors import LocalProtocolError, ParameterError, UsageError
+from p2p_flock.params import RINGS
+from p2p_flock.wire.messages import CHUNK_BYTES
 
 LEVELS = 1000
+KEY = bytes(32)
 
 
 def dither(count: int, key: int = 1) -> bytes:
-    return keystream(bytes([key]) * 32, 4 * count)
+    return keystream(bytes([key]) * 32, fixed_point.DITHER_BYTES_PER_LANE * count)
 
 
 def encode(update: list[float], clip: float = 1.0, weight: int = 1, bits: int = 32, key: int = 1) -> list[int]:
     values = np.array(update, dtype=np.float64)
     lanes = fixed_point.encode_update(values, clip, LEVELS, weight, dither(len(update), key), bits)
     assert lanes.dtype.itemsize * 8 == bits
-    signed: list[int] = fixed_point.lift(lanes).tolist()
+    signed: list[int] = Ring(bits).lift(lanes, lanes.size, 0).tolist()
     return signed
 
 
@@ -64,7 +71,8 @@ def test_encode_update__writes_twos_complement(bits: int) -> None:
 def test_encode_update__takes_float32() -> None:
     """Torch gives float32."""
     values = np.array([0.5, -0.25], dtype=np.float32)
-    assert fixed_point.lift(fixed_point.encode_update(values, 1.0, 4, 1, bytes(8), 32)).tolist() == [2, -1]
+    lanes = fixed_point.encode_update(values, 1.0, 4, 1, bytes(4), 32)
+    assert Ring(32).lift(lanes, 2, 0).tolist() == [2, -1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -103,9 +111,10 @@ def test_encode__bad_parameters_are_refused() -> None:
 def test_encode_statistics__clips_each_coordinate_by_its_bound() -> None:
     """A count and a mean have different ranges; one bound for both loses one of them."""
     values, bounds = np.array([50.0, 0.5, -9.0]), np.array([100.0, 1.0, 3.0])
-    lanes = fixed_point.encode_statistics(values, bounds, LEVELS, 1, bytes(12), 32)
-    assert fixed_point.lift(lanes).tolist() == [500, 500, -1000]
-    total = fixed_point.lift(lanes) * 4
+    lanes = fixed_point.encode_statistics(values, bounds, LEVELS, 1, bytes(6), 32)
+    lifted = Ring(32).lift(lanes, 3, 0)
+    assert lifted.tolist() == [500, 500, -1000]
+    total = lifted * 4
     assert fixed_point.decode_statistics(total, bounds, LEVELS).tolist() == [200.0, 2.0, -12.0]
 
 
@@ -171,3 +180,137 @@ def test_decode_mean__bad_parameters_are_refused(clip: float, levels: int, weigh
     """A division by zero would end the node."""
     with pytest.raises(ParameterError):
         fixed_point.decode_mean(np.array([1]), clip, levels, weights)
+
+
+# --- in blocks, with noise -----------------------------------------------------------------------------------------
+
+
+def lanes_of(encoder: Encoder, block_bytes: int) -> list[int]:
+    """What is encoded, as integers."""
+    ring = Ring(encoder.lane_bits)
+    words = np.concatenate(list(encoder.encode(block_bytes)))
+    bias = fixed_point.compute_sum_bound((encoder.weight,), encoder.levels, encoder.noise_bound)
+    assert ring.is_in_range(words, encoder.values.size, bias)
+    lifted: list[int] = ring.lift(words, encoder.values.size, bias).tolist()
+    return lifted
+
+
+@pytest.mark.parametrize("bits", RINGS)
+def test_encoder__encodes_alike_in_every_ring(bits: int) -> None:
+    """An alliance that saves bytes would train another model."""
+    values = np.random.default_rng(1).normal(0, 0.1, 200_000).astype(np.float32)
+    narrow = lanes_of(Encoder(values, True, 10.0, 15, 3, bits, KEY), CHUNK_BYTES)
+    assert narrow == lanes_of(Encoder(values, True, 10.0, 15, 3, 32, KEY), CHUNK_BYTES)
+    assert narrow == lanes_of(Encoder(values, True, 10.0, 15, 3, bits, KEY), 8 * 1021)
+    assert {-3, 0, 3} <= set(narrow)
+
+
+@pytest.mark.parametrize("levels", [15, 127, 1 << 18, 1 << 27])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_encoder__is_within_a_step_and_its_bias_as_promised(levels: int, kind: type[np.floating]) -> None:
+    """Rounding that leans one way adds up over members and rounds."""
+    values = np.full(200_000, 0.3, dtype=kind)
+    encoded = np.array(lanes_of(Encoder(values, False, 1.0, levels, 1, 32, KEY), CHUNK_BYTES))
+    real = float(values[0]) * levels
+    assert np.all(np.abs(encoded - real) <= 1)
+    # Five standard deviations of the mean, and the documented bias.
+    allowed = 5 * 0.5 / sqrt(values.size) + max(2.0**-17, levels * 2.0**-31) + abs(real) * 2.0**-23
+    assert abs(float(encoded.mean()) - real) < allowed
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_encoder__the_largest_coordinate_stays_within_levels(kind: type[np.floating]) -> None:
+    """One lane beyond its bound carries into the next, and the whole cohort is out of range."""
+    draw = np.random.default_rng(3)
+    for value in draw.uniform(1e-3, 1e3, 200):
+        for levels in (1, 127, 1000, 1 << 18):
+            one = np.array([value, 0], dtype=kind)
+            for sign in (1, -1):
+                assert abs(lanes_of(Encoder(sign * one, True, 1e-3, levels, 1, 32, KEY), 64)[0]) in (levels - 1, levels)
+
+
+def fake_noise(start: int, count: int) -> npt.NDArray[np.int64]:
+    return (np.arange(start, start + count) % 41) - 20
+
+
+@pytest.mark.parametrize("bits", [12, 16, 20, 32])
+def test_encoder__adds_noise_to_every_lane(bits: int) -> None:
+    """A lane without noise is a lane without privacy."""
+    values = np.random.default_rng(1).normal(0, 0.1, 700_001)
+    quiet = Encoder(values, True, 10.0, 15, 3, bits, KEY)
+    noisy = dataclasses.replace(quiet, noise=fake_noise, noise_bound=20)
+    expected = np.array(lanes_of(quiet, CHUNK_BYTES)) + fake_noise(0, values.size)
+    assert lanes_of(noisy, CHUNK_BYTES) == expected.tolist()
+    assert lanes_of(noisy, 8 * 1021) == expected.tolist()
+
+
+@pytest.mark.parametrize("bits", RINGS)
+def test_encoder__asks_for_noise_in_order_and_in_whole_blocks(bits: int) -> None:
+    """Its maker could not cut its stream, and two lanes would get one noise."""
+    asked: list[tuple[int, int]] = []
+
+    def record(start: int, count: int) -> npt.NDArray[np.int64]:
+        asked.append((start, count))
+        return np.zeros(count, dtype=np.int64)
+
+    values = np.zeros(1_600_000, dtype=np.float32)
+    list(Encoder(values, True, 1.0, 15, 3, bits, KEY, record, 1).encode(CHUNK_BYTES))
+    ends = [start + count for start, count in asked]
+    assert [start for start, _ in asked] == [0, *ends[:-1]]
+    assert ends[-1] == values.size
+    assert all(start % fixed_point.NOISE_BLOCK == 0 and count <= 1 << 16 for start, count in asked)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        lambda start, count: np.full(count, 21),
+        lambda start, count: np.full(count, -21),
+        lambda start, count: np.full(count, 2**62),
+        lambda start, count: np.zeros(count + 1, dtype=np.int64),
+        lambda start, count: np.zeros(count, dtype=np.int32),
+    ],
+)
+def test_encoder__noise_beyond_its_bound_is_refused(noise: fixed_point.MakeNoise) -> None:
+    """The sum would leave its range, or a packed field would carry, and nobody would know why."""
+    with pytest.raises(LocalProtocolError):
+        list(Encoder(np.zeros(100), True, 1.0, 15, 3, 20, KEY, noise, 20).encode(CHUNK_BYTES))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"noise_bound": -1, "noise": fake_noise},
+        {"noise_bound": 1},
+        {"noise_bound": 512 - 45, "noise": fake_noise},
+        {"weight": 35},
+        {"lane_bits": 11},
+        {"bound": float("inf")},
+    ],
+)
+def test_encoder__bad_numbers_are_refused(change: dict[str, object]) -> None:
+    """A lane would not fit its field."""
+    good = Encoder(np.zeros(9), True, 1.0, 15, 3, 10, KEY)
+    with pytest.raises(ParameterError):
+        list(dataclasses.replace(good, **change).encode(CHUNK_BYTES))  # type: ignore[arg-type]  # of several fields
+
+
+def test_encoder__a_vector_that_changes_between_its_readings_is_refused() -> None:
+    """A worker that rewrites its file would put a lane out of range that no cohort could open."""
+
+    class Growing:
+        size = 4
+        reads = 0
+
+        def __getitem__(self, part: slice) -> npt.NDArray[np.float64]:
+            self.reads += 1
+            return np.full(4, 1.0 if self.reads == 1 else 3.0)[part]
+
+    with pytest.raises(UsageError):
+        list(Encoder(Growing(), True, 1.0, 15, 3, 32, KEY).encode(CHUNK_BYTES))
+
+
+def test_compute_sum_bound__counts_everybody_s_noise() -> None:
+    """Biases would not come off, or honest noise would be out of range."""
+    assert fixed_point.compute_sum_bound((1, 2, 3), 10) == 60
+    assert fixed_point.compute_sum_bound((1, 2, 3), 10, 7) == 81

@@ -70,7 +70,7 @@ def test_masks_into__bad_arguments_are_refused() -> None:
     frozen.flags.writeable = False
     bad: list[tuple[Lanes, bytes, int, int]] = [
         (np.zeros(8, dtype=np.int32), KEY, 1, 0),  # type: ignore[list-item]  # that is the point
-        (np.zeros(8, dtype=np.uint64), KEY, 1, 0),  # type: ignore[list-item]  # that is the point
+        (np.zeros(8, dtype=np.uint8), KEY, 1, 0),  # type: ignore[list-item]  # that is the point
         (np.zeros((2, 4), dtype=np.uint32), KEY, 1, 0),
         (np.zeros(16, dtype=np.uint32)[::2], KEY, 1, 0),
         (frozen, KEY, 1, 0),

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from p2p_flock.crypto.fixed_point import Encoder, encode_statistics, encode_update
+from p2p_flock.crypto.fixed_point import DITHER_BYTES_PER_LANE, Encoder, encode_statistics, encode_update
 from p2p_flock.crypto.masking import keystream
 from p2p_flock.crypto.vectors import MemorySink, MemorySource, SourceVector, Vector, iterate_blocks, view_bytes
 from p2p_flock.errors import UsageError
@@ -61,12 +61,12 @@ def test_encoder__in_blocks_gives_the_lanes_of_one_piece(is_update: bool, is_in_
     """The reference, and whoever replays a run, would get other lanes than the node (P2)."""
     values = np.random.default_rng(1).normal(0, 3, 1000).astype(np.float32)
     lanes_at_once = encode_update if is_update else encode_statistics
-    expected = lanes_at_once(values, 2.0, 1000, 3, keystream(KEY, 4 * values.size), 32)
+    expected = lanes_at_once(values, 2.0, 1000, 3, keystream(KEY, DITHER_BYTES_PER_LANE * values.size), 32)
     vector: Vector[np.floating] = values
     if is_in_source:
         vector = SourceVector(MemorySource(values.tobytes()), np.dtype("<f4"), values.size)
     encoder = Encoder(vector, is_update, 2.0, 1000, 3, 32, KEY)
-    blocks = list(encoder.encode(96))
+    blocks = list(encoder.encode(4 * 96))
     assert [block.size for block in blocks] == [96] * 10 + [40]
     assert np.concatenate(blocks).tobytes() == expected.tobytes()
     assert KEY.hex() not in repr(encoder) and repr(KEY) not in repr(encoder)
@@ -79,4 +79,4 @@ def test_encoder__values_that_are_not_finite_are_refused(bad: float, is_update: 
     values = np.zeros(200)
     values[150] = bad
     with pytest.raises(UsageError):
-        list(Encoder(values, is_update, 2.0, 10, 1, 32, KEY).encode(64))
+        list(Encoder(values, is_update, 2.0, 10, 1, 32, KEY).encode(4 * 64))
