@@ -50,8 +50,8 @@ class Phase(Enum):
 
 
 FOLLOWERS: dict[Phase, tuple[Phase, ...]] = {
-    Phase.COLLECTING: (Phase.COLLECTING, Phase.HOLDING, Phase.PROPOSED),
-    Phase.HOLDING: (Phase.HOLDING, Phase.PROPOSED),
+    Phase.COLLECTING: (Phase.COLLECTING, Phase.HOLDING, Phase.PROPOSED, Phase.POSTED),  # all at once where V = 1
+    Phase.HOLDING: (Phase.HOLDING, Phase.PROPOSED, Phase.POSTED),
     Phase.PROPOSED: (Phase.PROPOSED, Phase.POSTED),
     Phase.POSTED: (Phase.POSTED, Phase.PROPOSED),  # back when the transaction was lost: posted again a little later
 }
