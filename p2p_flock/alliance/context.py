@@ -5,11 +5,14 @@ Made by ``daemon/node.py`` once the beacon is known; the machines, the seal rule
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from p2p_flock.alliance.manifest import TaskManifest
+from p2p_flock.alliance.privacy import NoiseShare, compute_noise_share
 from p2p_flock.alliance.sortition import compute_assignment
+from p2p_flock.crypto.fixed_point import compute_sum_bound
 from p2p_flock.crypto.signing import envelope_digest, recover_address
 from p2p_flock.params import AllianceParams
 from p2p_flock.ports import Recoverer, Signer
@@ -98,6 +101,20 @@ class RoundContext:
             )
             for index, seats in enumerate(self.assignment.cohorts)
         )
+
+    @cached_property
+    def noise_shares(self) -> tuple[NoiseShare | None, ...]:
+        """Per cohort the noise that each of its trainers adds; ``None`` where there is none to add."""
+        return tuple(
+            compute_noise_share(self.params, self.manifest, self.stage, map(self.weight_of, cohort.seats))
+            for cohort in self.cohorts
+        )
+
+    def sum_bound(self, cohort: int, sealed: Iterable[int]) -> int:
+        """The largest magnitude that a lane of the honest sum over these sealed seats can have."""
+        share = self.noise_shares[cohort]
+        weights = tuple(self.weight_of(seat) for seat in sealed)
+        return compute_sum_bound(weights, self.params.levels, 0 if share is None else share.bound)
 
     # --- deadlines, chain time in ms ---------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from p2p_flock.errors import WireError
 from p2p_flock.types import Stage
 
 MANIFEST_BYTES_MAX = 1 << 20
+NOISE_MULTIPLIER_MIN, NOISE_MULTIPLIER_MAX = 0.01, 10_000.0  # less protects nothing, more leaves nothing of the update
 WIDTH_MAX = 1 << 28
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -32,6 +33,8 @@ class TaskManifest:
         statistics_count, parameter_count: widths S and D of the two stages.
         statistics_clip: bound on every local sum's absolute value.
         clip_norm: L2 bound on a training update.
+        noise_multiplier: z, deviation of the noise in every opened update sum over its L2 sensitivity; 0 for none.
+        privacy_delta: δ at which the alliance's ε is told; 0 without noise.
         document: the canonical JSON bytes; ``digest`` is their sha-256.
     """
 
@@ -42,6 +45,8 @@ class TaskManifest:
     statistics_clip: float
     clip_norm: float
     document: bytes
+    noise_multiplier: float = 0.0
+    privacy_delta: float = 0.0
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +83,10 @@ def decode_manifest(data: bytes) -> TaskManifest:
         raise WireError(f"the task manifest is not JSON: {error}") from error
     if not isinstance(document, dict) or encode_manifest(document) != data:
         raise WireError("the task manifest is not canonical JSON")
+    # Absent means none, and nothing else does: a zero or a lone δ is a mistake, or an attempt to look private.
+    noise_multiplier = _noise_multiplier(document) if "noise_multiplier" in document else 0.0
+    if not noise_multiplier and "privacy_delta" in document:
+        raise WireError("task manifest: privacy_delta without noise_multiplier")
     return TaskManifest(
         task=_text(document, "name"),
         version=_text(document, "version"),
@@ -86,6 +95,8 @@ def decode_manifest(data: bytes) -> TaskManifest:
         statistics_clip=_positive(document, "statistics_clip"),
         clip_norm=_positive(document, "clip_norm"),
         document=data,
+        noise_multiplier=noise_multiplier,
+        privacy_delta=_ratio(document, "privacy_delta") if noise_multiplier else 0.0,
     )
 
 
@@ -111,4 +122,18 @@ def _positive(document: dict[str, Json], key: str) -> float:
         number = math.inf  # a whole number of hundreds of digits
     if not (math.isfinite(number) and number > 0):
         raise WireError(f"task manifest: {key} must be a positive finite number")
+    return number
+
+
+def _noise_multiplier(document: dict[str, Json]) -> float:
+    number = _positive(document, "noise_multiplier")
+    if not NOISE_MULTIPLIER_MIN <= number <= NOISE_MULTIPLIER_MAX:
+        raise WireError(f"task manifest: noise_multiplier lies in {NOISE_MULTIPLIER_MIN}..{NOISE_MULTIPLIER_MAX}")
+    return number
+
+
+def _ratio(document: dict[str, Json], key: str) -> float:
+    number = _positive(document, key)
+    if not number < 1:
+        raise WireError(f"task manifest: {key} lies strictly between 0 and 1")
     return number

@@ -14,6 +14,7 @@ from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.sealing import decode_sealed_manifest, is_signed_by_quorum
 from p2p_flock.alliance.watching import Watch
 from p2p_flock.crypto.fixed_point import Encoder
+from p2p_flock.crypto.noise import Noise
 from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
 from p2p_flock.crypto.suite import derive_key, sha256
 from p2p_flock.errors import WireError
@@ -177,6 +178,7 @@ class TrainerMachine:
         if event.values.size != manifest.width(stage):
             return self._step_aside(f"the update has {event.values.size} values, the task {manifest.width(stage)}")
         entropy = derive_key(event.entropy, "round secrets")
+        share = self.context.noise_shares[self.context.assignment.cohort_of(self.seat)]
         self._masking = plan_masking(self._cohort, self.seat, self._mask_secret_key, entropy)
         encoder = Encoder(
             event.values,
@@ -186,6 +188,8 @@ class TrainerMachine:
             weight=self.context.weight_of(self.seat) if stage is Stage.TRAINING else 1,
             lane_bits=self.context.params.lane_bits,
             dither_key=derive_key(event.entropy, "dither"),
+            noise=None if share is None else Noise(derive_key(event.entropy, "noise"), share.variance),
+            noise_bound=0 if share is None else share.bound,
         )
         self.phase = Phase.MASKING
         return (MaskUpdate(self._masking, encoder),)

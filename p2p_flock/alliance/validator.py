@@ -18,7 +18,6 @@ from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.proposing import HAVE, SEAL_SIGNATURE, SealDesk
 from p2p_flock.alliance.sealing import decode_sealed_manifest
 from p2p_flock.alliance.watching import EVIDENCE, Watch
-from p2p_flock.crypto.fixed_point import compute_sum_bound
 from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
 from p2p_flock.ports import (
     BlobsFetched,
@@ -338,8 +337,7 @@ class ValidatorMachine:
         return tuple(get_sealed_entries(self.context.cohorts[cohort], self.manifest))
 
     def _sum_bound(self, cohort: int) -> int:
-        weights = tuple(self.context.weight_of(seat) for seat in self._sealed_seats(cohort))
-        return compute_sum_bound(weights, self.context.params.levels)
+        return self.context.sum_bound(cohort, self._sealed_seats(cohort))
 
     def _holds_all_chunks(self, cohort: int) -> bool:
         return all(self._collection.held_document(seat) is not None for seat in self._sealed_seats(cohort))

@@ -62,6 +62,8 @@ class TaskManifest:
         8  # example counts are declared in steps of this; finer is truer, coarser is more private
     )
     holdout_sha256: str = ""  # hex, of the public records every validator also judges by; empty without any
+    noise_multiplier: float = 0.0  # z, see privacy.py: deviation of the noise in a sum over its L2 sensitivity; 0: none
+    privacy_delta: float = 0.0  # the δ at which ε is told; 0 without noise
 
     def to_plain(self) -> dict[str, object]:
         """Plain str, int, float, bool, list and dict values only; keys in declaration order."""
@@ -169,6 +171,10 @@ def _validate(manifest: TaskManifest) -> None:
         f"examples_per_weight lies in 1..{EXAMPLES_PER_WEIGHT_MAX}": 1
         <= m.examples_per_weight
         <= EXAMPLES_PER_WEIGHT_MAX,
+        "noise_multiplier lies in 0.01..10000, privacy_delta strictly between 0 and 1; or neither is given": (
+            0.01 <= m.noise_multiplier <= 10_000 and 0 < m.privacy_delta < 1
+        )
+        or (m.noise_multiplier == 0 and m.privacy_delta == 0),
         "holdout_sha256 has 64 hex digits or none": not m.holdout_sha256 or _is_digest(m.holdout_sha256),
     }
     for rule, holds in rules.items():
