@@ -13,13 +13,13 @@ from p2p_flock.alliance.trainer import Phase as TrainerPhase
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.alliance.voting import make_ballot, make_commitment
 from p2p_flock.chain_events import BallotsCommitted, LogPosition
+from p2p_flock.crypto.secret_sharing import split_secret
 from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.ports import Accuse, CommitmentsObserved, Effect, Report, SealObserved, Send, TimePassed
 from p2p_flock.secagg import aggregator
 from p2p_flock.secagg.aggregator import UnmaskingReceived
 from p2p_flock.secagg.answer import Answered, Refused
 from p2p_flock.secagg.contributor import Contributed, Contributor, SealConfirmed
-from p2p_flock.secagg.dealing import split_for_holders
 from p2p_flock.testing.alliance import digest_of, make_setting
 from p2p_flock.types import Vote
 from p2p_flock.wire.codec import decode, encode
@@ -276,6 +276,14 @@ def round_cohort() -> Cohort:
     return Cohort(cohort, secrets, {}, entropy, dict(ROUND.made))
 
 
+def split_for(cohort: Cohort, dealer: int, secret: bytes) -> tuple[bytes, ...]:
+    """The dealing of ``secret`` as the dealer's self mask."""
+    context = cohort.context
+    return split_secret(
+        secret, context.sharing_context(dealer, dealer), context.threshold, len(context.holders(dealer))
+    )
+
+
 def open_with(cohort: Cohort, answering: Iterable[int], cheater: int) -> Found:
     """What a validator of the whole round makes of a cohort in which ``cheater`` dealt."""
     changed = ContributedRound(ROUND.setting)
@@ -294,8 +302,7 @@ def shares_of_another_secret() -> Found:
     """Dealt and committed to alike, to everybody: three shares of another self mask than the committed one."""
     cohort, dealer = round_cohort(), ROUND.trainers[0]
     secrets = cohort.made[dealer].secrets
-    shares = split_for_holders(cohort.context, dealer, dealer, digest_of("another mask", secrets.self_mask))
-    dealt = cohort.with_dealing(dealer, dealer, tuple(shares))
+    dealt = cohort.with_dealing(dealer, dealer, split_for(cohort, dealer, digest_of("another mask", secrets.self_mask)))
     return open_with(dealt, [seat for seat in cohort.seats if seat != dealer], dealer)
 
 
@@ -304,7 +311,7 @@ def commitment_that_nobody_can_open() -> Found:
     cohort, dealer = round_cohort(), ROUND.trainers[0]
     silent = next(seat for seat in cohort.seats if seat != dealer)
     place = cohort.context.holders(dealer).index(silent)
-    shares = list(split_for_holders(cohort.context, dealer, dealer, cohort.made[dealer].secrets.self_mask))
+    shares = list(split_for(cohort, dealer, cohort.made[dealer].secrets.self_mask))
     shares[place] = digest_of("off")
     changed = cohort.with_dealing(dealer, dealer, tuple(shares))
     return open_with(changed, [seat for seat in cohort.seats if seat not in (dealer, silent)], dealer)

@@ -28,7 +28,7 @@ from p2p_flock.testing.members import Faults, Machine, make_machine
 from p2p_flock.testing.swarm import Swarm
 from tests.unit import reason_triggers as triggers
 from tests.unit.reason_triggers import ALL, COHORT, Found, evidence_in, reasons_in
-from tests.unit.secagg_cohort import SEAL, Cohort, digest_of
+from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 from tests.unit.test_alliance_validator import CONTEXT
 from tests.unit.test_alliance_watching import make_sealed
 from tests.vectors.test_evidence_vectors import COURT, VECTORS, read_call
@@ -224,11 +224,21 @@ def ask_twice() -> Refusal:
     return answer.reason
 
 
+def ask_with_a_short_neighborhood() -> Refusal:
+    """A sparse cohort in which one member keeps three sealed holders, and four are needed."""
+    cohort = make_cohort(9, 4)
+    assert not cohort.context.is_complete
+    lost = [holder for holder in cohort.context.holders(cohort.seats[0]) if holder != cohort.seats[0]][:2]
+    sealed = tuple(seat for seat in cohort.seats if seat not in lost)
+    return ask(cohort, sealed, sealed[0])
+
+
 REFUSALS: Mapping[Refusal, Callable[[], Refusal]] = {
     Refusal.WRONG_ROUND: lambda: ask(COHORT, ALL, round=5),
     Refusal.NOT_SEALED: lambda: ask(COHORT, ALL[1:]),
     Refusal.FOREIGN_ROOT: ask_for_a_foreign_root,
     Refusal.TOO_FEW_SURVIVORS: lambda: ask(COHORT, ALL[:2]),
+    Refusal.TOO_FEW_NEIGHBORS: ask_with_a_short_neighborhood,
     Refusal.PAIR_SEED_MISMATCH: lambda: ask(COHORT.with_pair_commitment(7, 10, digest_of("lie")), ALL),
     Refusal.ALREADY_ANSWERED: ask_twice,
 }
