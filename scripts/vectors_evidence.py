@@ -32,7 +32,7 @@ from p2p_flock.alliance.evidence import (
 from p2p_flock.alliance.sortition import compute_seed
 from p2p_flock.crypto.secret_sharing import split_secret
 from p2p_flock.crypto.signing import address_of, envelope_digest, seal_digest, sign
-from p2p_flock.secagg.document import pair_leaf, self_mask_leaf, share_leaf
+from p2p_flock.secagg.document import get_share_commitment, pair_leaf, self_mask_leaf, share_leaf
 from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Contribution, Envelope, PairSeedShare, SelfMaskShare, Unmasking
 from tests.unit.secagg_cohort import Cohort, digest_of, make_cohort
@@ -225,11 +225,11 @@ class Maker:
             item = right.items[index]
             secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
             document, place = cohort.made[item.owner].document, context.place(secret_of, holder)
-            row = document.share_commitments[context.place(item.owner, secret_of)]
-            leaf = share_leaf(secret_of, place, holder, row.commitments[place])
+            committed = get_share_commitment(context, document, secret_of, holder)
+            leaf = share_leaf(secret_of, place, holder, committed)
             proof = prove_leaf(context, document, leaf)
             message = self.say(holder, encode(answer), 2)
-            evidence = BadShare(message, index, seal, manifest, context.digest, row.commitments[place], place, proof)
+            evidence = BadShare(message, index, seal, manifest, context.digest, committed, place, proof)
             return replace(evidence, **changes)
 
         def lie(index: int) -> Unmasking:
@@ -337,13 +337,15 @@ class Maker:
     ) -> BadDealing:
         context, document = cohort.context, cohort.made[dealer].document
         holders = context.holders(secret_of)
-        row = document.share_commitments[context.place(dealer, secret_of)]
 
         def path(leaf: bytes) -> LeafProof:
             return prove_leaf(context, document, leaf)
 
+        def commitment_at(place: int) -> bytes:
+            return get_share_commitment(context, document, secret_of, holders[place])
+
         dealt = tuple(
-            DealtShare(p, holders[p], shares[p], path(share_leaf(secret_of, p, holders[p], row.commitments[p])))
+            DealtShare(p, holders[p], shares[p], path(share_leaf(secret_of, p, holders[p], commitment_at(p))))
             for p in places
         )
         said = self.say(dealer, self.contribution(cohort, dealer))

@@ -7,6 +7,7 @@ another, no tree for a shorter or longer one. An odd last node moves up unchange
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from p2p_flock.crypto import suite
@@ -15,22 +16,42 @@ from p2p_flock.errors import CryptoError
 LEAVES_MAX = 1 << 20
 
 
+_LEAF, _NODE = "p2p_flock merkle leaf v1", "p2p_flock merkle node v1"
+
+
 def _leaf(domain: bytes, count: int, index: int, payload: bytes) -> bytes:
-    return suite.hash32("p2p_flock merkle leaf v1", domain, count.to_bytes(4, "big"), index.to_bytes(4, "big"), payload)
+    return suite.hash32(_LEAF, domain, count.to_bytes(4, "big"), index.to_bytes(4, "big"), payload)
 
 
 def _node(left: bytes, right: bytes) -> bytes:
-    return suite.hash32("p2p_flock merkle node v1", left, right)
+    return suite.hash32(_NODE, left, right)
+
+
+def _hash_leaves(domain: bytes, payloads: Sequence[bytes]) -> list[bytes]:
+    """:func:`_leaf` of every payload: all that frames have in common is made once, for there are tens of thousands."""
+    head = suite.frame(_LEAF, domain, len(payloads).to_bytes(4, "big"), bytes(4), b"")[: -4 - 8]
+    sha256 = hashlib.sha256
+    return [
+        sha256(head + index.to_bytes(4, "big") + len(payload).to_bytes(8, "big") + payload).digest()
+        for index, payload in enumerate(payloads)
+    ]
+
+
+def _hash_pairs(level: Sequence[bytes]) -> list[bytes]:
+    """:func:`_node` of every two; an odd last one as it is."""
+    blank = suite.frame(_NODE, bytes(suite.DIGEST_BYTES), bytes(suite.DIGEST_BYTES))
+    head, between = blank[: -2 * suite.DIGEST_BYTES - 8], blank[-suite.DIGEST_BYTES - 8 : -suite.DIGEST_BYTES]
+    sha256 = hashlib.sha256
+    pairs = zip(level[::2], level[1::2], strict=False)
+    return [sha256(head + left + between + right).digest() for left, right in pairs] + list(level[len(level) & ~1 :])
 
 
 def _levels(domain: bytes, payloads: Sequence[bytes]) -> list[list[bytes]]:
     if not 1 <= len(payloads) <= LEAVES_MAX:
         raise CryptoError(f"a Merkle tree has 1 to {LEAVES_MAX} leaves")
-    level = [_leaf(domain, len(payloads), index, payload) for index, payload in enumerate(payloads)]
-    levels = [level]
-    while len(level) > 1:
-        level = [_node(*level[at : at + 2]) if at + 1 < len(level) else level[at] for at in range(0, len(level), 2)]
-        levels.append(level)
+    levels = [_hash_leaves(domain, payloads)]
+    while len(levels[-1]) > 1:
+        levels.append(_hash_pairs(levels[-1]))
     return levels
 
 

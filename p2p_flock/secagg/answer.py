@@ -20,6 +20,7 @@ from p2p_flock.secagg.document import get_bundle_digest, get_pair_commitment, ge
 from p2p_flock.secagg.graph import find_short
 from p2p_flock.secagg.secrets import RoundSecrets
 from p2p_flock.wire.messages import (
+    SHARE_BYTES,
     ContributionDocument,
     Manifest,
     ManifestEntry,
@@ -240,12 +241,13 @@ def _open_shares(
         bundle = open_bundle(context, key, dealer, holder, sealed_bundle)
     except CryptoError as error:
         raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, str(error)) from error
-    if tuple(entry.secret_of for entry in bundle.shares) != context.secrets_held(dealer, holder):
-        raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, "it holds shares of other secrets")
-    for entry in bundle.shares:
-        commitment = keys.commit_share(context, dealer, entry.secret_of, holder, entry.share)
-        if commitment != get_share_commitment(context, document, entry.secret_of, holder):
+    shares: dict[int, bytes] = {}
+    for place, secret_of in enumerate(context.secrets_held(dealer, holder)):
+        share = bundle.shares[SHARE_BYTES * place : SHARE_BYTES * (place + 1)]
+        commitment = keys.commit_share(context, dealer, secret_of, holder, share)
+        if commitment != get_share_commitment(context, document, secret_of, holder):
             # Not BAD_SHARE: only the two ends of the bundle see it, so nobody else can be shown it.
-            detail = f"another share of the secret for seat {entry.secret_of} than committed"
+            detail = f"another share of the secret for seat {secret_of} than committed"
             raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, detail)
-    return {entry.secret_of: entry.share for entry in bundle.shares}
+        shares[secret_of] = share
+    return shares

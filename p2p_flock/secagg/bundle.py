@@ -1,4 +1,4 @@
-"""Sealing the shares that one trainer deals to one neighbor, and opening them.
+"""Sealing the shares that one trainer deals to one partner, and opening them.
 
 Called by the contributor. The sealed form is public: anybody may store and pass it on, dealer and holder can open it.
 """
@@ -12,12 +12,18 @@ from p2p_flock.crypto import suite
 from p2p_flock.errors import CryptoError, WireError
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.wire.codec import decode, encode
-from p2p_flock.wire.messages import Bundle
+from p2p_flock.wire.messages import SHARE_BYTES, Bundle
 
 NONCE_BYTES = 24
 TAG_BYTES = 16
-BUNDLE_PLAIN_BYTES_MAX = 10_000  # 255 shares take 9,700 bytes
+BUNDLE_PLAIN_BYTES_MAX = 1 << 13  # 255 shares take 8,170 bytes
 SEALED_BUNDLE_BYTES_MAX = NONCE_BYTES + BUNDLE_PLAIN_BYTES_MAX + TAG_BYTES
+
+
+def compute_sealed_bytes(context: CohortContext, dealer: int, holder: int) -> int:
+    """How long the sealed bundle of this pair is, exactly: its shares are as many as the graph says."""
+    plain = Bundle(dealer, holder, bytes(SHARE_BYTES * len(context.secrets_held(dealer, holder))))
+    return NONCE_BYTES + len(encode(plain)) + TAG_BYTES
 
 
 def _associated(context: CohortContext, dealer: int, holder: int) -> bytes:
@@ -41,7 +47,7 @@ def open_bundle(context: CohortContext, key: bytes, dealer: int, holder: int, se
     """The bundle that ``dealer`` sealed for ``holder``; its shares are not yet checked.
 
     Raises:
-        CryptoError: wrong size or tag, not a canonical bundle, or one for another pair.
+        CryptoError: wrong size or tag, not a canonical bundle, one for another pair, or of another number of shares.
     """
     if not NONCE_BYTES + TAG_BYTES < len(sealed) <= SEALED_BUNDLE_BYTES_MAX:
         raise CryptoError("a sealed bundle of impossible size")
@@ -54,4 +60,6 @@ def open_bundle(context: CohortContext, key: bytes, dealer: int, holder: int, se
         raise CryptoError(f"the bundle does not open: {error}") from error
     if (bundle.dealer, bundle.holder) != (dealer, holder):
         raise CryptoError("the bundle belongs to another pair")
+    if len(bundle.shares) != SHARE_BYTES * len(context.secrets_held(dealer, holder)):
+        raise CryptoError("the bundle holds shares of other secrets")
     return bundle

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2p_flock.errors import DropReason, RemoteProtocolError
-from p2p_flock.secagg.bundle import NONCE_BYTES, SEALED_BUNDLE_BYTES_MAX, TAG_BYTES
+from p2p_flock.secagg.bundle import compute_sealed_bytes
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import get_pair_commitment, validate_root
 from p2p_flock.wire.messages import ContributionDocument
@@ -132,8 +132,9 @@ def _compute_needed(context: CohortContext, document: ContributionDocument) -> d
         (digest, context.chunk_bytes(index), context.chunk_bytes(index))
         for index, digest in enumerate(document.chunk_digests)
     ]
-    bundle_bytes_min = NONCE_BYTES + TAG_BYTES + 1
-    limits += [(bundle.digest, bundle_bytes_min, SEALED_BUNDLE_BYTES_MAX) for bundle in document.bundle_digests]
+    for bundle in document.bundle_digests:
+        size_bytes = compute_sealed_bytes(context, document.seat, bundle.partner)
+        limits.append((bundle.digest, size_bytes, size_bytes))
     needed: dict[bytes, tuple[int, int]] = {}
     for digest, low, high in limits:
         known_low, known_high = needed.get(digest, (low, high))

@@ -16,21 +16,20 @@ from dataclasses import dataclass, field, replace
 
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.key_agreement import agree, mask_public_key
-from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
+from p2p_flock.crypto.masking import Lanes, masks_into
 from p2p_flock.crypto.vectors import view_bytes
 from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import Answered, Documents, Refusal, Refused, compute_answer
 from p2p_flock.secagg.bundle import seal_bundle
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.secagg.dealing import commit_shares, compute_dealing, get_share
+from p2p_flock.secagg.dealing import commit_shares, compute_dealing, join_shares
 from p2p_flock.secagg.document import compute_document_digest, compute_document_root
 from p2p_flock.secagg.secrets import NeighborSecrets, PartnerSecrets, RoundSecrets
 from p2p_flock.wire.messages import (
     CHUNK_BYTES,
     Bundle,
     BundleDigest,
-    BundleShare,
     ContributionDocument,
     Manifest,
     PairCommitment,
@@ -120,28 +119,28 @@ def plan_masking(context: CohortContext, seat: int, mask_secret_key: bytes, entr
 
 
 def mask_blocks(masking: Masking, blocks: Iterable[Lanes], put: PutChunk) -> tuple[bytes, ...]:
-    """y_i = lanes + PRG(b_i) ± PRG(k_ij) for every neighbor j, chunk by chunk; the chunks' digests in order.
+    """y_i = words + PRG(b_i) ± PRG(k_ij) for every neighbor j, chunk by chunk; the chunks' digests in order.
 
     Memory: what ``blocks`` and ``put`` need, and one block of keystream. A chunk that ``put`` keeps is known to nobody
     by its digest until the document is; so it may be served from a store that strangers ask, and waits there.
 
     Args:
         blocks: the encoded, weighted update in arrays of one chunk each (:meth:`CohortContext.chunk_bytes`), which are
-            overwritten with the masked lanes. Errors of the iterator pass through.
+            overwritten with the masked words. Errors of the iterator pass through.
 
     Raises:
-        LocalProtocolError: the blocks are not ``lane_count`` lanes of this cohort's width.
+        LocalProtocolError: the blocks are not the words of ``lane_count`` lanes in this cohort's ring.
     """
     context = masking.context
-    signed_keys, dtype = masking.derive_signed_keys(), lane_dtype(context.lane_bits)
-    chunk_lanes = CHUNK_BYTES // dtype.itemsize
+    signed_keys, dtype = masking.derive_signed_keys(), context.ring.dtype
+    chunk_words = CHUNK_BYTES // dtype.itemsize
     digests: list[bytes] = []
-    for lanes in blocks:
+    for words in blocks:
         index = len(digests)
-        if index >= context.chunk_count or lanes.dtype != dtype or lanes.nbytes != context.chunk_bytes(index):
+        if index >= context.chunk_count or words.dtype != dtype or words.nbytes != context.chunk_bytes(index):
             raise LocalProtocolError(f"the cohort adds {context.lane_count} lanes of {context.lane_bits} bits")
-        masks_into(lanes, signed_keys, index * chunk_lanes)
-        digests.append(put(view_bytes(lanes)))
+        masks_into(words, signed_keys, index * chunk_words)
+        digests.append(put(view_bytes(words)))
     if len(digests) != context.chunk_count:
         raise LocalProtocolError(f"the cohort adds {context.lane_count} lanes of {context.lane_bits} bits")
     return tuple(digests)
@@ -156,14 +155,7 @@ def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> P
         other: seal_bundle(
             context,
             keys.derive_bundle_key(context, masking.agreed[other], seat, other),
-            Bundle(
-                seat,
-                other,
-                tuple(
-                    BundleShare(of, get_share(context, dealing[of], of, other))
-                    for of in context.secrets_held(seat, other)
-                ),
-            ),
+            Bundle(seat, other, join_shares(context, dealing, seat, other)),
         )
         for other in partners
     }
@@ -191,12 +183,12 @@ def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> P
 
 
 def contribute(
-    context: CohortContext, seat: int, mask_secret_key: bytes, lanes: Lanes, entropy: bytes
+    context: CohortContext, seat: int, mask_secret_key: bytes, words: Lanes, entropy: bytes
 ) -> PreparedContribution:
     """All three steps at once, in memory.
 
     Args:
-        lanes: the encoded, weighted update: ``lane_count`` lanes of uint16 or uint32. Not changed.
+        words: the encoded, weighted update: ``lane_count`` lanes in the words of the ring. Not changed.
 
     Raises:
         LocalProtocolError: as :func:`plan_masking` and :func:`mask_blocks`.
@@ -208,8 +200,8 @@ def contribute(
         chunks.append(bytes(chunk))
         return suite.sha256(chunk)
 
-    chunk_lanes = CHUNK_BYTES // lanes.itemsize
-    blocks = (lanes[start : start + chunk_lanes].copy() for start in range(0, lanes.size, chunk_lanes))
+    chunk_words = CHUNK_BYTES // words.itemsize
+    blocks = (words[start : start + chunk_words].copy() for start in range(0, words.size, chunk_words))
     return replace(finish_contribution(masking, mask_blocks(masking, blocks, keep)), chunks=tuple(chunks))
 
 

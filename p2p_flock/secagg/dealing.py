@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2p_flock.crypto.secret_sharing import SECRET_BYTES, split_secrets
+from p2p_flock.crypto.secret_sharing import split_secrets
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.wire.messages import ShareCommitments
+from p2p_flock.wire.messages import SHARE_BYTES, ShareCommitments
 
 # secret_of → the shares of that secret, 32 bytes each, one after the other in the order of context.holders(secret_of)
 Dealing = Mapping[int, bytes]
@@ -34,8 +34,8 @@ def compute_dealing(context: CohortContext, dealer: int, self_mask: bytes, pair_
 
 def get_share(context: CohortContext, shares: bytes, secret_of: int, holder: int) -> bytes:
     """The 32 bytes of one holder in a row of shares, or of commitments, of one secret."""
-    start = SECRET_BYTES * context.place(secret_of, holder)
-    return shares[start : start + SECRET_BYTES]
+    start = SHARE_BYTES * context.place(secret_of, holder)
+    return shares[start : start + SHARE_BYTES]
 
 
 def join_shares(context: CohortContext, dealing: Dealing, dealer: int, holder: int) -> bytes:
@@ -47,7 +47,5 @@ def join_shares(context: CohortContext, dealing: Dealing, dealer: int, holder: i
 
 def commit_shares(context: CohortContext, dealer: int, secret_of: int, shares: bytes) -> ShareCommitments:
     """The document's row for one secret; ``shares`` as in :data:`Dealing`."""
-    commitments = keys.commit_shares_under(
-        context.sharing_context(dealer, secret_of), context.holders(secret_of), shares
-    )
-    return ShareCommitments(secret_of, tuple(commitments[at : at + 32] for at in range(0, len(commitments), 32)))
+    sharing_context = context.sharing_context(dealer, secret_of)
+    return ShareCommitments(secret_of, keys.commit_shares_under(sharing_context, context.holders(secret_of), shares))

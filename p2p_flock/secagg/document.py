@@ -12,7 +12,7 @@ from p2p_flock.crypto.key_agreement import is_usable_mask_key
 from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.wire.codec import encode
-from p2p_flock.wire.messages import CHUNK_BYTES, BundleDigest, ContributionDocument, PairCommitment
+from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, BundleDigest, ContributionDocument, PairCommitment
 
 # First byte of a leaf's payload.
 _HEADER, _CHUNK, _SELF_MASK, _PAIR, _SHARE, _BUNDLE, _NEXT_KEY = range(7)
@@ -48,11 +48,17 @@ def compute_leaves(context: CohortContext, document: ContributionDocument) -> li
         pair_leaf(pair.neighbor, context.pair_context(d.seat, pair.neighbor), pair.commitment)
         for pair in d.pair_commitments
     ]
+    labels: tuple[int, ...] = ()
+    places: list[bytes] = []
     for row in d.share_commitments:
         holders = context.holders(row.secret_of)
+        if holders != labels:  # in a complete graph they are the same for every row
+            labels, places = holders, [_u16(index) + _u16(holder) for index, holder in enumerate(holders)]
+        head, commitments = bytes([_SHARE]) + _u16(row.secret_of), row.commitments  # as in share_leaf
+        starts = range(0, len(commitments), SHARE_BYTES)
         leaves += [
-            share_leaf(row.secret_of, index, holder, commitment)
-            for index, (holder, commitment) in enumerate(zip(holders, row.commitments, strict=False))
+            head + place + commitments[start : start + SHARE_BYTES]
+            for place, start in zip(places, starts, strict=False)
         ]
     leaves += [bytes([_BUNDLE]) + _u16(bundle.partner) + bundle.digest for bundle in d.bundle_digests]
     leaves.append(bytes([_NEXT_KEY]) + d.next_mask_key)
@@ -99,14 +105,14 @@ def validate_document(context: CohortContext, seat: int, document: ContributionD
     d = document
     if d.round != context.round:
         raise RemoteProtocolError(seat, DropReason.WRONG_ROUND, f"document of round {d.round}")
-    neighbors, holders = context.neighbors(seat), context.holders(seat)
+    neighbors, holders, row_bytes = context.neighbors(seat), context.holders(seat), SHARE_BYTES * context.holder_count
     checks = {
         "names another cohort or seat": (d.cohort, d.seat) == (context.cohort, seat),
         "has other lanes": (d.lane_bits, d.lane_count) == (context.lane_bits, context.lane_count),
         "has a wrong number of chunks": len(d.chunk_digests) == context.chunk_count,
         "commits to pair seeds of other neighbors": tuple(p.neighbor for p in d.pair_commitments) == neighbors,
         "shares other secrets": tuple(row.secret_of for row in d.share_commitments) == holders,
-        "shares with other holders": all(len(row.commitments) == context.holder_count for row in d.share_commitments),
+        "shares with other holders": all(len(row.commitments) == row_bytes for row in d.share_commitments),
         "bundles for other partners": tuple(b.partner for b in d.bundle_digests) == context.partners(seat),
         # The spent key again would let one later disclosure open two rounds.
         "names no fresh next mask key": is_usable_mask_key(d.next_mask_key)
@@ -135,7 +141,8 @@ def validate_root(
 def get_share_commitment(context: CohortContext, document: ContributionDocument, secret_of: int, holder: int) -> bytes:
     """The commitment to ``holder``'s share of the secret ``secret_of`` in a validated document."""
     row = document.share_commitments[context.place(document.seat, secret_of)]
-    return row.commitments[context.place(secret_of, holder)]
+    start = SHARE_BYTES * context.place(secret_of, holder)
+    return row.commitments[start : start + SHARE_BYTES]
 
 
 def get_pair_commitment(document: ContributionDocument, neighbor: int) -> bytes:

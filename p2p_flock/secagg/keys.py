@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Sequence
 
 from p2p_flock.crypto import suite
-from p2p_flock.crypto.secret_sharing import SECRET_BYTES
 from p2p_flock.secagg.context import CohortContext
+from p2p_flock.wire.messages import SHARE_BYTES
 
 
 def _u16(value: int) -> bytes:
@@ -86,10 +86,10 @@ def commit_shares_under(sharing_context: bytes, holders: Sequence[int], shares: 
 
     The same bytes without a call for every part of every frame: a document of a complete cohort of 128 has 16,384.
     """
-    blank = suite.frame("p2p_flock share commitment v1", sharing_context, bytes(2), bytes(SECRET_BYTES))
-    head, between = blank[: -2 - 8 - SECRET_BYTES], blank[-8 - SECRET_BYTES : -SECRET_BYTES]
+    blank = suite.frame("p2p_flock share commitment v1", sharing_context, bytes(2), bytes(SHARE_BYTES))
+    head, between = blank[: -2 - 8 - SHARE_BYTES], blank[-8 - SHARE_BYTES : -SHARE_BYTES]
     hashed = [
-        hashlib.sha256(head + holder.to_bytes(2, "big") + between + shares[start : start + SECRET_BYTES]).digest()
-        for holder, start in zip(holders, range(0, len(shares), SECRET_BYTES), strict=True)
+        hashlib.sha256(head + holder.to_bytes(2, "big") + between + shares[start : start + SHARE_BYTES]).digest()
+        for holder, start in zip(holders, range(0, len(shares), SHARE_BYTES), strict=True)
     ]
     return b"".join(hashed)

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
-from p2p_flock.crypto.fixed_point import is_in_range, lift
-from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
-from p2p_flock.crypto.secret_sharing import SECRET_BYTES, combine_many, extend_many
+from p2p_flock.crypto.masking import Lanes, masks_into
+from p2p_flock.crypto.secret_sharing import combine_many, extend_many
 from p2p_flock.crypto.vectors import BlobSink, MemorySink, view_bytes
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.context import CohortContext, aggregate_preamble
 from p2p_flock.secagg.document import get_pair_commitment, get_share_commitment
-from p2p_flock.wire.messages import CHUNK_BYTES, ContributionDocument
+from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, ContributionDocument
 
 # (dealer, secret_of) → holder's seat → checked share
 Shares = Mapping[tuple[int, int], Mapping[int, bytes]]
@@ -34,7 +32,7 @@ class Opening:
     Attributes:
         chunk_digests: per sealed member, ascending seat, the digests of its chunks.
         signed_keys: (stream key, sign) of every mask that is left in the sum.
-        sum_bound: levels · Σ weights of the sealed members.
+        sum_bound: what no lane of an honest sum exceeds (``fixed_point.compute_sum_bound``).
     """
 
     context: CohortContext
@@ -52,7 +50,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class OpenedInMemory(Opened):
-    """The same with the ring sum itself, ``lane_count`` little-endian lanes."""
+    """The same with the ring sum itself, the words of ``lane_count`` lanes."""
 
     ring_sum: Lanes
 
@@ -114,7 +112,7 @@ def rebuild_secrets(
     for answered, group in groups.items():
         first = answered[: context.threshold]
         rows = [shares[secret][context.holders(secret[1])[place]] for secret in group for place in answered]
-        said = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(group), len(answered), SECRET_BYTES)
+        said = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(group), len(answered), SHARE_BYTES)
         lowest = np.ascontiguousarray(said[:, : len(first)])
         secrets, dealt = combine_many(first, lowest), extend_many(first, lowest, context.holder_count)
         agrees = (dealt[:, list(answered)] == said).all(axis=(1, 2))
@@ -173,20 +171,19 @@ def _judge_dealing(
 
 
 def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Lanes:
-    """The opened lanes of chunk ``index``. ``read_blob`` gives a chunk by its sha-256.
+    """The opened words of chunk ``index``. ``read_blob`` gives a chunk by its sha-256.
 
     Raises:
         RemoteProtocolError: BAD_CHUNK, a trainer committed to a chunk of another size.
     """
-    context = opening.context
-    dtype = lane_dtype(context.lane_bits)
-    total = np.zeros(context.chunk_bytes(index) // dtype.itemsize, dtype=dtype)
+    context, ring = opening.context, opening.context.ring
+    total: Lanes = np.zeros(context.chunk_bytes(index) // ring.word_bytes, dtype=ring.dtype)
     for seat, digests in opening.chunk_digests:
         chunk = read_blob(digests[index])
         if len(chunk) != total.nbytes:
             raise RemoteProtocolError(seat, DropReason.BAD_CHUNK, f"chunk {index} has {len(chunk)} bytes")
-        np.add(total, np.frombuffer(chunk, dtype=dtype), out=total)
-    masks_into(total, opening.signed_keys, index * (CHUNK_BYTES // dtype.itemsize))
+        np.add(total, ring.read(chunk), out=total)
+    masks_into(total, opening.signed_keys, index * (CHUNK_BYTES // ring.word_bytes))
     return total
 
 
@@ -205,18 +202,17 @@ def open_sum(opening: Opening, read_blob: ReadBlob, sink: BlobSink) -> Opened | 
             chunk = open_chunk(opening, index, read_blob)
         except RemoteProtocolError as fault:
             return Unopened(AbortReason.CONTRADICTION, (fault,))
-        if not is_in_range(lift(chunk), opening.sum_bound):
+        if not context.ring.is_in_range(chunk, context.chunk_lanes(index), opening.sum_bound):
             return Unopened(AbortReason.OUT_OF_RANGE)
         sink.write(view_bytes(chunk))
     return Opened(sink.finish())
 
 
 def open_in_memory(opening: Opening, read_blob: ReadBlob) -> OpenedInMemory | Unopened:
-    """:func:`open_sum` for whoever wants the lanes at once."""
+    """:func:`open_sum` for whoever wants the words at once."""
     sink = MemorySink()
     result = open_sum(opening, read_blob, sink)
     if isinstance(result, Unopened):
         return result
     data = bytes(sink.data[-opening.context.vector_bytes :])
-    lanes = np.frombuffer(data, dtype=lane_dtype(opening.context.lane_bits))
-    return OpenedInMemory(result.aggregate_digest, cast(Lanes, lanes))
+    return OpenedInMemory(result.aggregate_digest, opening.context.ring.read(data))

@@ -16,13 +16,12 @@ from p2p_flock.secagg.answer import Answered, compute_answer
 from p2p_flock.secagg.bundle import seal_bundle
 from p2p_flock.secagg.context import CohortContext, build_context
 from p2p_flock.secagg.contributor import PreparedContribution, contribute
-from p2p_flock.secagg.dealing import commit_shares, compute_dealing, get_share
+from p2p_flock.secagg.dealing import commit_shares, compute_dealing, join_shares
 from p2p_flock.secagg.document import compute_document_digest, compute_document_root
 from p2p_flock.types import Domain, Seat
 from p2p_flock.wire.messages import (
     Bundle,
     BundleDigest,
-    BundleShare,
     ContributionDocument,
     Manifest,
     ManifestEntry,
@@ -167,10 +166,7 @@ class Cohort:
         dealing[secret_of] = b"".join(shares)
         changed = self
         for holder in self.context.partners(dealer):
-            parts = tuple(
-                BundleShare(of, get_share(self.context, dealing[of], of, holder))
-                for of in self.context.secrets_held(dealer, holder)
-            )
+            parts = join_shares(self.context, dealing, dealer, holder)
             sealed_bundle = self.seal_bundle_for(dealer, holder, Bundle(dealer, holder, parts))
             changed = changed.with_bundle(dealer, holder, sealed_bundle)
         if not commit:

@@ -9,7 +9,7 @@ import pytest
 from p2p_flock.errors import DropReason
 from p2p_flock.secagg.answer import Answered, Refusal, Refused, compute_answer
 from p2p_flock.secagg.dealing import compute_dealing, get_share
-from p2p_flock.wire.messages import Bundle, BundleShare, Manifest, ManifestEntry, PairSeedShare, SelfMaskShare
+from p2p_flock.wire.messages import Bundle, Manifest, ManifestEntry, PairSeedShare, SelfMaskShare
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 
 COHORT = make_cohort()
@@ -169,7 +169,7 @@ def bad_bundles() -> dict[str, tuple[Cohort, DropReason]]:
     shares = {of: digest_of("share", of) for of in COHORT.seats}
 
     def bundle(bundle_dealer: int, bundle_holder: int, secrets_of: tuple[int, ...]) -> bytes:
-        parts = tuple(BundleShare(of, shares[of]) for of in secrets_of)
+        parts = b"".join(shares[of] for of in secrets_of)
         return COHORT.seal_bundle_for(dealer, holder, Bundle(bundle_dealer, bundle_holder, parts))
 
     cases = {
@@ -181,7 +181,7 @@ def bad_bundles() -> dict[str, tuple[Cohort, DropReason]]:
         "names_another_holder": (bundle(dealer, 4, COHORT.seats), DropReason.BAD_BUNDLE),
         "names_another_dealer": (bundle(4, holder, COHORT.seats), DropReason.BAD_BUNDLE),
         "lacks_a_share": (bundle(dealer, holder, COHORT.seats[:-1]), DropReason.BAD_BUNDLE),
-        "out_of_order": (bundle(dealer, holder, COHORT.seats[::-1]), DropReason.BAD_BUNDLE),
+        "holds_one_too_many": (bundle(dealer, holder, (*COHORT.seats, 1)), DropReason.BAD_BUNDLE),
         "wrong_shares": (bundle(dealer, holder, COHORT.seats), DropReason.BAD_BUNDLE),
     }
     return {name: (COHORT.with_bundle(dealer, holder, data), reason) for name, (data, reason) in cases.items()}

@@ -7,11 +7,11 @@ from nacl import bindings
 
 from p2p_flock.crypto.key_agreement import agree
 from p2p_flock.errors import CryptoError
-from p2p_flock.params import COMPLETE_GRAPH_OWNERS_MAX, SEATS_MAX
+from p2p_flock.params import SEATS_MAX
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.bundle import BUNDLE_PLAIN_BYTES_MAX, _associated, open_bundle, seal_bundle
 from p2p_flock.wire.codec import encode
-from p2p_flock.wire.messages import Bundle, BundleShare
+from p2p_flock.wire.messages import HOLDERS_MAX, Bundle
 from tests.unit.secagg_cohort import digest_of, make_cohort
 
 COHORT = make_cohort()
@@ -19,7 +19,7 @@ CONTEXT = COHORT.context
 DEALER, HOLDER = 7, 1
 AGREED = agree(COHORT.mask_secrets[DEALER], CONTEXT.member(HOLDER).mask_key)
 KEY = keys.derive_bundle_key(CONTEXT, AGREED, DEALER, HOLDER)
-BUNDLE = Bundle(DEALER, HOLDER, tuple(BundleShare(seat, digest_of("share", seat)) for seat in CONTEXT.seats))
+BUNDLE = Bundle(DEALER, HOLDER, b"".join(digest_of("share", seat) for seat in CONTEXT.seats))
 
 
 def test_open_bundle__gives_what_was_sealed() -> None:
@@ -61,6 +61,9 @@ def seal_for_pair(plain: bytes) -> bytes:
         encode(BUNDLE)[:-1],
         b"",
         bytes(BUNDLE_PLAIN_BYTES_MAX),
+        encode(Bundle(DEALER, HOLDER, BUNDLE.shares[:-32])),
+        encode(Bundle(DEALER, HOLDER, BUNDLE.shares[:-1])),
+        encode(Bundle(DEALER, HOLDER, BUNDLE.shares + bytes(32))),
     ],
 )
 def test_open_bundle__bad_plaintext_of_the_dealer_is_refused(plain: bytes) -> None:
@@ -71,6 +74,5 @@ def test_open_bundle__bad_plaintext_of_the_dealer_is_refused(plain: bytes) -> No
 
 def test_bundle__the_largest_one_fits() -> None:
     """The largest cohort could not deal at all."""
-    seats = range(SEATS_MAX - COMPLETE_GRAPH_OWNERS_MAX, SEATS_MAX)
-    largest = Bundle(SEATS_MAX - 1, SEATS_MAX - 2, tuple(BundleShare(seat, bytes(32)) for seat in seats))
+    largest = Bundle(SEATS_MAX - 1, SEATS_MAX - 2, bytes(32 * HOLDERS_MAX))
     assert len(encode(largest)) <= BUNDLE_PLAIN_BYTES_MAX

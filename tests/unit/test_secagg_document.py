@@ -44,7 +44,7 @@ BAD_DOCUMENTS: dict[str, tuple[Change, DropReason]] = {
         lambda d: replace(
             d,
             share_commitments=(
-                replace(d.share_commitments[0], commitments=d.share_commitments[0].commitments[1:]),
+                replace(d.share_commitments[0], commitments=d.share_commitments[0].commitments[32:]),
                 *d.share_commitments[1:],
             ),
         ),

@@ -16,6 +16,7 @@ from p2p_flock.wire.codec import Length, Range, decode, encode
 from p2p_flock.wire.messages import (
     KIND_OF_MESSAGE,
     MESSAGE_KINDS,
+    UNMASKING_ITEMS_MAX,
     Contribution,
     Envelope,
     Have,
@@ -84,7 +85,7 @@ BAD_UNMASKINGS = {
     "a missing field": msgpack.packb([bytes(32)]),
     "a field too many": msgpack.packb([bytes(32), [[0, [1, SHARE]]], 0]),
     "no items": msgpack.packb([bytes(32), []]),
-    "too many items": msgpack.packb([bytes(32), [[0, [1, SHARE]]] * 1025]),
+    "too many items": msgpack.packb([bytes(32), [[0, [1, SHARE]]] * (UNMASKING_ITEMS_MAX + 1)]),
     "an unknown tag": msgpack.packb([bytes(32), [[2, [1, SHARE]]]]),
     "a boolean tag": msgpack.packb([bytes(32), [[False, [1, SHARE]]]]),
     "an item without tag": msgpack.packb([bytes(32), [[1, SHARE]]]),
