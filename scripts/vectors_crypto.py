@@ -138,7 +138,7 @@ def make_masking() -> dict[str, object]:
     """accumulator ± AES-256-CTR, little-endian lanes, counter from zero."""
     one, two = _bytes("mask key one"), _bytes("mask key two")
     cases: list[Case] = []
-    for lane_bits in (16, 32):
+    for lane_bits in (16, 32, 64):  # 64: words that hold several lanes
         for name, keys, offset in [
             ("plus", [(one, 1)], 0),
             ("minus", [(one, -1)], 0),
@@ -167,7 +167,7 @@ def make_masking() -> dict[str, object]:
         "bad_offset": {"offset": -1},
         "bad_width_8": {"lane_bits": 8},
         "bad_width_24": {"lane_bits": 24},
-        "bad_width_64": {"lane_bits": 64},
+        "bad_width_128": {"lane_bits": 128},
     }
     cases += [{"name": name, **good, **change} for name, change in bad.items()]
     return {"about": "accumulator plus or minus AES-256-CTR keystreams modulo 2^lane_bits", "cases": cases}

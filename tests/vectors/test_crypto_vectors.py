@@ -6,14 +6,15 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from p2p_flock.crypto import fixed_point, merkle
-from p2p_flock.crypto.masking import Lanes, lane_dtype, masks_into
+from p2p_flock.crypto.masking import Engine, choose_engine, lane_dtype, masks_into
+from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.secret_sharing import combine_shares, find_wrong_shares, split_secret
 from p2p_flock.errors import CryptoError, P2PFlockError, ParameterError, UsageError
 
@@ -64,13 +65,21 @@ def test_shamir__vector(case: dict) -> None:
         assert combine_shares(shares, threshold) == secret
 
 
+@pytest.fixture(params=[Engine.PLAIN, Engine.ACCELERATED])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    choose_engine(request.param)
+    yield request.param
+    choose_engine(Engine.AUTO)
+
+
 @pytest.mark.parametrize("case", cases_of("masking"))
-def test_masking__vector(case: dict) -> None:
-    """Masks of another implementation would not cancel against ours."""
+def test_masking__vector(case: dict, engine: Engine) -> None:
+    """Masks of another implementation, or of a machine with an accelerator, would not cancel against ours."""
     keys = [(bytes.fromhex(key), sign) for key, sign in case["keys"]]
 
     def mask() -> list[int]:
-        lanes: Lanes = np.array(case["lanes"], dtype=lane_dtype(case["lane_bits"]))
+        bits = case["lane_bits"]
+        lanes: Words = np.array(case["lanes"], dtype=np.dtype("<u8") if bits == 64 else lane_dtype(bits))
         masks_into(lanes, keys, case["offset"])
         return lanes.tolist()
 
