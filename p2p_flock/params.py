@@ -1,7 +1,8 @@
 """Alliance parameters: the numbers fixed for ever when an alliance is created, and what follows from them.
 
 The field order of :class:`AllianceParams` is the ABI order of the contract's struct; ``chain/`` converts by position.
-Every rule in :func:`validate_params` is checked again by the contract.
+Every rule in :func:`validate_params` is checked again by the contract, but for those of the graph at every size
+(``contracts/README.md``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from p2p_flock.errors import ParameterError
 
-# Complete graph up to this many owners per cohort; beyond it the k-regular graph of Bell et al. 2020.
+# Up to this many owners per cohort the graph must be complete; beyond it, it may be sparse (Bell et al. 2020).
 COMPLETE_GRAPH_OWNERS_MAX = 32
 VALIDATORS_MAX = 64  # one word of the committed bitmap, and 531 k gas for as many signatures
 COHORTS_MAX = 16
@@ -135,16 +136,17 @@ def validate_params(params: AllianceParams) -> None:
     )
     _require(p.threshold >= 3, "the threshold is at least 3")
     _require(0 <= p.collusion_bound <= COLLUSION_BOUND_MAX, f"the collusion bound c lies in 0..{COLLUSION_BOUND_MAX}")
-    _require(p.lane_bits in (16, 32), "lanes have 16 or 32 bits")
+    _require(p.lane_bits in RINGS, f"lanes have {', '.join(map(str, RINGS))} bits")
     _require(p.levels >= 1 and p.weight_max >= 1, "levels and weight_max are positive")
     largest = p.cohort_owners_max(p.seat_count_max)
-    # The same graph must serve the smallest and the largest cohort: 2t > n + c for every n that can be frozen,
-    # while t stays within the smallest cohort (checked above through survivors_min).
-    _require(2 * p.threshold > largest + p.collusion_bound, "2t > n + c for the largest cohort (Bell et al. 2020)")
-    _require(largest <= COMPLETE_GRAPH_OWNERS_MAX, f"cohorts hold at most {COMPLETE_GRAPH_OWNERS_MAX} owners")
+    # Every cohort that can be frozen must have a graph, while t stays within the smallest (checked above through
+    # survivors_min). If the largest has one, all have: the smaller ones are complete, or sparse with the same h.
+    if largest <= COMPLETE_GRAPH_OWNERS_MAX:
+        _require(2 * p.threshold > largest + p.collusion_bound, "2t > n + c for the largest cohort (Bell et al. 2020)")
+    compute_holder_count(largest, p.threshold, p.collusion_bound)
     _require(
-        largest * p.levels * p.weight_max <= 2 ** (p.lane_bits - 4),
-        "n·levels·weight_max ≤ 2^(lane_bits − 4), so that garbling shows as out of range",
+        largest * p.levels * p.weight_max <= compute_sum_bound_max(p.lane_bits),
+        f"n·levels·weight_max ≤ {compute_sum_bound_max(p.lane_bits)} for lane_bits {p.lane_bits}",
     )
     for name in ("train", "seal", "unmask", "evaluate", "commit", "settle"):
         _require(getattr(p, f"{name}_seconds") >= PHASE_SECONDS_MIN, f"{name}_seconds ≥ {PHASE_SECONDS_MIN}")

@@ -40,8 +40,10 @@ def get_share(context: CohortContext, shares: bytes, secret_of: int, holder: int
 
 def join_shares(context: CohortContext, dealing: Dealing, dealer: int, holder: int) -> bytes:
     """What ``holder`` gets of a dealing: its shares, in the order of ``context.secrets_held(dealer, holder)``."""
+    order = context.secrets_held(dealer, holder)
+    starts = [SHARE_BYTES * context.place(secret_of, holder) for secret_of in order]
     return b"".join(
-        get_share(context, dealing[secret_of], secret_of, holder) for secret_of in context.secrets_held(dealer, holder)
+        [dealing[secret_of][start : start + SHARE_BYTES] for secret_of, start in zip(order, starts, strict=True)]
     )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from p2p_flock.errors import ParameterError
-from p2p_flock.params import validate_params
+from p2p_flock.params import SHARING_HOLDERS_MAX, compute_holder_count, validate_params
 from p2p_flock.testing.alliance import make_params
 
 
@@ -30,6 +30,8 @@ def test_params__the_testnets_are_good() -> None:
         ({"threshold": 2}, "threshold"),
         ({"collusion_bound": 1}, "2t > n"),  # n = 5, t = 3: two seals could each gather a threshold
         ({"seat_count_max": 9}, "2t > n"),  # a later member would make n = 6
+        # Above 32 owners a cohort may be sparse, but t = 5 of h = 5 holders would let nobody drop out.
+        ({"seat_count_max": 43, "threshold": 5, "collusion_bound": 2, "levels": 1}, "serve no graph"),
         ({"lane_bits": 24}, "lanes"),
         ({"lane_bits": 16}, "lane_bits"),  # 5 · 1000 · 16 does not fit 12 bits
         ({"levels": 2**28}, "lane_bits"),
@@ -47,6 +49,18 @@ def test_params__refuses(change: dict[str, int | bytes], rule: str) -> None:
     params = dataclasses.replace(make_params(), **change)  # type: ignore[arg-type]  # values of several fields' types
     with pytest.raises(ParameterError, match=rule):
         validate_params(params)
+
+
+@pytest.mark.parametrize(("threshold", "seat_count_max"), [(5, 43), (27, 1003), (140, 4000), (255, 258)])
+def test_params__large_cohorts_are_served_at_every_size(threshold: int, seat_count_max: int) -> None:
+    """An alliance could grow into a size at which no cohort can be formed."""
+    params = dataclasses.replace(
+        make_params(), threshold=threshold, seat_count_min=threshold + 3, seat_count_max=seat_count_max, levels=1
+    )
+    validate_params(params)
+    for owners in range(threshold, seat_count_max - 2):
+        holders = compute_holder_count(owners, threshold, params.collusion_bound)
+        assert threshold <= holders <= min(owners, SHARING_HOLDERS_MAX)
 
 
 @pytest.mark.parametrize(("validators", "quorum", "verdict"), [(1, 1, 1), (2, 2, 2), (3, 2, 2), (4, 3, 3), (7, 4, 5)])
