@@ -13,7 +13,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
@@ -24,8 +24,9 @@ import numpy.typing as npt
 import torch
 
 from p2p_flock.errors import LocalProtocolError, TaskError
+from p2p_flock.learning.privacy import DELTA
 from p2p_flock.learning.results import LOSS_MAX, DataReport, EvaluateResult, Float32, Float64, TrainResult
-from p2p_flock.learning.task_manifest import ENTRY_POINT_GROUP, Column, TaskManifest
+from p2p_flock.learning.task_manifest import ENTRY_POINT_GROUP, Column, TaskManifest, Variant, read_variant
 from p2p_flock.learning.tasks.table import split_rows
 from p2p_flock.learning.vectorize import load_vector, subtract_vector, to_vector
 
@@ -67,6 +68,7 @@ class Task(ABC):
     score_name: ClassVar[str] = "score"  # what :meth:`score` is called, for tables and reports
     training: ClassVar[Training]
     columns: ClassVar[tuple[Column, ...]] = ()
+    base_name: ClassVar[str] = ""  # of a private variant: the task it was made of, whose split of the data it keeps
 
     def __init__(self, parts: Mapping[str, Arrays]) -> None:
         """Keep inputs and targets of "train" and "test"; only the defaults of this class look at them."""
@@ -84,7 +86,7 @@ class Task(ABC):
         """
         inputs, targets = cls.read(data_path)
         classes = targets.astype(np.float64) if np.issubdtype(targets.dtype, np.integer) else np.zeros(len(targets))
-        train, test = split_rows(classes, cls.training.test_ratio, f"{cls.name} test", data_seed)
+        train, test = split_rows(classes, cls.training.test_ratio, f"{cls.base_name or cls.name} test", data_seed)
         return cls({"train": (inputs[train], targets[train]), "test": (inputs[test], targets[test])})
 
     @classmethod
@@ -136,6 +138,20 @@ class Task(ABC):
         Default: the number of records, S = 1. What preprocessing does not need is better not collected.
         """
         return np.array([min(float(len(self.parts["train"][1])), COUNT_CLIP)])
+
+    def public_statistics(self) -> Float64:
+        """What a member of a private alliance gives in place of :meth:`statistics`, shape (S,): the same for everybody.
+
+        Public constants, from which preprocessing follows as it would from sums. Noise that hides a member in a handful
+        of sums would leave nothing of them, so in a private alliance round 0 tells nothing about anybody's data.
+        Default: one record, which fits the default of :meth:`statistics`.
+
+        Raises:
+            TaskError: the task collects statistics of its own and names no constants in their place.
+        """
+        if self.manifest().statistics_count != 1:
+            raise TaskError(f"the task {self.name!r} has no public_statistics: no private alliance can train it")
+        return np.ones(1)
 
     def judge_statistics(self, statistics: Float64) -> tuple[bool, str]:
         """Whether a cohort's opened sum is plausible beside the own data, and the reason when it is not."""
@@ -325,11 +341,14 @@ def check_statistics_shape(statistics: Float64, count: int) -> None:
 
 
 def find_task(name: str) -> type[Task]:
-    """The installed task of that name.
+    """The installed task of that name, or its private variant where the name ends in ``+noiseZ`` or ``+noiseZclipC``.
 
     Raises:
-        TaskError: none is installed under the name, or what is installed is no task.
+        TaskError: none is installed under the name, what is installed is no task, or a number of the variant is off.
     """
+    variant = read_variant(name)
+    if variant is not None:
+        return make_private(find_task(variant.base), variant)
     found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in found:
         raise TaskError(f"no task {name!r} is installed (found: {', '.join(sorted(found)) or 'none'}); pip install it")
@@ -337,6 +356,32 @@ def find_task(name: str) -> type[Task]:
     if not (isinstance(kind, type) and issubclass(kind, Task) and kind.name == name):
         raise TaskError(f"the entry point {name!r} does not name a Task whose name is {name!r}: update that package")
     return kind
+
+
+def make_private(kind: type[Task], variant: Variant) -> type[Task]:
+    """The same task with noise: another name and manifest, public statistics, everything else as it is."""
+
+    def manifest(self: Task) -> TaskManifest:
+        plain = kind.manifest(self)
+        return replace(
+            plain,
+            name=variant.name,
+            noise_multiplier=variant.noise_multiplier,
+            privacy_delta=DELTA,
+            clip_norm=plain.clip_norm if variant.clip_norm is None else variant.clip_norm,
+        )
+
+    def statistics(self: Task) -> Float64:
+        return kind.public_statistics(self)
+
+    members = {
+        "name": variant.name,
+        "base_name": kind.name,
+        "manifest": manifest,
+        "statistics": statistics,
+        "__module__": kind.__module__,
+    }
+    return type(f"Private{kind.__name__}", (kind,), members)
 
 
 def prepare_torch() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Final, cast
 
@@ -75,6 +76,56 @@ class TaskManifest:
             self.to_plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         ).encode()
 
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A private variant of an installed task, as its name tells: ``heart+noise12.5``, ``digits+noise8clip0.5``.
+
+    The name alone makes the manifest, so every member of the alliance can make the same one from the task it has.
+
+    Attributes:
+        base: the installed task.
+        noise_multiplier: z, see ``privacy.py``.
+        clip_norm: in place of the task's own; ``None`` keeps that. Noise is proportional to it.
+    """
+
+    base: str
+    noise_multiplier: float
+    clip_norm: float | None = None
+
+    @property
+    def name(self) -> str:
+        clip = "" if self.clip_norm is None else f"clip{self.clip_norm:g}"
+        return f"{self.base}+noise{self.noise_multiplier:g}{clip}"
+
+
+def read_variant(name: str) -> Variant | None:
+    """The variant that a task's name means; ``None`` for the name of a task as it is installed.
+
+    Raises:
+        TaskError: a number that is not in its one shortest form, or out of range: one variant would have two names.
+    """
+    if "+" not in name:
+        return None
+    found = _VARIANT.fullmatch(name)
+    if found is None:
+        raise TaskError(f"{name!r} is no task: a private variant is called like heart+noise8 or heart+noise8clip0.5")
+    variant = Variant(found[1], float(found[2]), None if found[3] is None else float(found[3]))
+    if variant.name != name or not 0.01 <= variant.noise_multiplier <= 10_000 or variant.clip_norm == 0:
+        raise TaskError(
+            f"{name!r} is no task: the noise multiplier lies in 0.01..10000, a clip is positive, and both have no "
+            "needless zeros and six digits at most"
+        )
+    return variant
+
+
+def base_of(name: str) -> str:
+    """The installed task that a name means: without the ending of a private variant."""
+    return name.partition("+")[0]
+
+
+_NUMBER: Final = r"([0-9]{1,5}(?:\.[0-9]{1,5})?)"
+_VARIANT: Final = re.compile(rf"([^+]{{1,48}})\+noise{_NUMBER}(?:clip{_NUMBER})?")
 
 _OPTIONAL: Final[dict[str, object]] = {
     field.name: field.default for field in fields(TaskManifest) if field.default is not MISSING

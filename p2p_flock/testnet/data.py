@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from p2p_flock.errors import UsageError
+from p2p_flock.learning.task_manifest import base_of
 from p2p_flock.learning.tasks import digits_data, heart_data, lending_data
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ DEMOS: Final = {
 
 
 def demo_of(task: str) -> Demo:
-    """What the testnet knows of a task; nothing but defaults for one of the user's own."""
-    return DEMOS.get(task, Demo(()))
+    """What the testnet knows of a task or a private variant of it; nothing but defaults for one of the user's own."""
+    return DEMOS.get(base_of(task), Demo(()))
 
 
 def partition_texts() -> list[str]:
@@ -71,6 +72,7 @@ def validate_source(task: str, partition: str | None, data: Path | None, node_co
         if found < node_count:
             raise UsageError(f"--data {data} holds {found} files; {node_count} nodes need one each.")
         return
+    task = base_of(task)
     if task not in DEMOS:
         raise UsageError(
             f"--task {task}: there is data for {', '.join(DEMOS)}; for another task give --data DIR with one file each."
@@ -104,13 +106,13 @@ def write_data(options: Options, index: int, path: Path) -> None:
         UsageError: the data is not installed, or cannot be dealt out to so many.
         DataSchemaError: the packaged data is not the expected one.
     """
-    node_count, seed = options.nodes, options.seed
+    node_count, seed, task = options.nodes, options.seed, base_of(options.task)
     if options.data is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_files_of(options.data)[index], path)
-    elif options.task == "heart":
+    elif task == "heart":
         heart_data.write_partition(*heart_data.partition_of_node(index, node_count), seed, path)
-    elif options.task == "lending":
+    elif task == "lending":
         lending_data.write_partition(index, path)
     elif alpha := _alpha(options.partition):
         digits_data.write_member(digits_data.deal_dirichlet(node_count, alpha, seed)[index], path)

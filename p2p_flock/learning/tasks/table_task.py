@@ -23,6 +23,7 @@ from p2p_flock.learning.tasks.table import Records, Schema, concatenate, read_ta
 # The sums are shrunk towards the schema's public constants as if this many further records had shown them. So a
 # column that no elected trainer measured still has a mean and a positive variance, without a special case.
 PRIOR_RECORDS: Final = 10.0
+PUBLIC_RECORDS: Final = 100.0  # that each member of a private alliance claims; its sums say nothing about it
 
 
 class Layout:
@@ -163,7 +164,8 @@ class TableTask(Task):
     def open(cls, data_path: Path, data_seed: int) -> Self:
         """See :meth:`Task.open`; ``test_ratio`` of each class goes to the private test part."""
         records = read_table(data_path, cls.schema)
-        train, test = split_rows(records.targets, cls.described.test_ratio, f"{cls.name} test", data_seed)
+        name = cls.base_name or cls.name
+        train, test = split_rows(records.targets, cls.described.test_ratio, f"{name} test", data_seed)
         return cls(records.take(train), records.take(test))
 
     @classmethod
@@ -217,6 +219,13 @@ class TableTask(Task):
         """
         sums = self.layout.sums(self.records["train"])
         return sums * min(1.0, self.described.statistics_clip / float(np.abs(sums).max()))
+
+    def public_statistics(self) -> Float64:
+        """See :meth:`Task.public_statistics`: records with the schema's public mean and deviation in every column."""
+        records = PUBLIC_RECORDS
+        per_number = np.tile([records, 0.0, records], len(self.layout.numbers))
+        counts = [np.full(len(column.values), records / len(column.values)) for column in self.layout.categories]
+        return np.concatenate([[records, records / 2], per_number, *counts])
 
     def judge_statistics(self, statistics: Float64) -> tuple[bool, str]:
         """Refuse sums that no honest cohort can have, or that do not fit the own records."""
