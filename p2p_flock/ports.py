@@ -283,6 +283,9 @@ Effect = Persist | StoreBlobs | Send | Fetch | Train | MaskUpdate | OpenCohort |
 class Machine(Protocol):
     """What the driver and the simulator drive."""
 
+    def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:
+        """Begin, or begin again after a restart with what the journal holds of this round."""
+
     def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         """Take one event; never raises on a participant's doing."""
 

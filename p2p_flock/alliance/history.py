@@ -138,6 +138,18 @@ class AllianceHistory:
         # What a SeatMoved wrote over; the contract's SeatRemoved follows in the same transaction
         self._vacated: tuple[int, SeatEntry] | None = None
 
+    def copy(self) -> AllianceHistory:
+        """An independent fold of the same log. For simulations, where many nodes go on from one block."""
+        other = AllianceHistory(self.domain, self.params)
+        for name, value in vars(self).items():
+            is_table = isinstance(value, list | dict | set) and name != "_assignments"  # a cache, right for all
+            setattr(other, name, value.copy() if is_table else value)
+        other.rounds = [
+            replace(record, keys=dict(record.keys), commitments=dict(record.commitments), reveals=dict(record.reveals))
+            for record in self.rounds
+        ]
+        return other
+
     # --- folding ---------------------------------------------------------------------------------------------
 
     def apply(self, event: ChainEvent, binding_valid: bool = False) -> None:

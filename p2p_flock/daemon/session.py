@@ -13,6 +13,7 @@ import time
 
 import trio
 
+from p2p_flock.alliance.confirming import ConfirmationGate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.gossip import decode_hint
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
@@ -33,7 +34,6 @@ from p2p_flock.chain_events import (
 )
 from p2p_flock.crypto.peer_identity import public_key_of
 from p2p_flock.crypto.signing import is_join_binding
-from p2p_flock.daemon.confirming import ConfirmationGate
 from p2p_flock.daemon.driver import RoundDriver, forget_round
 from p2p_flock.daemon.intake import Intake
 from p2p_flock.daemon.judging import Judge

@@ -15,7 +15,7 @@ from p2p_flock.alliance.model import Model
 from p2p_flock.alliance.sortition import compute_seed
 from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.crypto.signing import address_of, sign
-from p2p_flock.params import AllianceParams
+from p2p_flock.params import COMPLETE_GRAPH_OWNERS_MAX, AllianceParams, validate_params
 from p2p_flock.ports import Signer
 from p2p_flock.types import Domain, RoundSnapshot, Seat
 
@@ -43,6 +43,32 @@ def make_params(validator_count: int = 3, cohort_count: int = 1, seat_count: int
     return AllianceParams(manifest_digest=make_task().digest, **values)
 
 
+def make_scaled_params(nodes: int, rounds: int, task: TaskManifest) -> AllianceParams:
+    """Parameters for an alliance of ``nodes`` seats: V and cohorts grow with it, deadlines of a few seconds.
+
+    Raises:
+        ParameterError: no alliance of this size is possible.
+    """
+    validator_count = 3 if nodes < 16 else 5 if nodes < 100 else 7
+    trainer_count = nodes - validator_count
+    cohort_count = min(16, max(1, trainer_count // 8))
+    largest = -(-trainer_count // cohort_count)
+    collusion_bound = 0 if largest < 8 else 1
+    threshold = max(3, (largest + collusion_bound) // 2 + 1)
+    if largest > COMPLETE_GRAPH_OWNERS_MAX:  # sparse: the secrets' holders are fewer than the cohort
+        threshold, collusion_bound = 14, 4
+    params = AllianceParams(
+        manifest_digest=task.digest, seat_stake=10**18, reward_per_round=10**18, round_count=rounds,
+        seat_count_min=nodes, seat_count_max=nodes, validator_count=validator_count, cohort_count=cohort_count,
+        threshold=threshold, collusion_bound=collusion_bound, lane_bits=32, levels=1000, weight_max=16,
+        loss_tolerance_micro=10_000, train_seconds=12, seal_seconds=4, unmask_seconds=6, evaluate_seconds=5,
+        commit_seconds=4, settle_seconds=4, opening_slot_seconds=1, beacon_margin=1, redraw_rounds=1,
+        penalty_window_seconds=60, unbonding_seconds=120, provable_slash_bps=1000, void_count_max=6,
+    )  # fmt: skip
+    validate_params(params)
+    return params
+
+
 def make_task(statistics_count: int = 3, parameter_count: int = 6) -> TaskManifest:
     """A task of a few lanes."""
     document: dict[str, Json] = {
@@ -52,9 +78,9 @@ def make_task(statistics_count: int = 3, parameter_count: int = 6) -> TaskManife
     return decode_manifest(encode_manifest(document))
 
 
-def make_model(is_training: bool = True) -> Model:
+def make_model(is_training: bool = True, task: TaskManifest | None = None) -> Model:
     """The current model; without statistics where the round is to collect them."""
-    task = make_task()
+    task = task or make_task()
     statistics = np.linspace(1, 2, task.statistics_count if is_training else 0)
     return Model(statistics, np.linspace(-1, 1, task.parameter_count))
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 STEPS_MAX = 200_000  # hundreds of times what a round takes
+RUN_STEPS_MAX = 100_000_000  # of many rounds with a thousand nodes
 
 
 class Timeline:
@@ -17,6 +18,7 @@ class Timeline:
         self.random = random.Random(seed)
         self._heap: list[tuple[int, int, Callable[[], object]]] = []
         self._count = 0
+        self.steps = 0
 
     def _at(self, delay_ms: int, action: Callable[[], object]) -> None:
         self._count += 1
@@ -29,3 +31,20 @@ class Timeline:
             self.now_ms, _, action = heapq.heappop(self._heap)
             action()
         raise AssertionError("it does not end: is a machine looping?")
+
+    def run_until(self, is_over: Callable[[], bool]) -> None:
+        """Run action after action until ``is_over``, asked whenever time has gone on.
+
+        Raises:
+            AssertionError: nothing is planned any more, or it does not end.
+        """
+        heap = self._heap
+        while True:
+            if not heap or heap[0][0] != self.now_ms:
+                if is_over():
+                    return
+                assert heap, "nothing is planned and it is not over"
+            self.steps += 1
+            assert self.steps < RUN_STEPS_MAX, "it does not end: is a machine looping?"
+            self.now_ms, _, action = heapq.heappop(heap)
+            action()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2p_flock.chain_events import BallotsCommitted, LogPosition, RoundSealed
-from p2p_flock.daemon.confirming import ConfirmationGate
+from p2p_flock.alliance.confirming import ConfirmationGate
 
 
 def at(block: int) -> LogPosition:

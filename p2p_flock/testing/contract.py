@@ -1,0 +1,547 @@
+"""The alliance contract's rules over many rounds, in memory: seats, keys, strikes, slashes, rounds, money.
+
+What ``contracts/src`` does, in Python, without gas: every transaction is run against a :class:`State` and either
+changes it and logs, or is refused with the contract's error name and changes nothing. ``ledger.py`` puts transactions
+into blocks and takes them back. Not checked here because no machine depends on it: the beacon's signature inside a seal
+(the beacon's value is known), gas, ERC-20 approvals, peer IDs, the text of addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from p2p_flock.alliance.evidence import Court, Evidence, check_evidence, fault_of, round_of
+from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.chain_events import (
+    BEFORE_ROUND_ZERO,
+    AllianceClosed,
+    ChainEvent,
+    KeyRegistered,
+    LogPosition,
+    RoundOpened,
+    RoundVoided,
+    SeatJoined,
+    SeatLeft,
+    SeatMoved,
+    SeatReactivated,
+    SeatRemoved,
+    SeatSuspended,
+    Slashed,
+    StakeWithdrawn,
+)
+from p2p_flock.errors import EvidenceError, P2PFlockError
+from p2p_flock.params import AllianceParams
+from p2p_flock.ports import CommitRound, Recoverer, SealRound, SettleRound
+from p2p_flock.types import Assignment, Domain
+from p2p_flock.wire.messages import Ballot
+
+WAITING, RUNNING, CLOSED = 0, 1, 4
+BPS, BENEFICIARY_BPS = 10_000, 1_000
+REMOVALS_PER_OPEN_MAX, QUEUE_STEPS_PER_OPEN_MAX = 4, 16
+BEACON_PERIOD_S = 1  # as the local devnet's: beacon round n is published at second n
+
+
+class Refused(P2PFlockError):
+    """The contract reverts; ``reason`` is its error's name."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def require(condition: bool, reason: str) -> None:
+    """Raises :class:`Refused` with the contract's error name where ``condition`` does not hold."""
+    if not condition:
+        raise Refused(reason)
+
+
+# --- what is sent ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    peer_id: str
+    mask_key: bytes
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterKey:
+    mask_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    owner: bytes
+    first: int
+    second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reactivate:
+    mask_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Slash:
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    rounds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VoidRound:
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCall:
+    """One of the machines' three transactions."""
+
+    round: int
+    call: SealRound | CommitRound | SettleRound
+
+
+MemberCall = Join | Leave | RegisterKey | Suspend | Reactivate | Slash | Withdraw
+Call = MemberCall | Claim | VoidRound | RoundCall
+
+
+# --- what is stored: immutable rows, so that a copy of the state is cheap ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """``releases_at_s`` and the rounds as in ``AllianceBase.sol``; amounts in wei."""
+
+    seat: int
+    seated: bool
+    leaving: bool
+    suspended: bool
+    slashed: bool
+    weight: int
+    joined_round: int
+    tenure_round: int
+    key_round: int
+    key_generation: int
+    stake: int
+    releases_at_s: int
+    mask_key: bytes
+    previous_key: bytes
+    peer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRow:
+    """The running round. ``commitments`` and ``ballots`` by position."""
+
+    number: int
+    beacon_round: int
+    opens_at_s: int
+    seat_count: int
+    sealed_at_s: int = 0
+    commit_deadline_s: int = 0
+    seed: bytes = b""
+    seal: bytes = b""
+    survivors: tuple[int, ...] = ()
+    seal_sender: bytes = b""
+    commitments: dict[int, bytes] = field(default_factory=dict)
+    ballots: dict[int, Ballot] = field(default_factory=dict)
+
+    @property
+    def is_sealed(self) -> bool:
+        return self.sealed_at_s != 0
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRow:
+    """What rewards and strikes are read from."""
+
+    seed: bytes
+    seat_count: int
+    revealed: frozenset[int]
+    survivors: tuple[int, ...]
+    adopted: frozenset[int]
+    trainer_reward: int
+
+
+@dataclass(slots=True)
+class State:
+    """The contract's storage, FLOCK balances, and what the beacon contract proved."""
+
+    pool: int
+    balances: dict[bytes, int]
+    minted: int
+    phase: int = WAITING
+    next_round: int = 0
+    since_s: int = 0
+    queue: tuple[bytes, ...] = ()
+    settled_count: int = 0
+    void_count: int = 0
+    owed: int = 0
+    stakes: int = 0
+    seats: tuple[bytes, ...] = ()
+    round: RoundRow | None = None
+    members: dict[bytes, MemberRow] = field(default_factory=dict)
+    seat_history: dict[bytes, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # (round from, seat or -1)
+    credits: dict[bytes, int] = field(default_factory=dict)
+    settled: dict[int, SettledRow] = field(default_factory=dict)
+    claimed: frozenset[tuple[bytes, int]] = frozenset()
+    proven: frozenset[int] = frozenset()  # beacon rounds
+
+    def copy(self) -> State:
+        """An independent one."""
+        return replace(
+            self,
+            balances=dict(self.balances),
+            members=dict(self.members),
+            seat_history=dict(self.seat_history),
+            credits=dict(self.credits),
+            settled=dict(self.settled),
+        )
+
+    @property
+    def running(self) -> int:
+        """The current round's number, or the last one's; ``BEFORE_ROUND_ZERO`` before there is any."""
+        return self.next_round - 1 if self.next_round else BEFORE_ROUND_ZERO
+
+
+class Log:
+    """Collects one transaction's logs; ``at`` is the next one's position."""
+
+    def __init__(self, block: int, first_index: int, timestamp_s: int, transaction: bytes) -> None:
+        self._block, self._first_index, self._transaction = block, first_index, transaction
+        self.timestamp_s = timestamp_s
+        self.events: list[ChainEvent] = []
+
+    @property
+    def at(self) -> LogPosition:
+        index = self._first_index + len(self.events)
+        return LogPosition(self._block, index, self.timestamp_s, self._transaction)
+
+
+class Contract:
+    """One alliance contract: its immutable terms and its code. The state is an argument of everything.
+
+    Attributes:
+        randomness: the beacon's value of a beacon round, known to all from its publication on.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        params: AllianceParams,
+        creator: bytes,
+        recover: Recoverer,
+        randomness: Callable[[int], bytes],
+    ) -> None:
+        self.domain, self.params, self.creator, self.recover = domain, params, creator, recover
+        self.randomness = randomness
+        self._assignments: dict[tuple[bytes, int], Assignment] = {}
+
+    def assignment(self, seed: bytes, seat_count: int) -> Assignment:
+        """Who sits where under a seed; the contract computes single positions of the same permutation."""
+        known = self._assignments.get((seed, seat_count))
+        if known is None:
+            known = self._assignments[seed, seat_count] = compute_assignment(seed, seat_count, self.params)
+        return known
+
+    def run_member_call(self, state: State, sender: bytes, call: MemberCall, log: Log) -> None:
+        """Run one transaction about seats, keys and stakes; ``contract_rounds.execute`` runs any.
+
+        Raises:
+            Refused: it reverts; nothing was changed.
+        """
+        match call:
+            case Join():
+                self._join(state, sender, call, log)
+            case Leave():
+                self._leave(state, sender, log)
+            case RegisterKey():
+                self._register_key(state, sender, call, log)
+            case Suspend():
+                self._suspend(state, call, log)
+            case Reactivate():
+                self._reactivate(state, sender, call, log)
+            case Slash():
+                self._slash_by(state, sender, call.evidence, log)
+            case Withdraw():
+                self._withdraw(state, sender, log)
+            case _:
+                assert_never(call)
+
+    # --- seats -------------------------------------------------------------------------------------------------
+
+    def _join(self, state: State, sender: bytes, call: Join, log: Log) -> None:
+        member = state.members.get(sender)
+        require(state.phase != CLOSED, "AllianceIsClosed")
+        require(1 <= call.weight <= self.params.weight_max, "WrongWeight")
+        require(len(state.seats) < self.params.seat_count_max, "NoSeatFree")
+        require(member is None or not member.seated, "AlreadySeated")
+        require(member is None or member.stake == 0, "StakeNotWithdrawn")
+        require(state.balances.get(sender, 0) >= self.params.seat_stake, "ERC20InsufficientBalance")
+        self._require_fresh(member, call.mask_key)
+        stake = self.params.seat_stake
+        base = MemberRow(
+            0, False, False, False, False, call.weight, 0, state.next_round, 0,
+            0 if member is None else member.key_generation, stake, 0, b"", b"", call.peer_id,
+        )  # fmt: skip
+        row = self._seat(state, sender, base, call.mask_key)
+        state.balances[sender] -= stake
+        state.stakes += stake
+        log.events.append(
+            SeatJoined(log.at, row.seat, sender, call.peer_id, call.mask_key, call.weight, row.joined_round, bytes(64))
+        )
+        self._open_if_awaited(state, log)
+
+    def _open_if_awaited(self, state: State, log: Log) -> None:
+        if state.phase == WAITING and len(state.seats) >= self.seats_needed(state):
+            self.open_round(state, log)
+
+    def _seat(self, state: State, owner: bytes, member: MemberRow, mask_key: bytes) -> MemberRow:
+        row = replace(
+            member, seat=len(state.seats), seated=True, joined_round=state.next_round, key_round=state.running,
+            key_generation=member.key_generation + 1, releases_at_s=0, mask_key=mask_key, previous_key=b"",
+        )  # fmt: skip
+        state.members[owner] = row
+        self._note_seat(state, owner, row.seat)
+        state.seats += (owner,)
+        return row
+
+    def _note_seat(self, state: State, owner: bytes, seat: int) -> None:
+        history = [entry for entry in state.seat_history.get(owner, ()) if entry[0] != state.next_round]
+        state.seat_history[owner] = (*history, (state.next_round, seat))
+
+    def _require_fresh(self, member: MemberRow | None, mask_key: bytes) -> None:
+        known = (b"", bytes(32)) if member is None else (b"", bytes(32), member.mask_key, member.previous_key)
+        require(mask_key not in known, "WrongMaskKey")
+
+    def _seated(self, state: State, owner: bytes) -> MemberRow:
+        require(state.phase != CLOSED, "AllianceIsClosed")
+        member = state.members.get(owner)
+        if member is None or not member.seated:
+            raise Refused("NotSeated")
+        return member
+
+    def _leave(self, state: State, sender: bytes, log: Log) -> None:
+        member = self._seated(state, sender)
+        require(not member.leaving or state.phase == WAITING, "AlreadyLeaving")
+        self._let_go(state, sender, log)
+
+    def _let_go(self, state: State, owner: bytes, log: Log) -> None:
+        if state.phase == WAITING:
+            self._remove_seat(state, owner, log)
+        else:
+            self._queue_removal(state, owner, log)
+
+    def _queue_removal(self, state: State, owner: bytes, log: Log) -> None:
+        member = state.members[owner]
+        state.members[owner] = replace(member, leaving=True)
+        state.queue += (owner,)
+        log.events.append(SeatLeft(log.at, member.seat, owner))
+
+    def _remove_seat(self, state: State, owner: bytes, log: Log) -> None:
+        member, last = state.members[owner], len(state.seats) - 1
+        if member.seat != last:
+            moved = state.seats[last]
+            state.seats = (*state.seats[: member.seat], moved, *state.seats[member.seat + 1 :])
+            state.members[moved] = replace(state.members[moved], seat=member.seat)
+            self._note_seat(state, moved, member.seat)
+            log.events.append(SeatMoved(log.at, moved, last, member.seat))
+        state.seats = state.seats[:last]
+        self._note_seat(state, owner, -1)
+        released_s = log.timestamp_s + self.params.unbonding_seconds
+        state.members[owner] = replace(member, leaving=False, seated=False, releases_at_s=released_s)
+        log.events.append(SeatRemoved(log.at, member.seat, owner))
+
+    def _register_key(self, state: State, sender: bytes, call: RegisterKey, log: Log) -> None:
+        member = self._seated(state, sender)
+        self._require_fresh(member, call.mask_key)
+        require(member.key_round != state.running, "KeyAlreadyRegistered")
+        state.members[sender] = replace(
+            member, previous_key=member.mask_key, mask_key=call.mask_key, key_round=state.running,
+            key_generation=member.key_generation + 1,
+        )  # fmt: skip
+        log.events.append(
+            KeyRegistered(log.at, member.seat, sender, call.mask_key, state.running, member.key_generation + 1)
+        )
+
+    def _withdraw(self, state: State, sender: bytes, log: Log) -> None:
+        member = state.members.get(sender)
+        if member is None or member.stake == 0:
+            raise Refused("NothingToWithdraw")
+        require(not member.seated or state.phase == CLOSED, "StillSeated")
+        releases_at_s = state.since_s + self.params.unbonding_seconds if member.seated else member.releases_at_s
+        require(log.timestamp_s >= releases_at_s, "Unbonding")
+        state.members[sender] = replace(member, seated=False, suspended=False, slashed=False, stake=0)
+        state.stakes -= member.stake
+        state.balances[sender] += member.stake
+        log.events.append(StakeWithdrawn(log.at, sender, member.stake))
+
+    # --- strikes and slashes -------------------------------------------------------------------------------------
+
+    def _suspend(self, state: State, call: Suspend, log: Log) -> None:
+        member = self._seated(state, call.owner)
+        require(not member.leaving, "AlreadyLeaving")
+        unsettled = state.void_count + (state.phase == RUNNING)
+        require(call.second + unsettled + 1 == state.next_round and call.first < call.second, "NotConsecutive")
+        between = range(call.first + 1, call.second)
+        require(call.first in state.settled and not any(r in state.settled for r in between), "NotConsecutive")
+        require(call.first >= member.joined_round, "NotAbsent")
+        for number in (call.first, call.second):
+            position = self.position_in(state, call.owner, number)
+            require(position is not None and not self.took_part(state, number, position), "NotAbsent")
+        state.members[call.owner] = replace(member, suspended=True)
+        log.events.append(SeatSuspended(log.at, member.seat, call.owner, call.first, call.second))
+        self._let_go(state, call.owner, log)
+
+    def position_in(self, state: State, owner: bytes, number: int) -> int | None:
+        """The owner's place in a settled round's order; ``None`` where it had no seat in it, or nothing settled."""
+        row = state.settled.get(number)
+        seat = next((s for since, s in reversed(state.seat_history.get(owner, ())) if since <= number), -1)
+        if row is None or not 0 <= seat < row.seat_count:
+            return None
+        assignment = self.assignment(row.seed, row.seat_count)
+        return (*assignment.validators, *assignment.trainers).index(seat)
+
+    def took_part(self, state: State, number: int, position: int) -> bool:
+        """As a validator revealed, as a trainer sealed, in a settled round."""
+        row, validator_count = state.settled[number], self.params.validator_count
+        if position < validator_count:
+            return position in row.revealed
+        index = position - validator_count
+        return bool(row.survivors[index // 256] >> index % 256 & 1)
+
+    def _reactivate(self, state: State, sender: bytes, call: Reactivate, log: Log) -> None:
+        require(state.phase != CLOSED, "AllianceIsClosed")
+        member = state.members.get(sender)
+        if member is None or not member.suspended:
+            raise Refused("NotSuspended")
+        require(not member.slashed, "AlreadySlashed")
+        require(not member.seated, "StillSeated")
+        require(len(state.seats) < self.params.seat_count_max, "NoSeatFree")
+        self._require_fresh(member, call.mask_key)
+        row = self._seat(state, sender, replace(member, suspended=False), call.mask_key)
+        log.events.append(
+            SeatReactivated(log.at, row.seat, sender, call.mask_key, row.key_generation, row.joined_round)
+        )
+        self._open_if_awaited(state, log)
+
+    def _slash_by(self, state: State, sender: bytes, evidence: Evidence, log: Log) -> None:
+        court = Court(
+            self.domain,
+            self.params.threshold,
+            lambda beacon_round: self.randomness(beacon_round) if beacon_round in state.proven else None,
+            self.recover,
+        )
+        try:
+            culprits = check_evidence(court, evidence)
+        except EvidenceError:
+            raise Refused("NoProof") from None
+        number = round_of(evidence)
+        for owner in culprits:
+            member = state.members.get(owner)
+            require(member is not None and member.stake > 0 and number >= member.tenure_round, "NotSlashable")
+        fresh = [owner for owner in dict.fromkeys(culprits) if not state.members[owner].slashed]
+        require(bool(fresh), "AlreadySlashed")
+        for owner in fresh:
+            self._slash(state, sender, owner, number, fault_of(evidence).value, log)
+
+    def _slash(self, state: State, sender: bytes, owner: bytes, number: int, fault: int, log: Log) -> None:
+        member = state.members[owner]
+        amount = member.stake * self.params.provable_slash_bps // BPS
+        reward = amount * BENEFICIARY_BPS // BPS
+        state.members[owner] = replace(member, slashed=True, stake=member.stake - amount)
+        state.stakes -= amount
+        state.pool += amount
+        self.credit_from_pool(state, sender, reward)
+        log.events.append(Slashed(log.at, owner, member.seat, number, fault, amount, sender))
+        if state.phase == CLOSED:
+            self.credit_from_pool(state, self.creator, amount - reward)
+        elif member.seated and not member.leaving:
+            self._queue_removal(state, owner, log)
+
+    # --- money ---------------------------------------------------------------------------------------------------
+
+    def reserve(self, state: State, amount: int) -> None:
+        """pool → owed."""
+        assert 0 <= amount <= state.pool, "the pool always holds what a round earns"
+        state.pool -= amount
+        state.owed += amount
+
+    def credit_from_pool(self, state: State, account: bytes, amount: int) -> None:
+        """pool → what this account may claim."""
+        self.reserve(state, amount)
+        state.credits[account] = state.credits.get(account, 0) + amount
+
+    # --- open and close ------------------------------------------------------------------------------------------
+
+    def seats_needed(self, state: State) -> int:
+        """Seats at which the next round opens."""
+        params = self.params
+        if state.next_round == 0:
+            return params.seat_count_min
+        return params.validator_count + params.cohort_count * params.survivors_min
+
+    def open_round(self, state: State, log: Log) -> None:
+        """OPEN, or wait for seats."""
+        self._remove_leaving(state, log)
+        if len(state.seats) < self.seats_needed(state):
+            if state.phase != WAITING:
+                state.since_s = log.timestamp_s
+            state.phase, state.round = WAITING, None
+            return
+        slot_s = self.params.opening_slot_seconds
+        scheduled_s = log.timestamp_s // slot_s * slot_s + slot_s
+        beacon_round = -(-scheduled_s // BEACON_PERIOD_S) + self.params.beacon_margin - 1
+        opened = RoundOpened(log.at, state.next_round, len(state.seats), beacon_round, beacon_round * BEACON_PERIOD_S)
+        state.phase, state.next_round = RUNNING, state.next_round + 1
+        state.round = RoundRow(opened.round, beacon_round, opened.opens_at_s, opened.seat_count)
+        log.events.append(opened)
+
+    def _remove_leaving(self, state: State, log: Log) -> None:
+        removed = steps = 0
+        while steps < min(QUEUE_STEPS_PER_OPEN_MAX, len(state.queue)) and removed < REMOVALS_PER_OPEN_MAX:
+            owner = state.queue[steps]
+            steps += 1
+            if state.members[owner].leaving:
+                self._remove_seat(state, owner, log)
+                removed += 1
+        state.queue = state.queue[steps:]
+
+    def close(self, state: State, log: Log) -> None:
+        """CLOSED: nothing changes any more but claims, withdrawals and slashes."""
+        state.phase, state.since_s, state.round = CLOSED, log.timestamp_s, None
+        self.credit_from_pool(state, self.creator, state.pool)
+        log.events.append(AllianceClosed(log.at, state.running))
+
+    def seal_deadline_s(self, row: RoundRow) -> int:
+        """Chain time of the last second in which the round may be sealed."""
+        return row.opens_at_s + self.params.train_seconds + self.params.seal_seconds * self.params.validator_count
+
+    def seed_of(self, row: RoundRow) -> bytes:
+        """What the round's beacon value gives."""
+        return compute_seed(self.domain, row.number, self.randomness(row.beacon_round))
+
+    def end_void(self, state: State, log: Log, reason: int) -> None:
+        """Log the void and go on."""
+        state.void_count += 1
+        log.events.append(RoundVoided(log.at, state.running, reason))
+        if state.void_count == self.params.void_count_max:
+            self.close(state, log)
+        else:
+            self.open_round(state, log)
