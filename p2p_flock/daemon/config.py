@@ -42,6 +42,13 @@ class NodeSettings:
     log_level: str = field(
         default="info", metadata=about("debug, info, warning or error", any_of("debug", "info", "warning", "error"))
     )
+    mask_engine: str = field(
+        default="auto",
+        metadata=about(
+            "auto: llvmlite, where installed, computes masks once they are many; plain: never",
+            any_of("auto", "plain", "accelerated"),
+        ),
+    )
     exit_when_closed: bool = field(
         default=False, metadata=about("end once the alliance is closed and the last model is held")
     )

@@ -19,6 +19,7 @@ from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain_events import RoundSealed
+from p2p_flock.crypto.masking import get_engine_name
 from p2p_flock.daemon.arrivals import Arrivals
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.prefetch import prefetch_answer
@@ -266,6 +267,7 @@ class RoundDriver:
         except UsageError as error:  # the worker's values cannot be encoded
             self.post(UpdateMasked((), str(error)))
         else:
+            logger.debug("masked the update, engine: %s", get_engine_name())
             self.post(UpdateMasked(digests))
 
     async def _open_cohort(self, effect: OpenCohort) -> None:

@@ -24,6 +24,7 @@ from p2p_flock.chain.adapter import Chain, ChainConfig, open_chain
 from p2p_flock.chain.beacon import QUICKNET, QUICKNET_CHAIN_HASH, BeaconClient, BeaconNetwork
 from p2p_flock.chain.devnet_beacon import devnet_chain_hash
 from p2p_flock.chain.keystore import read_keystore
+from p2p_flock.crypto.masking import Engine, choose_engine
 from p2p_flock.crypto.signing import recover_address, sign
 from p2p_flock.daemon.clock import ChainClock
 from p2p_flock.daemon.config import ChainSettings, NetSettings, NodeConfig
@@ -69,6 +70,7 @@ def run_node(config: NodeConfig, home: Path, password: str) -> int:
 
 async def _main(config: NodeConfig, home: Path, password: str) -> int:
     directory = DataDirectory(home)
+    choose_engine(Engine(config.node.mask_engine))
     if config.test.disable_masks:
         disable_masks()
     async with AsyncExitStack() as stack:

@@ -79,6 +79,7 @@ memory_bytes_max = 1073741824
 log_format = "json"
 log_level = "debug"
 exit_when_closed = true
+mask_engine = "plain"
 [store]
 blob_bytes_max = 1073741824
 [test]

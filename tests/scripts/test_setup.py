@@ -117,7 +117,7 @@ def test_setup__tests_need_more_than_a_node(machine: Path) -> None:
     """The first test run after a testnet would find no pytest; a testnet after the tests would install again."""
     set_up(machine)
     (pip,) = set_up(machine, "--test")
-    assert pip.endswith("-e .[test]")
+    assert pip.endswith("-e .[accelerator,test]")
     assert set_up(machine) == []
 
 
