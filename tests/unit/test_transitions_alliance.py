@@ -443,6 +443,7 @@ def tell(event: Event) -> Callable[[validator.ValidatorMachine], tuple[Effect, .
     return lambda machine: machine.handle(event, NOW_MS)
 
 
+ALL_AT_ONCE: list[object] = [HAVE, SEAL_SIGNATURE, Transact]
 # (phase, phase that follows) → a machine in the one, what leads to the other, kinds of promises and transactions
 SEAL_CASES: Mapping[
     tuple[S, S],
@@ -455,7 +456,7 @@ SEAL_CASES: Mapping[
     (S.COLLECTING, S.COLLECTING): (lambda: seal_desk(S.COLLECTING), hear_haves, []),
     (S.COLLECTING, S.HOLDING): (lambda: seal_desk(S.COLLECTING), last_trainer_comes, [HAVE]),
     (S.COLLECTING, S.PROPOSED): (lambda: seal_desk(S.COLLECTING), haves_then_last_trainer, [HAVE, SEAL_SIGNATURE]),
-    (S.COLLECTING, S.POSTED): (lambda: lone(4), lambda m: rest_comes(m, NOW_MS), [HAVE, SEAL_SIGNATURE, Transact]),
+    (S.COLLECTING, S.POSTED): (lambda: lone(4), lambda m: rest_comes(m, NOW_MS), ALL_AT_ONCE),
     (S.HOLDING, S.HOLDING): (lambda: seal_desk(S.HOLDING), tell(TimePassed()), []),
     (S.HOLDING, S.PROPOSED): (lambda: seal_desk(S.HOLDING), hear_haves, [SEAL_SIGNATURE]),
     (S.HOLDING, S.POSTED): (
