@@ -155,7 +155,7 @@ class Agreement(Checker):
         blob = self.roster.find_blob(digest)
         if blob is None:
             raise self.fail(f"round {context.round}: the adopted sum of cohort {index} is nowhere to be had")
-        total = decode_aggregate(context.cohorts[index], blob)
+        total = decode_aggregate(context.cohorts[index], blob, context.sum_bound(index, members))
         if expected is not None and index in expected.sums and tuple(total.tolist()) != expected.sums[index]:
             raise self.fail(f"round {context.round}: cohort {index} opened to another sum than its trainers' values")
         return AdoptedCohort(total, sum(context.weight_of(seat) for seat in members), digest)

@@ -80,10 +80,11 @@ class Dependence(Checker):
         context = self.roster.context_of(fact.member, fact.round)
         if context is None:
             return
-        left_out = set(context.assignment.validators) - {*fact.to, fact.envelope.seat}
+        owners = [context.seat(seat).owner for seat in context.assignment.validators]
+        left_out = {self.roster.member_of(owner) for owner in owners} - {*fact.to, fact.member, None}
         if left_out:
             kind = type(fact.message).__name__
-            raise self.fail(f"round {fact.round}: member {fact.member} keeps its {kind} from {sorted(left_out)}")
+            raise self.fail(f"round {fact.round}: member {fact.member} keeps its {kind} from {left_out}")
 
     def _served(self, fact: Served) -> None:
         if self.roster.is_honest(fact.member):

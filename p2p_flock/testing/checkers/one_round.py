@@ -153,10 +153,11 @@ def check_agreement(swarm: Swarm) -> None:
     cohorts = []
     for index, tally in enumerate(chain.tallies):
         if tally.outcome is CohortOutcome.ADOPTED:
-            total = decode_aggregate(context.cohorts[index], _find_blob(swarm, tally.aggregate_digest))
+            members = [seat for seat in context.assignment.cohorts[index] if seat in survivors]
+            blob, sum_bound = _find_blob(swarm, tally.aggregate_digest), context.sum_bound(index, members)
+            total = decode_aggregate(context.cohorts[index], blob, sum_bound)
             if tuple(total.tolist()) != expected.sums[index]:
                 raise Violation(f"P2: cohort {index} was opened to another sum than its trainers' values")
-            members = [seat for seat in context.assignment.cohorts[index] if seat in survivors]
             cohorts.append(AdoptedCohort(total, sum(context.weight_of(seat) for seat in members)))
     model = apply_cohorts(swarm.setting.model, context.manifest, context.params.levels, cohorts)
     if model.digest != expected.model.digest:
