@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from functools import cached_property
 
 from p2p_flock.errors import UsageError
 
@@ -131,7 +132,7 @@ class RoundSnapshot:
     seal_deadline_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Assignment:
     """Who does what in a round: the output of the sortition.
 
@@ -145,9 +146,13 @@ class Assignment:
     validators: tuple[int, ...]
     cohorts: tuple[tuple[int, ...], ...]
 
-    @property
+    @cached_property
     def trainers(self) -> tuple[int, ...]:
         return tuple(seat for cohort in self.cohorts for seat in cohort)
+
+    @cached_property
+    def _cohort_of(self) -> dict[int, int]:
+        return {seat: index for index, cohort in enumerate(self.cohorts) for seat in cohort}
 
     def cohort_of(self, seat: int) -> int:
         """Index of the cohort that holds ``seat``.
@@ -155,7 +160,4 @@ class Assignment:
         Raises:
             KeyError: the seat is no trainer in this round.
         """
-        for index, cohort in enumerate(self.cohorts):
-            if seat in cohort:
-                return index
-        raise KeyError(seat)
+        return self._cohort_of[seat]

@@ -14,6 +14,8 @@ from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceiv
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import DOCUMENT_BYTES_MAX, Contribution, ContributionDocument, Manifest
 
+Stage = tuple[bytes, bool]  # document digest, and whether that document is here: then its chunks and bundles are next
+
 
 class Collection:
     """Contributions of one round, by seat. The first one of a seat counts; a second, different one is evidence.
@@ -32,6 +34,11 @@ class Collection:
         self._learned: dict[int, Contribution] = {}  # from proposals, where nothing was announced here
         self._taken: dict[int, Contribution] = {}  # of which the document is here, and good
         self._refused: set[bytes] = set()  # digests of documents that were fetched and are no good
+        # With a thousand trainers nothing may look at all of them for every message. What follows keeps that short.
+        self._open: set[int] = set()  # named seats of which something is missing, or was when it was looked at last
+        self._cohorts_needing: dict[bytes, set[int]] = {}  # chunk or bundle -> cohorts where a document names it
+        self._held: dict[int, frozenset[int]] = {}  # by cohort, until something changes there
+        self._quarrels: dict[int, tuple[tuple[int, int], ...]] = {}  # the same
 
     def announce(self, seat: int, contribution: Contribution) -> None:
         """Take a contribution's announcement.
@@ -44,22 +51,27 @@ class Collection:
         if self._announced.setdefault(seat, contribution) != contribution:
             raise RemoteProtocolError(seat, DropReason.EQUIVOCATION, "two contributions in one round")
         self._learned.pop(seat, None)
+        self._open.add(seat)
 
     def learn(self, seat: int, contribution: Contribution) -> None:
         """Take what another validator's proposal names, where nothing was announced here."""
         if seat in self._context.eligible_trainers and seat not in self._announced:
             self._learned[seat] = contribution
+            self._open.add(seat)
 
     def seal(self, seal: bytes, manifest: Manifest) -> list[RemoteProtocolError]:
         """Follow the chain: a seat's sealed contribution counts, whatever was announced here."""
         for entry in manifest.entries:
             sealed = Contribution(entry.root, entry.document_digest)
             self._announced[entry.seat] = sealed
+            self._open.add(entry.seat)
             if self._taken.get(entry.seat) != sealed:
                 self._taken.pop(entry.seat, None)
         faults: list[RemoteProtocolError] = []
         for aggregator in self.aggregators:
             faults += aggregator.handle(SealConfirmed(seal, manifest))
+        self._held.clear()
+        self._quarrels.clear()
         return faults
 
     def add_blobs(self, blobs: Mapping[bytes, bytes], sizes: Mapping[bytes, int]) -> list[RemoteProtocolError]:
@@ -69,19 +81,25 @@ class Collection:
             blobs: content by digest, documents above all; sizes: bytes by digest, of what is not read here.
         """
         faults: list[RemoteProtocolError] = []
-        for seat, contribution in self._named().items():
+        for seat in sorted(self._open) if blobs else ():
+            contribution = self._contribution_of(seat)
             data = blobs.get(contribution.document_digest)
             if data is not None and self.document(seat) is None:
                 found = self._take_document(seat, contribution, data)
                 faults += found if seat in self._announced else []  # a leader's word convicts nobody
         found_sizes = {**sizes, **{digest: len(data) for digest, data in blobs.items()}}
         for digest, size_bytes in found_sizes.items():
-            for aggregator in self.aggregators:
-                faults += aggregator.handle(BlobVerified(digest, size_bytes))
+            for cohort in sorted(self._cohorts_needing.get(digest, ())):
+                faults += self.aggregators[cohort].handle(BlobVerified(digest, size_bytes))
+                self._forget_cached(cohort)
         return faults
 
-    def _named(self) -> dict[int, Contribution]:
-        return {**self._learned, **self._announced}
+    def _forget_cached(self, cohort: int) -> None:
+        self._held.pop(cohort, None)
+        self._quarrels.pop(cohort, None)
+
+    def _contribution_of(self, seat: int) -> Contribution:
+        return self._announced.get(seat) or self._learned[seat]
 
     def _take_document(self, seat: int, contribution: Contribution, data: bytes) -> list[RemoteProtocolError]:
         try:
@@ -95,6 +113,10 @@ class Collection:
             self._refused.add(contribution.document_digest)
         else:
             self._taken[seat] = contribution
+            cohort = self._context.assignment.cohort_of(seat)
+            self._forget_cached(cohort)
+            for blob in self._aggregator_of(seat).get_needed_blobs(seat):
+                self._cohorts_needing.setdefault(blob.digest, set()).add(cohort)
         return list(faults)
 
     def _aggregator_of(self, seat: int) -> Aggregator:
@@ -105,15 +127,28 @@ class Collection:
     @property
     def named(self) -> frozenset[int]:
         """Seats whose contribution was announced here, or is named by a proposal or by the seal."""
-        return frozenset(self._named())
+        return frozenset(self._announced) | frozenset(self._learned)
+
+    def _held_in(self, cohort: int) -> frozenset[int]:
+        if cohort not in self._held:
+            self._held[cohort] = self.aggregators[cohort].held()
+        return self._held[cohort]
+
+    def held_count(self) -> int:
+        """How many contributions :meth:`held_roots` names."""
+        return sum(len(self._held_in(cohort)) for cohort in range(len(self.aggregators)))
 
     def held_roots(self) -> dict[int, bytes]:
         """Root by seat of every contribution that is held, verified, and on no losing side of a quarrel."""
-        return {seat: self._taken[seat].root for aggregator in self.aggregators for seat in aggregator.held()}
+        cohorts = range(len(self.aggregators))
+        return {seat: self._taken[seat].root for cohort in cohorts for seat in sorted(self._held_in(cohort))}
 
     def quarrels(self) -> frozenset[tuple[int, int]]:
         """Pairs of seats whose documents commit to different pair seeds. They cannot be summed together."""
-        return frozenset(pair for aggregator in self.aggregators for pair in aggregator.get_mismatches())
+        for cohort, aggregator in enumerate(self.aggregators):
+            if cohort not in self._quarrels:
+                self._quarrels[cohort] = aggregator.get_mismatches()
+        return frozenset(pair for pairs in self._quarrels.values() for pair in pairs)
 
     def document(self, seat: int) -> ContributionDocument | None:
         """The seat's checked document, whether or not its chunks are here."""
@@ -122,20 +157,24 @@ class Collection:
     def held_document(self, seat: int) -> tuple[bytes, ContributionDocument] | None:
         """(document digest, document) of a contribution of which every chunk and bundle is here."""
         document = self.document(seat)
-        if document is None or self._aggregator_of(seat).get_needed_blobs(seat):
+        if document is None or not self._aggregator_of(seat).is_complete(seat):
             return None
         return self._taken[seat].document_digest, document
 
-    def missing(self) -> dict[int, tuple[bytes, ...]]:
-        """Digests to fetch, by the seat whose contribution they belong to."""
-        wanted: dict[int, tuple[bytes, ...]] = {}
-        for seat, contribution in self._named().items():
-            if contribution.document_digest in self._refused:
-                continue
-            if self.document(seat) is None:
-                wanted[seat] = (contribution.document_digest,)
+    def open_stages(self) -> list[tuple[int, Stage]]:
+        """Seats of whose contribution something is missing, ascending, and what its fetching is about."""
+        stages = []
+        for seat in sorted(self._open):
+            digest = self._contribution_of(seat).document_digest
+            aggregator = self._aggregator_of(seat)
+            if digest in self._refused or aggregator.is_complete(seat):
+                self._open.discard(seat)
             else:
-                needed = self._aggregator_of(seat).get_needed_blobs(seat)
-                if needed:
-                    wanted[seat] = tuple(blob.digest for blob in needed)
-        return wanted
+                stages.append((seat, (digest, aggregator.get_document(seat) is not None)))
+        return stages
+
+    def missing(self, seat: int) -> tuple[bytes, ...]:
+        """Digests to fetch for the contribution of one of :meth:`open_stages`: its document, then what that names."""
+        if self.document(seat) is None:
+            return (self._contribution_of(seat).document_digest,)
+        return tuple(blob.digest for blob in self._aggregator_of(seat).get_needed_blobs(seat))

@@ -1,6 +1,7 @@
 """Holds back what the chain says of the running round until enough blocks lie on top of it.
 
-Called by the session and by the simulator. Everything else is folded and acted on as soon as it is seen: what follows from it can be taken
+Called by the session and by the simulator.
+Everything else is folded and acted on as soon as it is seen: what follows from it can be taken
 back after a reorganisation. An unmasking cannot, and a ballot that was shown cannot be hidden again.
 """
 

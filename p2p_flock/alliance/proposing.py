@@ -181,10 +181,13 @@ class SealDesk:
         return {seat: roots for seat, (_, roots) in self._haves.items() if seat != self._seat}
 
     def _say_have(self, collection: Collection, now_ms: int) -> list[Effect]:
+        is_due, due_count = now_ms >= self._context.train_deadline_ms, len(self._context.eligible_trainers)
+        if not is_due and collection.held_count() + 2 * len(collection.quarrels()) < due_count:
+            return []  # said before every held one is looked at: this is asked after each message
         held = collection.held_roots()
         quarrelling = {seat for pair in collection.quarrels() for seat in pair}
         complete = held.keys() | quarrelling >= self._context.eligible_trainers
-        if not (complete or now_ms >= self._context.train_deadline_ms) or not held:
+        if not (complete or is_due) or not held:
             return []
         if self._ready_at_ms is None:
             self._ready_at_ms = now_ms

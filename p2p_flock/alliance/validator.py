@@ -13,7 +13,7 @@ from enum import Enum
 
 from p2p_flock.alliance.accusing import describe_seal
 from p2p_flock.alliance.balloting import BALLOT, BallotDesk
-from p2p_flock.alliance.collecting import Collection
+from p2p_flock.alliance.collecting import Collection, Stage
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.proposing import HAVE, SEAL_SIGNATURE, SealDesk
 from p2p_flock.alliance.sealing import decode_sealed_manifest
@@ -97,9 +97,10 @@ class ValidatorMachine:
         self._sealed: SealObserved | None = None
         self._next_tick_ms = 0
         self._repeat_at_ms = 0
-        self._pulls: dict[str, tuple[bytes, ...]] = {}  # tag -> what was asked for and is not answered yet
+        self._pulls: dict[str, tuple[int, Stage]] = {}  # tag -> whose contribution is being fetched, and what of it
+        self._asked: dict[int, tuple[Stage, int | None]] = {}  # seat -> what was asked for last, when to ask once more
+        self._ripening: set[int] = set()  # cohorts in which something came since they were looked at
         self._pull_count = 0
-        self._ask_again_ms: dict[bytes, int] = {}  # digest -> when to ask for it once more
 
     # --- what ``progress.py`` reads ----------------------------------------------------------------------------
 
@@ -189,13 +190,15 @@ class ValidatorMachine:
         except RemoteProtocolError as error:
             effects.append(Report(self.phase.value, str(error), error.culprit))
         if self.phase is Phase.SEALING and isinstance(message, Contribution | Have):
-            effects += self._watch.show_contradictions(self._seals.named_roots())
+            effects += self._watch.show_contradictions(self._seals.named_roots(), seat)
         return effects
 
     def _blobs(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, BlobsFetched)
-        for digest in self._pulls.pop(event.tag, ()):
-            self._ask_again_ms[digest] = now_ms + FETCH_RETRY_MS
+        self._ripening.update(range(len(self.context.cohorts)))
+        seat, stage = self._pulls.pop(event.tag, (self.seat, None))
+        if stage is not None and self._asked.get(seat) == (stage, None):
+            self._asked[seat] = (stage, now_ms + FETCH_RETRY_MS)
         effects: list[Effect] = []
         if self._sealed is not None and self.manifest is None:
             effects += self._take_manifest(event.blobs)
@@ -216,8 +219,9 @@ class ValidatorMachine:
         return self._reports(self._collection.seal(sealed.seal, self.manifest))
 
     def _unmasking(self, seat: int, message: Unmasking) -> list[Effect]:
-        aggregator = self._collection.aggregators[self.context.assignment.cohort_of(seat)]
-        return self._reports(aggregator.handle(UnmaskingReceived(seat, message)))
+        cohort = self.context.assignment.cohort_of(seat)
+        self._ripening.add(cohort)
+        return self._reports(self._collection.aggregators[cohort].handle(UnmaskingReceived(seat, message)))
 
     def _reports(self, faults: Sequence[RemoteProtocolError]) -> list[Effect]:
         """What an operator should read, and evidence where there is any; repeated messages stay unsaid."""
@@ -317,9 +321,9 @@ class ValidatorMachine:
         effects: list[Effect] = []
         if self.manifest is None:
             return effects
-        for index, aggregator in enumerate(self._collection.aggregators):
-            if index in self._taken_up:
-                continue
+        ripening, self._ripening = sorted(self._ripening - self._taken_up), set()
+        for index in ripening:
+            aggregator = self._collection.aggregators[index]
             if isinstance(aggregator.phase, Void):
                 self._taken_up.add(index)
             elif aggregator.is_recoverable() and self._holds_all_chunks(index):
@@ -357,21 +361,22 @@ class ValidatorMachine:
         Each masked vector comes from its trainer, the first source; the other validators are for what it cannot give.
         Documents and manifests are read here; chunks and bundles go to the store and only their sizes are told.
         """
-        wanted = [(seat, blobs) for seat, blobs in sorted(self._collection.missing().items())]
+        wanted = self._collection.open_stages()
         if self._sealed is not None and self.manifest is None and not self._is_nonsense:
-            wanted.append((self.seat, (self._sealed.event.manifest_digest,)))
+            wanted.append((self.seat, (self._sealed.event.manifest_digest, False)))
         others = tuple(seat for seat in self.context.assignment.validators if seat != self.seat)
-        pulled = {digest for digests in self._pulls.values() for digest in digests}
         effects: list[Effect] = []
-        for seat, blobs in wanted:
-            due = tuple(d for d in blobs if d not in pulled and now_ms >= self._ask_again_ms.get(d, 0))
-            if due:
-                self._pull_count += 1
-                tag = f"pull {self._pull_count}"
-                self._pulls[tag] = due
-                is_read = seat == self.seat or self._collection.document(seat) is None
-                limit = max(MANIFEST_BYTES_MAX, DOCUMENT_BYTES_MAX) if is_read else CHUNK_BYTES
-                effects.append(Fetch(tag, due, others if seat == self.seat else (seat, *others), limit, is_read))
+        for seat, stage in wanted:
+            asked, again_at_ms = self._asked.get(seat, (None, 0))
+            if asked == stage and (again_at_ms is None or now_ms < again_at_ms):
+                continue  # on its way, or asked for a moment ago
+            self._pull_count += 1
+            tag = f"pull {self._pull_count}"
+            self._pulls[tag], self._asked[seat] = (seat, stage), (stage, None)
+            digests = stage[:1] if seat == self.seat else self._collection.missing(seat)
+            is_read = not stage[1]  # documents and the manifest; chunks and bundles follow
+            limit = max(MANIFEST_BYTES_MAX, DOCUMENT_BYTES_MAX) if is_read else CHUNK_BYTES
+            effects.append(Fetch(tag, digests, others if seat == self.seat else (seat, *others), limit, is_read))
         return effects
 
 

@@ -46,6 +46,7 @@ class Watch:
         self._seals: dict[tuple[int, int], tuple[SealStatement, bytes]] = {}  # (seat, view) -> seal, signature
         self._accused: set[int] = set()
         self._shown: set[tuple[int, int]] = set()  # (validator, trainer): whose contribution was shown to whom
+        self._roots: dict[int, bytes] = {}  # trainer -> root of the first contribution it told
 
     def restore(self, record: Persist) -> None:
         """Take back evidence found in the journal; the session posts it."""
@@ -62,6 +63,8 @@ class Watch:
         if envelope.kind not in SAID_ONCE:
             return []
         first = self._first.setdefault((envelope.seat, envelope.kind), envelope)
+        if first is envelope and envelope.kind == CONTRIBUTION:
+            self._roots[envelope.seat] = decode(Contribution, envelope.body, MESSAGE_BYTES_MAX).root
         return [] if first.body == envelope.body else self._accuse(Equivocation(first, envelope))
 
     def note_seal_signature(self, seat: int, seal: SealStatement, signature: bytes) -> list[Effect]:
@@ -104,7 +107,7 @@ class Watch:
         """An opening failed for a dealer's shares. Without its signed message somebody else has to accuse."""
         document, said = aggregator.get_document(dealer), self._first.get((dealer, CONTRIBUTION))
         sealed_root = next((entry.root for entry in manifest.entries if entry.seat == dealer), None)
-        if document is None or said is None or self._root_of(dealer) != sealed_root:
+        if document is None or said is None or self._roots[dealer] != sealed_root:
             return []
         shares = {of: found for (seat, of), found in aggregator.get_shares().items() if seat == dealer}
         evidence = accusing.find_bad_dealing(aggregator.context, said, document, shares)
@@ -112,7 +115,7 @@ class Watch:
 
     # --- who tells whom what -----------------------------------------------------------------------------------
 
-    def show_contradictions(self, named: Mapping[int, Mapping[int, bytes]]) -> list[Effect]:
+    def show_contradictions(self, named: Mapping[int, Mapping[int, bytes]], news_of: int) -> list[Effect]:
         """Show a validator that holds another root of a trainer the contribution that this node was told.
 
         A trainer that tells different validators different things is seen by none of them; whoever is shown the other
@@ -120,19 +123,17 @@ class Watch:
 
         Args:
             named: per validator, the root by trainer's seat of its ``Have``.
+            news_of: the seat that said something since this was asked last: a validator its ``Have``, a trainer its
+                contribution. Looked at is what that can have changed.
         """
         effects: list[Effect] = []
         for validator, roots in sorted(named.items()):
-            for trainer, root in sorted(roots.items()):
-                known = self._root_of(trainer)
+            for trainer in sorted(roots) if validator == news_of else [news_of] if news_of in roots else []:
+                root, known = roots[trainer], self._roots.get(trainer)
                 if known not in (None, root) and validator != self._seat and (validator, trainer) not in self._shown:
                     self._shown.add((validator, trainer))
                     effects.append(Send((validator,), self._first[trainer, CONTRIBUTION]))
         return effects
-
-    def _root_of(self, trainer: int) -> bytes | None:
-        envelope = self._first.get((trainer, CONTRIBUTION))
-        return None if envelope is None else decode(Contribution, envelope.body, MESSAGE_BYTES_MAX).root
 
     # --- evidence ----------------------------------------------------------------------------------------------
 

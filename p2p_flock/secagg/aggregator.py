@@ -234,6 +234,10 @@ class Aggregator:
         """Chunks and bundles of ``seat`` that are not held yet, in document order; empty without its document."""
         return self._collection.get_needed_blobs(seat)
 
+    def is_complete(self, seat: int) -> bool:
+        """Whether the contribution of ``seat`` is here with every chunk and bundle."""
+        return self._collection.is_complete(seat)
+
     def get_mismatches(self) -> tuple[tuple[int, int], ...]:
         """Pairs of wholly received contributions whose commitments to their pair seed differ, ascending."""
         return self._collection.get_mismatches()
@@ -282,7 +286,7 @@ class Aggregator:
         """Rebuild and check all secrets; give the result to ``opening.open_sum``, in a thread if need be.
 
         Args:
-            sum_bound: levels · Σ weights of the sealed members (``fixed_point.compute_sum_bound``).
+            sum_bound: of the sealed members' honest sum (``fixed_point.compute_sum_bound``).
         """
         if isinstance(self.phase, Void):
             return Unopened(AbortReason.TOO_FEW_SURVIVORS)

@@ -43,6 +43,8 @@ class Collection:
         self._needed: dict[int, dict[bytes, tuple[int, int]]] = {}  # seat → blob not held yet → least and most bytes
         self._quarrels: set[tuple[int, int]] = set()  # (lower, higher seat) with different pair commitments
         self._held_blobs: dict[bytes, int] = {}  # bounded: only blobs that some document names are taken
+        self._needing: dict[bytes, set[int]] = {}  # blob not held yet → seats whose contribution needs it
+        self._complete: set[int] = set()  # seats of which nothing is missing
 
     def take_document(self, seat: int, received: ReceivedDocument) -> Faults:
         """Take a document; the first of a seat stays."""
@@ -65,6 +67,8 @@ class Collection:
         }
         self.documents[seat] = received
         self._needed[seat] = _compute_needed(self.context, received.document)
+        for digest in self._needed[seat]:
+            self._needing.setdefault(digest, set()).add(seat)
         faults: Faults = ()
         for digest in list(self._needed[seat]):
             if digest in self._held_blobs:
@@ -73,16 +77,18 @@ class Collection:
 
     def forget(self, seat: int) -> None:
         """Drop a document because another one of this seat was sealed."""
+        for digest in self._needed[seat]:
+            self._needing[digest].discard(seat)
+        self._complete.discard(seat)
         del self.documents[seat], self._needed[seat]
         self._quarrels = {pair for pair in self._quarrels if seat not in pair}
 
     def take_blob(self, digest: bytes, size_bytes: int) -> Faults:
         """Note that a blob is in the own store. One that no document names is not noted: fetch after the document."""
         faults: Faults = ()
-        for seat, needed in self._needed.items():
-            if digest in needed:
-                self._held_blobs[digest] = size_bytes
-                faults += self._settle_blob(seat, digest, size_bytes)
+        for seat in sorted(self._needing.get(digest, ())):
+            self._held_blobs[digest] = size_bytes
+            faults += self._settle_blob(seat, digest, size_bytes)
         return faults
 
     def _settle_blob(self, seat: int, digest: bytes, size_bytes: int) -> Faults:
@@ -91,23 +97,26 @@ class Collection:
         if not low <= size_bytes <= high:
             return (RemoteProtocolError(seat, DropReason.BAD_CHUNK, f"{size_bytes} bytes, not {low} to {high}"),)
         del self._needed[seat][digest]
+        self._needing[digest].discard(seat)
+        if not self._needed[seat]:
+            self._complete.add(seat)
         return ()
 
     def get_needed_blobs(self, seat: int) -> tuple[NeededBlob, ...]:
         """Chunks and bundles of ``seat`` that are not held yet, in document order; empty without its document."""
         return tuple(NeededBlob(digest, high) for digest, (_, high) in self._needed.get(seat, {}).items())
 
+    def is_complete(self, seat: int) -> bool:
+        """Whether the contribution of ``seat`` is here with every chunk and bundle."""
+        return seat in self._complete
+
     def get_mismatches(self) -> tuple[tuple[int, int], ...]:
         """Pairs of wholly received contributions whose commitments to their pair seed differ, ascending."""
-        complete = set(self._complete())
-        return tuple(sorted(pair for pair in self._quarrels if complete.issuperset(pair)))
+        return tuple(sorted(pair for pair in self._quarrels if self._complete.issuperset(pair)))
 
     def compute_held(self) -> frozenset[int]:
         """See :meth:`aggregator.Aggregator.held`."""
-        return drop_quarrels(frozenset(self._complete()), self.get_mismatches())
-
-    def _complete(self) -> tuple[int, ...]:
-        return tuple(sorted(seat for seat, needed in self._needed.items() if not needed))
+        return drop_quarrels(frozenset(self._complete), self.get_mismatches())
 
 
 def drop_quarrels(seats: frozenset[int], quarrels: Iterable[tuple[int, int]]) -> frozenset[int]:

@@ -128,5 +128,14 @@ def test_watch__shows_contradicting_roots_once() -> None:
     envelope = contribution("a")
     watch.note_message(envelope)
     named = {OTHER: {TRAINER: digest_of("b")}, CONTEXT.assignment.validators[2]: {TRAINER: digest_of("a")}}
-    assert watch.show_contradictions(named) == [Send((OTHER,), envelope)]
-    assert watch.show_contradictions(named) == []
+    assert watch.show_contradictions(named, TRAINER) == [Send((OTHER,), envelope)]
+    assert watch.show_contradictions(named, OTHER) == []
+
+
+def test_watch__shows_contradicting_roots_whoever_speaks_last() -> None:
+    """A trainer's lie would stay unseen where the validator spoke after it."""
+    watch = Watch(CONTEXT, OWN)
+    envelope = contribution("a")
+    watch.note_message(envelope)
+    assert watch.show_contradictions({}, TRAINER) == []
+    assert watch.show_contradictions({OTHER: {TRAINER: digest_of("b")}}, OTHER) == [Send((OTHER,), envelope)]
