@@ -109,7 +109,7 @@ def compute_sum_bound_max(lane_bits: int) -> int:
     Plain lanes keep 4 bits of headroom, so that a garbled lane shows. A packed lane holds value + bias of the same size
     and must not carry into the next; its word's top bits show garbling.
     """
-    return 1 << (lane_bits - 4) if lane_bits in PLAIN_LANE_BITS else ((1 << lane_bits) - 1) // 2
+    return 1 << (lane_bits - 4) if lane_bits in PLAIN_LANE_BITS else (1 << (lane_bits - 1)) - 1
 
 
 def _require(condition: bool, rule: str) -> None:

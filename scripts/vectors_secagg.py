@@ -152,6 +152,8 @@ def make_secagg() -> dict[str, object]:
         _run("one_drops_before_and_one_after", small, (13,), (1,)),
         _run("two_drop_before", small, (4, 13), ()),
         _run("narrow_lanes", narrow, (7,), ()),
+        _run("packed_lanes", make_cohort(4, 3, lane_bits=20, lane_count=5, salt=3), (7,), ()),
+        _run("packed_lanes_six_in_a_word", make_cohort(5, 3, lane_bits=10, lane_count=13, salt=4), (), (4,)),
         _run("with_a_collusion_bound", guarded, (16,), ()),
         _run("bad_too_few_survivors", small, (1, 4, 7), ()),
         _run("bad_too_few_answers", small, (13,), (1, 4)),

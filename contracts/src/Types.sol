@@ -14,7 +14,7 @@ struct AllianceParams {
     uint8 cohortCount; // K
     uint8 threshold; // t, shares that recover a mask
     uint8 collusionBound; // c, owners of one cohort that may collude
-    uint8 laneBits; // width of the ring the masked vectors live in, 16 or 32
+    uint8 laneBits; // width of a lane, which names the ring that masked vectors live in
     uint32 levels; // q, clip levels of the fixed-point encoding
     uint32 weightMax; // largest public weight a seat may declare
     uint32 lossToleranceMicro; // loss increase, in millionths, that validators still accept

@@ -218,6 +218,33 @@ contract FactoryTest is AllianceTest {
         _refuse(p, 14);
     }
 
+    /// An alliance could be made in a ring that no node has, or whose packed lanes carry into each other.
+    function test_create__every_ring() external {
+        uint8[7] memory rings = [10, 12, 15, 16, 20, 30, 32];
+        for (uint256 bits = 0; bits < 256; ++bits) {
+            AllianceParams memory p = defaultParams();
+            (p.laneBits, p.levels, p.weightMax) = (uint8(bits), 1, 1);
+            bool known = false;
+            for (uint256 n = 0; n < rings.length; ++n) {
+                known = known || rings[n] == bits;
+            }
+            if (known) _create(p, POOL);
+            else _refuse(p, 12);
+        }
+        AllianceParams memory packed = defaultParams();
+        for (uint256 n = 0; n < rings.length; ++n) {
+            packed.laneBits = rings[n];
+            packed.weightMax = 1;
+            bool plain = rings[n] == 16 || rings[n] == 32;
+            // 6 owners at most: 2 · 6 · levels < 2^w, or 6 · levels <= 2^(w−4) where a lane is a word.
+            uint256 most = plain ? uint256(1) << (rings[n] - 4) : ((uint256(1) << rings[n]) - 1) / 2;
+            packed.levels = uint32(most / 6);
+            _create(packed, POOL);
+            packed.levels += 1;
+            _refuse(packed, 14);
+        }
+    }
+
     /// Phases could be too short for a block, or lock stakes for a lifetime; whoever left could not be slashed.
     function test_create__bounds_of_time() external {
         for (uint256 bad = 0; bad < 2; ++bad) {

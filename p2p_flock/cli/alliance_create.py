@@ -74,6 +74,10 @@ def create(
 
     Amounts are like "100 FLOCK", or whole wei. Threshold and collusion bound are chosen for the shares and levels
     below, unless you name both. Joining the alliance yourself is another command.
+
+    lane_bits is what an update costs: 16 or 32 bits a value, or, packed, 10, 12, 15, 20 or 30 (1.33 to 4 bytes). The
+    ring must have room for every owner of a cohort: owners · levels · weight_max ≤ 2^(lane_bits − 4), and
+    < 2^(lane_bits − 1) where lanes are packed. Fewer levels are more rounding noise.
     """
     assumptions = Assumptions.from_shares(corrupt_share, dropout_share, privacy_bits, delivery_bits)
     values: dict[str, object] = dict(PRESETS[preset]) if preset else {}

@@ -19,7 +19,7 @@ from math import isqrt
 import numpy as np
 import numpy.typing as npt
 
-from p2p_flock.crypto.masking import Lanes, keystream
+from p2p_flock.crypto.masking import keystream
 from p2p_flock.crypto.ring import Integers, Ring, Words
 from p2p_flock.crypto.vectors import Vector, iterate_blocks
 from p2p_flock.errors import LocalProtocolError, ParameterError, UsageError
@@ -238,12 +238,6 @@ def _draw_from(dither: bytes, lane_count: int) -> Callable[[int, int], bytes]:
     return lambda first, count: dither[DITHER_BYTES_PER_LANE * first : DITHER_BYTES_PER_LANE * (first + count)]
 
 
-def lift(lanes: Lanes) -> Integers:
-    """The signed integer nearest zero for each lane (two's complement), int64."""
-    signed = np.dtype(f"<i{lanes.dtype.itemsize}")
-    return lanes.view(signed).astype(np.int64)
-
-
 def compute_sum_bound(weights: tuple[int, ...], levels: int, noise_bound: int = 0) -> int:
     """The largest magnitude that a lane of an honest sum can have: levels · Σ weights + n · noise_bound.
 
@@ -253,11 +247,6 @@ def compute_sum_bound(weights: tuple[int, ...], levels: int, noise_bound: int = 
         weights: of the n sealed members.
     """
     return levels * sum(weights) + len(weights) * noise_bound
-
-
-def is_in_range(total: Integers, sum_bound: int) -> bool:
-    """Whether every lane lies within ±``sum_bound``. A garbled lane passes with chance 2⁻³ (headroom rule)."""
-    return bool(np.all(total <= sum_bound) and np.all(total >= -sum_bound))
 
 
 def compute_squared_norm(total: Vector[np.int64]) -> int:

@@ -21,6 +21,7 @@ from p2p_flock.errors import StoreError, TaskError, WorkerCrashedError
 from p2p_flock.learning.results import VectorFile
 from p2p_flock.learning.worker_client import Worker
 from p2p_flock.ports import Evaluate
+from p2p_flock.secagg.answer import get_sealed_entries
 from p2p_flock.store.blobs import BlobStore
 from p2p_flock.store.files import FileSource
 from p2p_flock.store.models import ModelStore
@@ -180,7 +181,8 @@ def open_adopted(
     source = blobs.open_source(digest)
     if source is None:
         raise StoreError(f"the aggregate {digest.hex()} is gone from the store; raise store.blob_bytes_max")
-    integers = open_aggregate(context.cohorts[cohort], source)
+    sealed = get_sealed_entries(context.cohorts[cohort], manifest)
+    integers = open_aggregate(context.cohorts[cohort], source, context.sum_bound(cohort, sealed))
     return AdoptedCohort(integers, compute_weight_total(context, cohort, manifest), digest)
 
 

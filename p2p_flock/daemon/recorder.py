@@ -14,7 +14,7 @@ from p2p_flock.alliance.aggregates import open_aggregate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
-from p2p_flock.crypto.masking import Lanes
+from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.vectors import ByteSource
 from p2p_flock.daemon.config import SettingsForTest
 from p2p_flock.ports import Event, UpdateComputed
@@ -35,8 +35,8 @@ class TestRecorder:
             self._save("updates", f"{context.round}-{machine.seat}", event.values[:].astype(np.float64))
 
     def copy_encoding(
-        self, context: RoundContext, machine: TrainerMachine | ValidatorMachine, blocks: Iterable[Lanes]
-    ) -> Iterator[Lanes]:
+        self, context: RoundContext, machine: TrainerMachine | ValidatorMachine, blocks: Iterable[Words]
+    ) -> Iterator[Words]:
         """``blocks`` as they are, which are masked afterwards; keeps a copy of all of them."""
         if self._folder is None:
             yield from blocks
@@ -48,10 +48,10 @@ class TestRecorder:
         self._save("encodings", f"{context.round}-{machine.seat}", np.concatenate(copies))
 
     def note_opened(self, context: RoundContext, cohort: int, aggregate: ByteSource | None) -> None:
-        """Keep the lanes of an opened sum."""
+        """Keep the ring words of an opened sum."""
         if self._folder is not None and aggregate is not None:
-            lanes = open_aggregate(context.cohorts[cohort], aggregate).lanes
-            self._save("opened", f"{context.round}-{cohort}", lanes[:])
+            words = open_aggregate(context.cohorts[cohort], aggregate, sum_bound=0).words  # not lifted
+            self._save("opened", f"{context.round}-{cohort}", words[:])
 
     def _save(self, kind: str, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
         if self._folder is not None:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.key_agreement import is_usable_mask_key
+from p2p_flock.crypto.ring import Ring
 from p2p_flock.errors import ParameterError
 from p2p_flock.params import COHORTS_MAX, SEATS_MAX, compute_holder_count
 from p2p_flock.secagg import graph
@@ -45,7 +46,8 @@ class CohortContext:
         threshold: t, shares needed to recover a secret.
         collusion_bound: c, colluding owners among the holders of one secret (in a complete graph: in the cohort) that
             privacy survives.
-        lane_bits: 16 or 32; lane_count: lanes of the vector.
+        lane_bits: width of a lane, which names the ring (``crypto/ring.py``).
+        lane_count: lanes of the vector, that is coordinates; packed rings hold several in a word.
 
     Raises:
         ParameterError: a rule of SPEC §2 is broken, or no graph serves so many members with t and c.
@@ -70,7 +72,6 @@ class CohortContext:
         _require(len({member.owner for member in self.members}) == len(seats), "one seat per owner")
         _require(all(len(member.owner) == ADDRESS_BYTES for member in self.members), "20-byte owners")
         _require(all(is_usable_mask_key(member.mask_key) for member in self.members), "usable mask keys")
-        _require(self.lane_bits in (16, 32), "16 or 32 bit lanes")
         _require(self.lane_count >= 1 and self.vector_bytes <= VECTOR_BYTES_MAX, "1 lane to 4 GiB of lanes")
         _require(self.threshold in range(3, 256) and self.collusion_bound in range(256), "3 ≤ t ≤ 255 and 0 ≤ c ≤ 255")
         compute_holder_count(len(seats), self.threshold, self.collusion_bound)
@@ -90,10 +91,15 @@ class CohortContext:
         """Whether enough members have a mask key. If not, the cohort is void before it starts; nobody contributes."""
         return len(self.members) >= self.survivors_min
 
+    @cached_property
+    def ring(self) -> Ring:
+        """What masked updates are added in."""
+        return Ring(self.lane_bits)
+
     @property
     def vector_bytes(self) -> int:
         """Size of one masked update."""
-        return self.lane_count * self.lane_bits // 8
+        return self.ring.vector_bytes(self.lane_count)
 
     @property
     def chunk_count(self) -> int:
@@ -103,6 +109,11 @@ class CohortContext:
     def chunk_bytes(self, index: int) -> int:
         """Size of chunk ``index``."""
         return min(CHUNK_BYTES, self.vector_bytes - index * CHUNK_BYTES)
+
+    def chunk_lanes(self, index: int) -> int:
+        """Lanes in chunk ``index``; a chunk holds whole words of every ring."""
+        most = self.ring.lanes_in(CHUNK_BYTES)
+        return min(most, self.lane_count - index * most)
 
     def member(self, seat: int) -> CohortMember:
         """The member at ``seat``.
@@ -286,23 +297,23 @@ def build_context(
 
 
 def compute_aggregate_digest(context: CohortContext, ring_sum: bytes) -> bytes:
-    """The digest that ballots name: sha-256 over context, lane width, length and the sum's little-endian lanes.
+    """The digest that ballots name: sha-256 over context, lane width, length and the sum's little-endian words.
 
     Args:
-        ring_sum: ``lane_count`` lanes as bytes (``array.tobytes()`` of a little-endian array).
+        ring_sum: the words of ``lane_count`` lanes as bytes (``array.tobytes()`` of a little-endian array).
 
     Raises:
         ParameterError: another length than the context's.
     """
-    _require(len(ring_sum) == context.vector_bytes, "the sum has lane_count lanes")
+    _require(len(ring_sum) == context.vector_bytes, "the sum has the words of lane_count lanes")
     return suite.sha256(aggregate_preamble(context) + ring_sum)
 
 
 def aggregate_preamble(context: CohortContext) -> bytes:
-    """The bytes before the lanes in an aggregate's blob; the lanes follow to its end.
+    """The bytes before the words in an aggregate's blob; the words follow to its end.
 
-    It is ``suite.frame("p2p_flock aggregate v1", context digest, u8 lane width, u32 lane count, lanes)`` without the
-    lanes: they are its last part, so the blob can be written while it is computed.
+    It is ``suite.frame("p2p_flock aggregate v1", context digest, u8 lane width, u32 lane count, words)`` without the
+    words: they are its last part, so the blob can be written while it is computed.
     """
     parts = (context.digest, bytes([context.lane_bits]), context.lane_count.to_bytes(4, "big"))
     head = suite.frame("p2p_flock aggregate v1", *parts)

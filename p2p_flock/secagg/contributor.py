@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.key_agreement import agree, mask_public_key
-from p2p_flock.crypto.masking import Lanes, masks_into
+from p2p_flock.crypto.masking import masks_into
+from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.vectors import view_bytes
 from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg import keys
@@ -118,7 +119,7 @@ def plan_masking(context: CohortContext, seat: int, mask_secret_key: bytes, entr
     )
 
 
-def mask_blocks(masking: Masking, blocks: Iterable[Lanes], put: PutChunk) -> tuple[bytes, ...]:
+def mask_blocks(masking: Masking, blocks: Iterable[Words], put: PutChunk) -> tuple[bytes, ...]:
     """y_i = words + PRG(b_i) ± PRG(k_ij) for every neighbor j, chunk by chunk; the chunks' digests in order.
 
     Memory: what ``blocks`` and ``put`` need, and one block of keystream. A chunk that ``put`` keeps is known to nobody
@@ -183,7 +184,7 @@ def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> P
 
 
 def contribute(
-    context: CohortContext, seat: int, mask_secret_key: bytes, words: Lanes, entropy: bytes
+    context: CohortContext, seat: int, mask_secret_key: bytes, words: Words, entropy: bytes
 ) -> PreparedContribution:
     """All three steps at once, in memory.
 

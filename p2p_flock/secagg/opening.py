@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from p2p_flock.crypto.masking import Lanes, masks_into
+from p2p_flock.crypto.masking import masks_into
+from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.secret_sharing import combine_many, extend_many
 from p2p_flock.crypto.vectors import BlobSink, MemorySink, view_bytes
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
@@ -52,7 +53,7 @@ class Opened:
 class OpenedInMemory(Opened):
     """The same with the ring sum itself, the words of ``lane_count`` lanes."""
 
-    ring_sum: Lanes
+    ring_sum: Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +171,14 @@ def _judge_dealing(
     return None
 
 
-def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Lanes:
+def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Words:
     """The opened words of chunk ``index``. ``read_blob`` gives a chunk by its sha-256.
 
     Raises:
         RemoteProtocolError: BAD_CHUNK, a trainer committed to a chunk of another size.
     """
     context, ring = opening.context, opening.context.ring
-    total: Lanes = np.zeros(context.chunk_bytes(index) // ring.word_bytes, dtype=ring.dtype)
+    total: Words = np.zeros(context.chunk_bytes(index) // ring.word_bytes, dtype=ring.dtype)
     for seat, digests in opening.chunk_digests:
         chunk = read_blob(digests[index])
         if len(chunk) != total.nbytes:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from p2p_flock.errors import P2PFlockError
+from p2p_flock.params import RINGS
 from p2p_flock.testnet.data import DEMOS, partition_texts
 from p2p_flock.testnet.launcher import run
-from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options
+from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options, private_task
 from p2p_flock.testnet.processes import stop_directory
 
 TEST_MODES = ("save_encodings", "record_sent", "disable_masks")
@@ -29,6 +30,11 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument("--task", default="heart", help=f"what is trained: {', '.join(DEMOS)}, or yours [heart]")
     parser.add_argument("--partition", help=f"who holds what; {'; '.join(partition_texts())} [the first]")
     parser.add_argument("--data", type=Path, help="for a task of yours: a folder with one data file per member")
+    parser.add_argument(
+        "--privacy", type=float, metavar="EPSILON", help="every trainer adds noise: this ε at δ 1e-5 over all rounds"
+    )
+    rings = ", ".join(map(str, RINGS))
+    parser.add_argument("--lane-bits", type=int, default=32, help=f"ring that updates are added in: {rings} [32]")
     parser.add_argument("--seed", type=int, default=1, help="of the data's partition and split [1]")
     parser.add_argument("--report", type=Path, help="JSON report [testnet-report.json here]")
     parser.add_argument("--keep", action="store_true", help="keep the run's directory after a success")
@@ -45,7 +51,8 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         nodes=given.nodes,
         rounds=given.rounds,
         spare_seats=given.spare_seats,
-        task=given.task,
+        lane_bits=given.lane_bits,
+        task=given.task if given.privacy is None else private_task(given.task, given.privacy, given.rounds),
         partition=given.partition,
         data=given.data,
         seed=given.seed,

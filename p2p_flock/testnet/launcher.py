@@ -86,7 +86,7 @@ def run(options: Options) -> int:
     display = Display()
     state = Run(
         options=options,
-        params=alliance_params(options.nodes, options.rounds, options.spare_seats, options.task),
+        params=alliance_params(options.nodes, options.rounds, options.spare_seats, options.task, options.lane_bits),
         processes=Processes(directory),
         display=display,
         launched_at=launched_at,

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2p_flock.cli.alliance_create import PRESETS
 from p2p_flock.daemon.control_messages import params_from_json
 from p2p_flock.errors import UsageError
-from p2p_flock.params import COHORT_OWNERS_MIN, COMPLETE_GRAPH_OWNERS_MAX, AllianceParams, validate_params
+from p2p_flock.learning.privacy import compute_noise_multiplier
+from p2p_flock.learning.task_manifest import Variant, read_variant
+from p2p_flock.params import (
+    COHORT_OWNERS_MIN,
+    COMPLETE_GRAPH_OWNERS_MAX,
+    RINGS,
+    AllianceParams,
+    compute_sum_bound_max,
+    validate_params,
+)
 from p2p_flock.testnet.data import demo_of, validate_source
 from p2p_flock.types import DIGEST_BYTES
 
@@ -25,6 +35,7 @@ class Options:
         partition: of the testnet's own data, ``None`` for the task's default.
         data: a folder with one file per member, for a task that the testnet has no data for.
         spare_seats: how many more may join while it runs.
+        lane_bits: the ring that updates are added in; levels are as many as it has room for.
     """
 
     nodes: int = 8
@@ -39,6 +50,7 @@ class Options:
     directory: Path | None = None
     test_mode: frozenset[str] = frozenset()
     spare_seats: int = 0
+    lane_bits: int = 32
 
     def validate(self) -> None:
         """Check what argparse cannot.
@@ -58,6 +70,8 @@ class Options:
                 "serve the smallest cohort and the largest."
             )
         validate_source(self.task, self.partition, self.data, self.nodes)
+        if self.lane_bits not in RINGS:
+            raise UsageError(f"--lane-bits {self.lane_bits}: give one of {', '.join(map(str, RINGS))}.")
         if self.rounds < 1:
             raise UsageError(f"--rounds {self.rounds}: give at least 1.")
         if not 0.1 <= self.block_time <= 12:
@@ -71,7 +85,28 @@ class Options:
             )
 
 
-def alliance_params(nodes: int, rounds: int, spare_seats: int = 0, task: str = "heart") -> AllianceParams:
+def private_task(task: str, epsilon: float, rounds: int) -> str:
+    """The private variant of a task whose noise costs at most ε over so many training rounds, at δ = 10⁻⁵.
+
+    Raises:
+        ParameterError: ε is not positive, or there is no round.
+    """
+    return Variant(task, compute_noise_multiplier(epsilon, rounds)).name
+
+
+def _noise_room(task: str) -> float:
+    """How many times the room of the updates they need with a private variant's noise; a little too much.
+
+    A trainer's noise has a deviation of z / √3 sensitivities at most and never exceeds 14 of them
+    (``crypto/noise.py``, the worst of its layers).
+    """
+    variant = read_variant(task)
+    return 1.0 if variant is None else 1.2 + 14 * variant.noise_multiplier / math.sqrt(3)
+
+
+def alliance_params(
+    nodes: int, rounds: int, spare_seats: int = 0, task: str = "heart", lane_bits: int = 32
+) -> AllianceParams:
     """The preset "testnet" of ``p2p-flock alliance create``, fitted to ``nodes`` seats and some spare ones, in one
     cohort.
 
@@ -79,7 +114,8 @@ def alliance_params(nodes: int, rounds: int, spare_seats: int = 0, task: str = "
     that creates the alliance; zeros stand here.
 
     Raises:
-        ParameterError: ``nodes`` outside :data:`NODES_MIN` … :data:`NODES_MAX`, or too many spare seats for them.
+        ParameterError: ``nodes`` outside :data:`NODES_MIN` … :data:`NODES_MAX`, too many spare seats for them, or the
+            ring has no room for a single level at the task's weights.
     """
     demo = demo_of(task)
     preset = replace(
@@ -90,7 +126,7 @@ def alliance_params(nodes: int, rounds: int, spare_seats: int = 0, task: str = "
     validators = 3 if nodes >= COHORT_OWNERS_MIN + 3 else 2
     trainers = nodes - validators + spare_seats  # at most
     levels = preset.levels
-    while trainers * levels * preset.weight_max > 1 << (preset.lane_bits - 4):
+    while trainers * levels * preset.weight_max * _noise_room(task) > compute_sum_bound_max(lane_bits):
         levels //= 2
     params = replace(
         preset,
@@ -99,6 +135,7 @@ def alliance_params(nodes: int, rounds: int, spare_seats: int = 0, task: str = "
         seat_count_max=nodes + spare_seats,
         validator_count=validators,
         threshold=max(3, trainers // 2 + 1),
+        lane_bits=lane_bits,
         levels=levels,
     )
     validate_params(params)

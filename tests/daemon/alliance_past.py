@@ -17,7 +17,6 @@ from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.model import AdoptedCohort, apply_cohorts, encode_model
 from p2p_flock.chain.beacon import BeaconValue
 from p2p_flock.chain_events import ChainEvent, RoundSettled, SeatJoined
-from p2p_flock.crypto.fixed_point import lift
 from p2p_flock.crypto.signing import recover_address
 from p2p_flock.daemon.judging import compute_weight_total
 from p2p_flock.daemon.lineage import Lineage
@@ -89,7 +88,7 @@ class Past:
             context = RoundContext.make(snapshot, PARAMS, make_task(), before.stage, before.digest, seed)
             width = context.manifest.width(context.stage)
             ring_sum = np.random.default_rng([number, salt]).integers(0, 1000, width).astype(np.uint32)
-            cohort = AdoptedCohort(lift(ring_sum), compute_weight_total(context, 0, manifest))
+            cohort = AdoptedCohort(ring_sum.astype(np.int64), compute_weight_total(context, 0, manifest))
             digest = self.aggregates[number] = self._hold(encode_aggregate(context.cohorts[0], ring_sum))
             after = apply_cohorts(before, make_task(), PARAMS.levels, [cohort] if adopted else [])
             self.models.append(after)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from p2p_flock.crypto.fixed_point import DITHER_BYTES_PER_LANE, decode_mean, encode_update, lift
+from p2p_flock.crypto.fixed_point import DITHER_BYTES_PER_LANE, decode_mean, encode_update
+from p2p_flock.crypto.ring import Ring
 from p2p_flock.daemon.member import compute_weight
 from p2p_flock.errors import DataSchemaError, UsageError
 from p2p_flock.learning.check import check_task
@@ -122,7 +123,8 @@ def curves(tasks: list[DigitsTask], seed: int, examples_per_weight: int) -> tupl
             result = tasks[trainer].train(statistics, ours, batch_seed)
             weight = compute_weight(result.example_count, params, examples_per_weight)
             dither = draw.bytes(DITHER_BYTES_PER_LANE * ours.size)
-            total += lift(encode_update(result.update, clip_norm, levels, weight, dither, params.lane_bits))
+            encoded = encode_update(result.update, clip_norm, levels, weight, dither, params.lane_bits)
+            total += Ring(params.lane_bits).lift(encoded, ours.size, levels * weight)
             weights += weight
             result = tasks[trainer].train(statistics, plain, batch_seed)
             mean += result.example_count * result.update.astype(np.float64)

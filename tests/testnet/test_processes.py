@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from p2p_flock.errors import UsageError
+from p2p_flock.params import RINGS, compute_sum_bound_max
 from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options, alliance_params
 from p2p_flock.testnet.ports import choose_ports, is_free
 from p2p_flock.testnet.processes import Processes, find_processes, stop_directory
@@ -104,6 +105,14 @@ def test_options__give_valid_parameters(nodes: int) -> None:
     assert alliance_params(nodes, 3, spare_seats).seat_count_max == nodes + spare_seats
 
 
+@pytest.mark.parametrize("lane_bits", RINGS)
+def test_options__give_as_many_levels_as_the_ring_has_room_for(lane_bits: int) -> None:
+    """Half the resolution would be given away, or the contract would refuse the alliance."""
+    params = alliance_params(6, 3, lane_bits=lane_bits)  # validates
+    assert params.lane_bits == lane_bits
+    assert params.levels == 1 << 18 or 2 * params.levels * params.weight_max * 4 > compute_sum_bound_max(lane_bits)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -113,6 +122,7 @@ def test_options__give_valid_parameters(nodes: int) -> None:
         Options(nodes=8, spare_seats=5),
         Options(block_time=0.0),
         Options(seed=-1),
+        Options(lane_bits=24),
         Options(directory=Path(__file__).parent),
     ],
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from p2p_flock.crypto.key_agreement import agree, mask_public_key
-from p2p_flock.crypto.masking import Lanes, lane_dtype
+from p2p_flock.crypto.ring import Words
 from p2p_flock.secagg import aggregator, keys
 from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceived, UnmaskingReceived
 from p2p_flock.secagg.answer import Answered, compute_answer
@@ -51,7 +51,7 @@ class Cohort:
 
     context: CohortContext
     mask_secrets: dict[int, bytes]
-    lanes: dict[int, Lanes]
+    lanes: dict[int, Words]
     entropy: dict[int, bytes]
     made: dict[int, PreparedContribution]
 
@@ -63,8 +63,9 @@ class Cohort:
     def sum_bound(self) -> int:
         return LEVELS * len(self.seats)
 
-    def plain_sum(self, seats: Iterable[int]) -> Lanes:
-        total = np.zeros(self.context.lane_count, dtype=lane_dtype(self.context.lane_bits))
+    def plain_sum(self, seats: Iterable[int]) -> Words:
+        ring = self.context.ring
+        total: Words = np.zeros(ring.word_count(self.context.lane_count), dtype=ring.dtype)
         for seat in seats:
             total += self.lanes[seat]
         return total
@@ -210,13 +211,11 @@ def make_cohort(
         DOMAIN, 4, digest_of("seed", salt), 0, seats, threshold, collusion_bound, lane_bits, lane_count
     )
     generator = np.random.default_rng(salt)
-    signed = {16: np.int16, 32: np.int32}[lane_bits]
-    lanes = {
-        seat.index: generator.integers(-LEVELS, LEVELS, lane_count, endpoint=True)
-        .astype(signed)
-        .view(lane_dtype(lane_bits))
-        for seat in seats
-    }
+    lanes: dict[int, Words] = {}
+    for seat in seats:
+        values = generator.integers(-LEVELS, LEVELS, lane_count, endpoint=True).astype(np.int32)
+        lanes[seat.index] = np.empty(context.ring.word_count(lane_count), dtype=context.ring.dtype)
+        context.ring.pack(values, LEVELS, lanes[seat.index])
     mask_secrets = {seat.index: digest_of("mask secret", salt, i) for i, seat in enumerate(seats)}
     entropy = {seat.index: digest_of("entropy", salt, seat.index) for seat in seats}
     made = {seat: contribute(context, seat, mask_secrets[seat], lanes[seat], entropy[seat]) for seat in context.seats}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
-from p2p_flock.alliance.aggregates import decode_aggregate, encode_aggregate
+from p2p_flock.alliance.aggregates import decode_aggregate, encode_aggregate, open_aggregate
 from p2p_flock.alliance.manifest import decode_manifest, encode_manifest
 from p2p_flock.alliance.model import (
     AdoptedCohort,
@@ -24,10 +25,12 @@ from p2p_flock.alliance.model import (
     write_model,
     write_next_model,
 )
+from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.vectors import BLOCK_VALUES, MemorySink, MemorySource
 from p2p_flock.errors import WireError
+from p2p_flock.params import RINGS
 from p2p_flock.secagg.context import compute_aggregate_digest
-from p2p_flock.testing.alliance import make_model, make_setting, make_task
+from p2p_flock.testing.alliance import make_model, make_params, make_setting, make_task
 from p2p_flock.types import Stage
 
 
@@ -164,11 +167,26 @@ def test_aggregate__blob_is_named_by_the_ballots_digest() -> None:
     ring_sum = np.array([1, 2, 3, 2**32 - 1, 2**31, 0], dtype=np.uint32)
     blob = encode_aggregate(context, ring_sum)
     assert hashlib.sha256(blob).digest() == compute_aggregate_digest(context, ring_sum.tobytes())
-    assert decode_aggregate(context, blob).tolist() == [1, 2, 3, -1, -(2**31), 0]
+    assert decode_aggregate(context, blob, 0).tolist() == [1, 2, 3, -1, -(2**31), 0]
     other = make_setting(salt=1).context.cohorts[0]
     for bad in (blob[:-1], blob + b"\x00", b"", b"x" + blob[1:], encode_aggregate(other, ring_sum)):
         with pytest.raises(WireError):
-            decode_aggregate(context, bad)
+            decode_aggregate(context, bad, 0)
+
+
+@pytest.mark.parametrize("lane_bits", RINGS)
+def test_aggregate__is_read_slice_by_slice(lane_bits: int) -> None:
+    """A model applied in blocks would move by other lanes than one applied at once (P2)."""
+    width, bias = 131, 400
+    context = make_setting(make_params(lane_bits=lane_bits, levels=1, weight_max=1)).context.cohorts[0]
+    context = replace(context, lane_count=width)
+    integers = np.random.default_rng(1).integers(-bias, bias, width, endpoint=True)
+    words: Words = np.empty(context.ring.word_count(width), dtype=context.ring.dtype)
+    context.ring.pack(integers.astype(np.int32), bias, words)
+    total = open_aggregate(context, MemorySource(encode_aggregate(context, words)), bias)
+    assert total.size == width
+    for start, stop in ((0, width), (0, 1), (1, 2), (5, 6), (7, 64), (60, 131), (130, 999), (9, 9), (9, 3), (131, 140)):
+        assert total[start:stop].tolist() == integers[start:stop].tolist(), (start, stop)
 
 
 # --- the task manifest -------------------------------------------------------------------------------------------

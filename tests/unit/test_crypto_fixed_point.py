@@ -12,7 +12,7 @@ import pytest
 
 from p2p_flock.crypto import fixed_point
 from p2p_flock.crypto.fixed_point import Encoder
-from p2p_flock.crypto.masking import Lanes, keystream
+from p2p_flock.crypto.masking import keystream
 from p2p_flock.crypto.ring import Ring
 from p2p_flock.errors import LocalProtocolError, ParameterError, UsageError
 from p2p_flock.params import RINGS
@@ -116,23 +116,6 @@ def test_encode_statistics__clips_each_coordinate_by_its_bound() -> None:
     assert lifted.tolist() == [500, 500, -1000]
     total = lifted * 4
     assert fixed_point.decode_statistics(total, bounds, LEVELS).tolist() == [200.0, 2.0, -12.0]
-
-
-@pytest.mark.parametrize("bits", [16, 32])
-def test_lift__is_centered(bits: int) -> None:
-    """The sign of a sum would be lost."""
-    half = 2 ** (bits - 1)
-    lanes: Lanes = np.array([0, 1, half - 1, half, 2 * half - 1], dtype=f"<u{bits // 8}")
-    assert fixed_point.lift(lanes).tolist() == [0, 1, half - 1, -half, -1]
-
-
-def test_is_in_range__knows_both_ends() -> None:
-    """Garbled sums would be voted on."""
-    bound = fixed_point.compute_sum_bound((1, 2, 3), LEVELS)
-    assert bound == 6000
-    assert fixed_point.is_in_range(np.array([6000, -6000]), bound)
-    assert not fixed_point.is_in_range(np.array([6001, 0]), bound)
-    assert not fixed_point.is_in_range(np.array([0, -6001]), bound)
 
 
 @pytest.mark.parametrize("largest", [1, 2**15, 2**28, 2**31])

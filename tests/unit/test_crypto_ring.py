@@ -79,6 +79,14 @@ def test_lift__gives_the_sum_of_the_integers(bits: int, count: int) -> None:
     assert ring.lift(total, count, sum_bound).tolist() == np.sum(values, axis=0).tolist()
 
 
+@pytest.mark.parametrize("bits", PLAIN_LANE_BITS)
+def test_lift__is_centered(bits: int) -> None:
+    """The sign of a sum would be lost."""
+    half = 2 ** (bits - 1)
+    lanes = Ring(bits).read(np.array([0, 1, half - 1, half, 2 * half - 1], dtype=f"<u{bits // 8}").tobytes())
+    assert Ring(bits).lift(lanes, 5, 0).tolist() == [0, 1, half - 1, -half, -1]
+
+
 @pytest.mark.parametrize("bits", RINGS)
 def test_is_in_range__knows_both_ends(bits: int) -> None:
     """Garbled sums would be voted on."""

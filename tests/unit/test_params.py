@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from p2p_flock.errors import ParameterError
-from p2p_flock.params import SHARING_HOLDERS_MAX, compute_holder_count, validate_params
+from p2p_flock.params import RINGS, SHARING_HOLDERS_MAX, compute_holder_count, compute_sum_bound_max, validate_params
 from p2p_flock.testing.alliance import make_params
 
 
@@ -68,3 +68,17 @@ def test_params__quorums(validators: int, quorum: int, verdict: int) -> None:
     """Nodes and contract would count differently (DESIGN §6)."""
     params = dataclasses.replace(make_params(), validator_count=validators)
     assert (params.seal_quorum, params.verdict_quorum) == (quorum, verdict)
+
+
+@pytest.mark.parametrize("lane_bits", RINGS)
+def test_params__a_ring_has_room_for_the_largest_cohort(lane_bits: int) -> None:
+    """A lane of an honest sum would wrap, or carry into the next one; the contract's rule is the same."""
+    headroom = {16: 2**12, 32: 2**28}
+    for levels in (1, compute_sum_bound_max(lane_bits) // 5, compute_sum_bound_max(lane_bits) // 5 + 1):
+        params = dataclasses.replace(make_params(), lane_bits=lane_bits, levels=levels, weight_max=1)
+        fits = 5 * levels <= headroom[lane_bits] if lane_bits in headroom else 2 * 5 * levels < 2**lane_bits
+        if fits:
+            validate_params(params)
+        else:
+            with pytest.raises(ParameterError, match="lane_bits"):
+                validate_params(params)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from p2p_flock.crypto.secret_sharing import split_secret
+from p2p_flock.crypto.ring import Ring
 from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, RemoteProtocolError
+from p2p_flock.params import RINGS
 from p2p_flock.secagg.aggregator import (
     TRANSITIONS,
     Aggregator,
@@ -25,7 +27,7 @@ from p2p_flock.secagg.aggregator import (
 from p2p_flock.secagg.collection import drop_quarrels
 from p2p_flock.secagg.context import compute_aggregate_digest
 from p2p_flock.secagg.opening import OpenedInMemory, Unopened
-from p2p_flock.wire.messages import Manifest, PairSeedShare, SelfMaskShare, Unmasking
+from p2p_flock.wire.messages import CHUNK_BYTES, Manifest, PairSeedShare, SelfMaskShare, Unmasking
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 
 COHORT = make_cohort()
@@ -290,7 +292,7 @@ def test_answers__partial_one_counts_for_what_it_says() -> None:
 # --- the sum ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lane_bits", [16, 32])
+@pytest.mark.parametrize("lane_bits", RINGS)
 @pytest.mark.parametrize("sealed", [ALL, SEALED, (4, 10, 13)])
 def test_open__is_the_plain_sum(lane_bits: int, sealed: tuple[int, ...]) -> None:
     """What validators judge would not be what the members computed."""
@@ -300,6 +302,16 @@ def test_open__is_the_plain_sum(lane_bits: int, sealed: tuple[int, ...]) -> None
     assert isinstance(opened, OpenedInMemory)
     assert np.array_equal(opened.ring_sum, cohort.plain_sum(sealed))
     assert opened.aggregate_digest == compute_aggregate_digest(cohort.context, opened.ring_sum.tobytes())
+
+
+@pytest.mark.parametrize("lane_bits", RINGS)
+def test_open__spans_chunks(lane_bits: int) -> None:
+    """The second chunk would be taken for other lanes, or under other masks."""
+    ring = Ring(lane_bits)
+    cohort = make_cohort(3, 3, lane_bits=lane_bits, lane_count=ring.lanes_in(CHUNK_BYTES) + ring.lanes_per_word + 1)
+    opened = cohort.sealed_aggregator(cohort.seats, cohort.seats).open(cohort.vectors(cohort.seats), cohort.sum_bound)
+    assert isinstance(opened, OpenedInMemory)
+    assert np.array_equal(opened.ring_sum, cohort.plain_sum(cohort.seats))
 
 
 def test_open__is_the_same_from_other_answers() -> None:
@@ -342,11 +354,13 @@ def test_open__wrong_chunks_name_their_trainer() -> None:
     check_unopened(machine.open(without, COHORT.sum_bound), AbortReason.CONTRADICTION, bad_chunk)
 
 
-def test_open__garbled_sum_is_out_of_range() -> None:
+@pytest.mark.parametrize("lane_bits", RINGS)
+def test_open__garbled_sum_is_out_of_range(lane_bits: int) -> None:
     """A trainer that publishes noise would have the cohort's sum judged as if it were one."""
-    noise = digest_of("noise") * 5
-    made = COHORT.made[7]
-    cohort = COHORT.with_document(
+    honest = make_cohort(lane_bits=lane_bits)
+    made = honest.made[7]
+    noise = (digest_of("noise") * 5)[: len(made.chunks[0])]
+    cohort = honest.with_document(
         7, lambda document: replace(document, chunk_digests=(hashlib.sha256(noise).digest(),))
     )
     cohort = cohort.with_made(replace(cohort.made[7], chunks=(noise,)))

@@ -118,6 +118,10 @@ def test_chunks__cover_the_vector() -> None:
     context = replace(context_of(), lane_count=2 * 2**18 + 5)
     assert context.chunk_count == 3
     assert [context.chunk_bytes(index) for index in range(3)] == [2**20, 2**20, 20]
+    assert [context.chunk_lanes(index) for index in range(3)] == [2**18, 2**18, 5]
+    packed = replace(context, lane_bits=10, lane_count=2 * 6 * 2**17 + 7)
+    assert [packed.chunk_bytes(index) for index in range(packed.chunk_count)] == [2**20, 2**20, 16]
+    assert [packed.chunk_lanes(index) for index in range(3)] == [6 * 2**17, 6 * 2**17, 7]
 
 
 def test_compute_aggregate_digest__binds_context_and_lanes() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from p2p_flock.crypto.key_agreement import mask_public_key
-from p2p_flock.crypto.masking import Lanes
+from p2p_flock.crypto.ring import Words
 from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg.answer import Answered, Refusal, Refused
 from p2p_flock.secagg.context import build_context
@@ -65,7 +65,7 @@ def test_contribute__cuts_chunks_of_one_mebibyte() -> None:
 def test_contribute__shows_nothing_of_its_input() -> None:
     """The masked update of zeros must look like noise, and not change the caller's array."""
     context = COHORT.context
-    zeros: Lanes = np.zeros(context.lane_count, dtype=np.uint32)
+    zeros: Words = np.zeros(context.lane_count, dtype=np.uint32)
     made = contribute(context, 1, COHORT.mask_secrets[1], zeros, digest_of("fresh"))
     assert not zeros.any()
     masked = np.frombuffer(b"".join(made.chunks), dtype="<u4")
@@ -91,7 +91,7 @@ def test_contribute__bad_arguments_are_refused() -> None:
     context, secret, lanes = COHORT.context, COHORT.mask_secrets[1], COHORT.lanes[1]
     entropy = COHORT.entropy[1]
     small = replace(context, members=context.members[:2])
-    narrow: Lanes = lanes.astype(np.uint16)
+    narrow: Words = lanes.astype(np.uint16)
     for bad in (
         (small, 1, secret, lanes, entropy),
         (context, 4, secret, lanes, entropy),

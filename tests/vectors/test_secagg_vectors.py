@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2p_flock.crypto.masking import Lanes, lane_dtype
+from p2p_flock.crypto.ring import Ring, Words
 from p2p_flock.secagg import aggregator, contributor
 from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceived, UnmaskingReceived
 from p2p_flock.secagg.answer import Answered
@@ -53,7 +53,7 @@ def contribute_all(name: str) -> tuple[CohortContext, dict[int, Contributor], di
         seat = member["seat"]
         if seat in case["dropped_before"]:
             continue
-        lanes: Lanes = np.array(member["lanes"], dtype=lane_dtype(case["lane_bits"]))
+        lanes: Words = np.array(member["lanes"], dtype=Ring(case["lane_bits"]).dtype)
         machines[seat] = Contributor(context, seat)
         secret, entropy = bytes.fromhex(member["mask_secret"]), bytes.fromhex(member["entropy"])
         whole = contribute(context, seat, secret, lanes, entropy)

@@ -10,6 +10,8 @@ library ParamsRules {
     uint256 internal constant COHORT_COUNT_MAX = 16; // survivor counts of all cohorts fit one word
     uint256 internal constant COMPLETE_GRAPH_OWNERS_MAX = 32; // larger cohorts use a k-regular graph
     uint256 internal constant ROUND_COUNT_MAX = 1_000_000;
+    // Widths of lanes, as bits of a mask: 16 and 32 fill a word each, the others share words of 64 bits.
+    uint256 internal constant LANE_BITS = 1 << 10 | 1 << 12 | 1 << 15 | 1 << 16 | 1 << 20 | 1 << 30 | 1 << 32;
     uint256 internal constant PHASE_SECONDS_MIN = 3;
     uint256 internal constant PHASE_SECONDS_MAX = 30 days; // no parameter can lock a stake for a lifetime
     uint256 internal constant UNBONDING_SECONDS_MAX = 365 days;
@@ -38,12 +40,13 @@ library ParamsRules {
         _require(
             owners > COMPLETE_GRAPH_OWNERS_MAX || 2 * uint256(p.threshold) > owners + p.collusionBound, 11
         );
-        _require(p.laneBits == 16 || p.laneBits == 32, 12);
+        uint256 laneBits = p.laneBits;
+        _require(LANE_BITS >> laneBits & 1 == 1, 12);
         _require(p.levels > 0 && p.weightMax > 0, 13);
-        // Headroom: a sum that could wrap around the ring would be garbled without a trace.
-        _require(
-            _ceilDiv(p.seatCountMax - validators, cohorts) * p.levels * p.weightMax <= 1 << (p.laneBits - 4), 14
-        );
+        // Headroom: a sum that could wrap around the ring, or carry into the next lane of its word, would be garbled
+        // without a trace. A shared word's lane holds value and bias; 16 and 32 keep four bits to tell garbling by.
+        uint256 most = laneBits % 16 == 0 ? 1 << (laneBits - 4) : (1 << (laneBits - 1)) - 1;
+        _require(_ceilDiv(p.seatCountMax - validators, cohorts) * p.levels * p.weightMax <= most, 14);
         _require(_isPhase(p.trainSeconds) && _isPhase(p.sealSeconds) && _isPhase(p.unmaskSeconds), 15);
         _require(_isPhase(p.evaluateSeconds) && _isPhase(p.commitSeconds) && _isPhase(p.settleSeconds), 16);
         _require(p.openingSlotSeconds > 0 && p.openingSlotSeconds <= PHASE_SECONDS_MAX, 17);

@@ -1,0 +1,24 @@
+"""Whole rounds of the real machines in every ring: one set of integers, so one model."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2p_flock.params import RINGS, validate_params
+from p2p_flock.testing.alliance import make_params, make_setting
+from p2p_flock.testing.checkers.one_round import check_all, check_settled
+from p2p_flock.testing.swarm import Swarm
+
+LEVELS, WEIGHT_MAX = 15, 6  # 2 · 5 owners · 15 · 6 < 2^10
+
+
+@pytest.mark.parametrize("lane_bits", RINGS)
+@pytest.mark.parametrize("is_training", [True, False])
+def test_round__settles_in_every_ring(lane_bits: int, is_training: bool) -> None:
+    """P2: an alliance in this ring would open other sums than the reference's plain integers, or none."""
+    params = make_params(lane_bits=lane_bits, levels=LEVELS, weight_max=WEIGHT_MAX)
+    validate_params(params)
+    swarm = Swarm(make_setting(params, is_training=is_training), 1)
+    swarm.run()
+    check_all(swarm)
+    check_settled(swarm, 50_000)
