@@ -12,6 +12,7 @@ from typing import cast
 import click
 
 from p2p_flock.cli.alliance_security import Assumptions, choose_bounds, describe_bounds, is_weak
+from p2p_flock.cli.alliance_terms import describe_epsilon
 from p2p_flock.cli.amounts import format_money, parse_flock
 from p2p_flock.cli.options import call, home_option, json_option, print_json
 from p2p_flock.daemon.control_messages import MONEY_PARAMS, CreateResult, params_from_json, params_to_json
@@ -109,6 +110,8 @@ def create(
         print_json(result)
         return
     click.echo(f"Created {result['alliance']}")
+    if result["privacy"] is not None:
+        click.echo(f"Every trainer adds noise: {describe_epsilon(result['privacy'])}.")
     _show_security(params, assumptions)
     click.echo(f"It starts when {params.seat_count_min} members have joined, each with")
     click.echo(f"  p2p-flock alliance join {result['alliance']}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from p2p_flock.cli.alliance_security import describe_bounds
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.daemon.control_messages import AllianceShowResult, params_from_json
+from p2p_flock.daemon.watch_messages import PrivacyResult
 from p2p_flock.params import AllianceParams
 
 
@@ -42,7 +43,7 @@ def describe_terms(result: AllianceShowResult) -> Mapping[str, list[str]]:
     return {
         "What you join": _work(result, params),
         "What it costs": _money(params),
-        "What others learn": _privacy(params),
+        "What others learn": _privacy(result, params),
     }
 
 
@@ -76,7 +77,26 @@ def _money(params: AllianceParams) -> list[str]:
     ]
 
 
-def _privacy(params: AllianceParams) -> list[str]:
+def describe_epsilon(privacy: PrivacyResult) -> str:
+    """``ε = 8.0 at δ = 1e-05 over 20 rounds``."""
+    epsilon = "not bounded" if privacy["epsilon"] is None else f"= {privacy['epsilon']:.2g}"
+    return f"ε {epsilon} at δ = {privacy['delta']:g} over at most {privacy['rounds']} rounds as a trainer"
+
+
+def _noise(result: AllianceShowResult) -> str:
+    privacy = result["privacy"]
+    if privacy is not None:
+        return (
+            f". Here every trainer adds noise: {describe_epsilon(privacy)}, for all your records together, against "
+            "whoever sees all sums. Your node never trains in more rounds than that. Your votes as a validator and "
+            "your weight are not covered. Fewer than dozens of owners learn little under a small ε."
+        )
+    if result["task_installed"]:
+        return ", and this alliance adds none."
+    return ". Whether this alliance adds any stands in its task, which is not installed here."
+
+
+def _privacy(result: AllianceShowResult, params: AllianceParams) -> list[str]:
     least = params.survivors_min
     together = f", even if {params.collusion_bound} of them work together" if params.collusion_bound else ""
     return [
@@ -85,6 +105,6 @@ def _privacy(params: AllianceParams) -> list[str]:
         f"sum over at least 3 honest owners{together}. Masked updates are public for ever.",
         *describe_bounds(params),
         "Over many rounds sums still leak: who compares rounds with different cohorts can estimate what you "
-        "contribute again and again. Only differential privacy bounds that, and this version adds none.",
+        f"contribute again and again. Only differential privacy bounds that{_noise(result)}",
         "Public: your address, peer ID, IP address, weight, and in which rounds you took part.",
     ]

@@ -11,7 +11,7 @@ from rich.text import Text
 from p2p_flock.cli.alliance_terms import describe_terms, params_of
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.cli.watching.tables import rounds_table
-from p2p_flock.cli.watching.words import change_text, short_digest, standing_sentences
+from p2p_flock.cli.watching.words import change_text, privacy_text, short_digest, standing_sentences
 from p2p_flock.daemon.control_messages import (
     AllianceListResult,
     AllianceShowResult,
@@ -44,6 +44,8 @@ def show_status(result: StatusResult) -> None:
         _row(table, "model", short_digest(result["model_digest"]))
         if result["score_after"] is not None:
             _row(table, "score", change_text(result["score_before"], result["score_after"]))
+        if result["privacy"] is not None:
+            _row(table, "privacy", privacy_text(result["privacy"]))
     console = _console()
     console.print(table)
     for warning in result["warnings"]:

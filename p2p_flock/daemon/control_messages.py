@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
-from p2p_flock.daemon.watch_messages import RoundResult, SlashResult, WatchResult
+from p2p_flock.daemon.watch_messages import PrivacyResult, RoundResult, SlashResult, WatchResult
 from p2p_flock.errors import UsageError
 from p2p_flock.params import AllianceParams
 
@@ -70,6 +70,7 @@ class StatusResult(TypedDict):
     model_digest: str | None
     score_before: float | None
     score_after: float | None
+    privacy: PrivacyResult | None
     warnings: list[str]
 
 
@@ -109,6 +110,7 @@ class AllianceShowResult(TypedDict):
     manifest_digest: str
     params: dict[str, Any]
     params_hash: str
+    privacy: PrivacyResult | None
     seats: list[SeatResult]
     round: int | None
     settled_rounds: int
@@ -128,6 +130,7 @@ class CreateResult(TypedDict):
     alliance: str
     contract: str
     manifest_digest: str
+    privacy: PrivacyResult | None
     transactions: list[str]
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from p2p_flock.alliance.manifest import decode_manifest
+from p2p_flock.alliance.manifest import TaskManifest, decode_manifest
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.contracts import compute_params_hash
 from p2p_flock.chain.records import AllianceTerms, RoundPhase, RoundState
@@ -14,6 +14,7 @@ from p2p_flock.daemon.control import Handler
 from p2p_flock.daemon.control_messages import params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.member import compute_weight
+from p2p_flock.daemon.privacy_budget import PrivacyBudget, check_privacy
 from p2p_flock.daemon.purse import read_claimable, trained_rounds
 from p2p_flock.daemon.watch_answer import WatchAnswers, describe_standing, ended_rounds, show_round
 from p2p_flock.daemon.watch_messages import WatchResult
@@ -83,6 +84,7 @@ class Handlers:
             "model_digest": _hex(session.lineage.model.digest) if session is not None else None,
             "score_before": session.judge.score_before if session is not None else None,
             "score_after": session.judge.score_after if session is not None else None,
+            "privacy": session.budget.describe(session.history) if session is not None else None,
             "warnings": self._warnings(session),
         }
 
@@ -111,12 +113,14 @@ class Handlers:
         values = arguments["params"]
         assert isinstance(values, dict)
         params = params_from_json(values, manifest.digest)
+        check_privacy(params, manifest)
         number = await self._world.chain.create_alliance(params, _money(arguments["reward_pool"]), manifest.task)
         handle = await self._world.chain.alliance(number)
         return {
             "alliance": str(self._id_of(number)),
             "contract": _hex(handle.contract),
             "manifest_digest": _hex(manifest.digest),
+            "privacy": PrivacyBudget(manifest, params, self._world.chain.address).describe(None),
             "transactions": [],
         }
 
@@ -130,7 +134,7 @@ class Handlers:
                 {
                     "alliance": str(self._id_of(terms.number)),
                     "task": terms.task_name,
-                    "task_installed": await self._is_installed(terms),
+                    "task_installed": await self._find_manifest(terms) is not None,
                     "seats": len(await handle.seats()),
                     "seat_count_min": params.seat_count_min,
                     "seat_count_max": params.seat_count_max,
@@ -152,14 +156,20 @@ class Handlers:
         connected = self._world.net.connected()
         own = [seat for seat in seats if seat.owner == self._world.chain.address]
         opened = state.phase != RoundPhase.WAITING
+        manifest = await self._find_manifest(handle.terms)
         return {
             "alliance": str(self._id_of(handle.domain.alliance)),
             "contract": _hex(handle.contract),
             "task": handle.terms.task_name,
-            "task_installed": await self._is_installed(handle.terms),
+            "task_installed": manifest is not None,
             "manifest_digest": _hex(handle.terms.manifest_digest),
             "params": params_to_json(handle.params),
             "params_hash": _hex(compute_params_hash(handle.params)),
+            "privacy": None
+            if manifest is None
+            else PrivacyBudget(manifest, handle.params, self._world.chain.address).describe(
+                session.history if session is not None and joined else None
+            ),
             "seats": [
                 {
                     "index": seat.index,
@@ -333,14 +343,15 @@ class Handlers:
         self._node.membership.check_id(alliance_id)
         return await self._world.chain.alliance(alliance_id.number)
 
-    async def _is_installed(self, terms: AllianceTerms) -> bool:
+    async def _find_manifest(self, terms: AllianceTerms) -> TaskManifest | None:
+        """The installed task's, where it is the alliance's."""
         if self._node.worker is None:
-            return False
+            return None
         try:
-            manifest = await self._node.worker.manifest()
+            manifest = decode_manifest((await self._node.worker.manifest()).to_bytes())
         except P2PFlockError:
-            return False
-        return decode_manifest(manifest.to_bytes()).digest == terms.manifest_digest
+            return None
+        return manifest if manifest.digest == terms.manifest_digest else None
 
     async def _suggest_weight(self, handle: AllianceHandle) -> int | None:
         worker = self._node.worker

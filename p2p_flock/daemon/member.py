@@ -12,6 +12,7 @@ from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.records import TransactionReceipt
 from p2p_flock.crypto.signing import join_digest
 from p2p_flock.daemon.mask_keys import MaskKeys
+from p2p_flock.daemon.privacy_budget import check_privacy
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ParameterError, UsageError
 from p2p_flock.params import AllianceParams, validate_params
@@ -102,6 +103,7 @@ class Membership:
                 f"this node has {manifest.task} {manifest.version} with 0x{manifest.digest.hex()}.\n"
                 "Install the same version of the task and set learning.task to it."
             )
+        check_privacy(handle.params, manifest)
 
     async def join(
         self, handle: AllianceHandle, weight: int, params_hash: bytes, maximum_loss_wei: int

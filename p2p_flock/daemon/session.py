@@ -42,6 +42,7 @@ from p2p_flock.daemon.mask_keys import MaskKeys
 from p2p_flock.daemon.misbehave import make_trainer
 from p2p_flock.daemon.observability import round_context
 from p2p_flock.daemon.presence import Presence
+from p2p_flock.daemon.privacy_budget import PrivacyBudget
 from p2p_flock.daemon.progress import Progress
 from p2p_flock.daemon.purse import Purse
 from p2p_flock.daemon.recorder import TestRecorder
@@ -55,7 +56,7 @@ from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisa
 from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, SealObserved, SeatReachable
 from p2p_flock.store.journal import Record
 from p2p_flock.store.segments import SegmentFile
-from p2p_flock.types import AllianceId, Role
+from p2p_flock.types import AllianceId, Role, Stage
 from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Hint
 
@@ -80,6 +81,7 @@ class AllianceSession:
         history: the chain's log, folded.
         state: the contract's state in the newest block seen, to which ``history`` reaches.
         metrics: of the running round.
+        budget: what this member has spent of a private alliance's ε.
         finished: set once the alliance is closed and the last model is held.
         chain_trouble: why the chain cannot be followed, or ``None``.
     """
@@ -99,6 +101,7 @@ class AllianceSession:
         self._world = world
         self._contract = handle.domain.contract.hex()
         self._manifest = manifest
+        self.budget = PrivacyBudget(manifest, handle.params, world.chain.address)
         progress = Progress()
         self.lineage = Lineage(world, str(alliance_id), manifest, judge.model, progress)
         self.sync = Sync(world, self.lineage, progress)
@@ -374,6 +377,7 @@ class AllianceSession:
                     "stage": self.lineage.stages[number].name.lower(),
                     "base_model_digest": digests[0],
                     "model_digest": digests[1],
+                    "privacy": self.budget.describe(self.history, number),
                     "closed_at": time.time(),
                     **self._world.tally.take(),
                 }
@@ -443,6 +447,9 @@ class AllianceSession:
         self.metrics.role, self.metrics.seat = role.value, seat.index
         self.metrics.end("beacon")  # its line tells the role
         machine: TrainerMachine | ValidatorMachine
+        if role is Role.TRAINER and context.stage is Stage.TRAINING and self.budget.is_spent(self.history):
+            logger.warning("round %d: ε is spent, more rounds were opened than the terms said: aside", context.round)
+            return None
         if role is Role.VALIDATOR:
             machine = ValidatorMachine(context, seat.index, self._world.sign)
         else:

@@ -132,6 +132,7 @@ class WatchAnswers:
             "rounds": self._ended_rounds(session, own),
             **describe_standing(session, address),
             "strikes": None if own is None else count_strikes(history, address),
+            "privacy": session.budget.describe(history),
             "holdings": _holdings(session.purse.ask()),
         }
 

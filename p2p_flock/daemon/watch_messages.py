@@ -25,6 +25,15 @@ class StandingResult(TypedDict):
     slashed: SlashResult | None
 
 
+class PrivacyResult(TypedDict):
+    noise_multiplier: float
+    delta: float
+    rounds: int
+    epsilon: float | None
+    rounds_spent: int
+    epsilon_spent: float | None
+
+
 class StepResult(TypedDict):
     step: str  # beacon, train, seal, unmask, evaluate, commit, settle
     state: str  # done, running, coming, hidden
@@ -127,6 +136,7 @@ class WatchedAllianceResult(StandingResult):
     running: RunningRoundResult | None
     rounds: list[EndedRoundResult]
     strikes: int | None
+    privacy: PrivacyResult | None
     holdings: HoldingsResult | None
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from p2p_flock.crypto.noise import DISTANCE_PER_COORDINATE
@@ -54,6 +55,7 @@ class PrivacyTerms:
         return compute_epsilon(self.noise_multiplier, counted, self.delta, spent)
 
 
+@lru_cache(maxsize=4096)
 def compute_epsilon(noise_multiplier: float, rounds: int, delta: float, distance: float = 0.0) -> float:
     """ε of ``rounds`` rounds at ``delta``; an upper bound, for any order α gives one.
 

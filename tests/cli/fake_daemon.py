@@ -38,11 +38,12 @@ STATUS: StatusResult = {
     "standing": "joined", "release_at_s": None, "suspended_for": [], "slashed": None,
     "rounds_behind": 0, "syncing": None,
     "phase_ends_at_s": 1_700_000_020, "model_digest": DIGEST, "score_before": 0.61, "score_after": 0.59,
-    "warnings": ["two endpoints differ"],
+    "privacy": None, "warnings": ["two endpoints differ"],
 }  # fmt: skip
 SHOW: AllianceShowResult = {
     "alliance": ALLIANCE, "contract": ADDRESS, "task": "heart", "task_installed": True, "manifest_digest": DIGEST,
     "params": params_to_json(params_from_json(PRESETS["testnet"], bytes.fromhex(DIGEST[2:]))), "params_hash": DIGEST,
+    "privacy": None,
     "seats": [{"index": 0, "owner": ADDRESS, "peer_id": PEER_ID, "weight": 3, "leaving": False, "binding_valid": False,
                "connected": True}],
     "round": None, "settled_rounds": 0, "phase": "waiting", "phase_ends_at_s": None, "closed": False,
@@ -64,7 +65,13 @@ RESULTS: dict[str, Mapping[str, object]] = {
     "status": STATUS,
     "alliance.show": SHOW,
     "alliance.list": {"alliances": [LISTED]},
-    "alliance.create": {"alliance": ALLIANCE, "contract": ADDRESS, "manifest_digest": DIGEST, "transactions": [DIGEST]},
+    "alliance.create": {
+        "alliance": ALLIANCE,
+        "contract": ADDRESS,
+        "manifest_digest": DIGEST,
+        "privacy": None,
+        "transactions": [DIGEST],
+    },
     "alliance.watch": SAMPLES["collecting"],
     "alliance.join": {"alliance": ALLIANCE, "seat": 5, "weight": 4, "transactions": [DIGEST]},
     "alliance.leave": {"alliance": ALLIANCE, "state": "leaving", "withdrawable_at_s": None, "transactions": [DIGEST]},

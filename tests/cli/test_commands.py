@@ -367,3 +367,48 @@ def test_create__mistakes_are_refused_before_sending(
     assert (ran.code, says in ran.err) == (2, True), ran.err
     assert len(ran.err.splitlines()) == 2
     assert daemon.requests == []
+
+
+PRIVACY = {
+    "noise_multiplier": 2.86,
+    "delta": 1e-5,
+    "rounds": 20,
+    "epsilon": 7.99,
+    "rounds_spent": 3,
+    "epsilon_spent": 2.76,
+}
+
+
+def test_join__tells_what_privacy_costs(run: RunCommand, daemon: FakeDaemon) -> None:
+    """A member would stake without knowing how much of its data all rounds together give away."""
+    daemon.change("alliance.show", privacy=PRIVACY)
+    text = " ".join(run("alliance", "join", ALLIANCE, "--yes").out.split())
+    assert "every trainer adds noise: ε = 8 at δ = 1e-05 over at most 20 rounds as a trainer" in text
+    assert "adds none" not in text
+
+
+def test_show__tells_that_no_noise_is_added(run: RunCommand, daemon: FakeDaemon) -> None:
+    """A member would believe in privacy over all rounds where there is none."""
+    assert "and this alliance adds none" in " ".join(run("alliance", "show", ALLIANCE).out.split())
+    daemon.change("alliance.show", task_installed=False)
+    assert "not installed here" in " ".join(run("alliance", "show", ALLIANCE).out.split())
+
+
+def test_show__noise_without_a_bound(run: RunCommand, daemon: FakeDaemon) -> None:
+    """An ε that cannot be told would be shown as one that can."""
+    daemon.change("alliance.show", privacy={**PRIVACY, "epsilon": None})
+    assert "ε not bounded at δ = 1e-05" in " ".join(run("alliance", "show", ALLIANCE).out.split())
+
+
+def test_status__tells_what_is_spent(run: RunCommand, daemon: FakeDaemon) -> None:
+    """The operator would not see its privacy run out."""
+    assert "privacy" not in run("status").out
+    daemon.change("status", privacy=PRIVACY)
+    assert "ε 2.8 of 8 spent at δ 1e-05: 3 of at most 20 rounds with noise" in " ".join(run("status").out.split())
+
+
+def test_create__tells_what_privacy_costs(run: RunCommand, daemon: FakeDaemon) -> None:
+    """A creator would not see what its task's noise gives."""
+    daemon.change("alliance.create", privacy=PRIVACY)
+    ran = run("alliance", "create", "--preset", "testnet", "--task", "heart+noise2.86")
+    assert "Every trainer adds noise: ε = 8 at δ = 1e-05" in " ".join(ran.out.split())

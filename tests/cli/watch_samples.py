@@ -159,6 +159,7 @@ def answer(activity: str, round_now: RunningRoundResult | None, **changes: Any) 
         "suspended_for": [],
         "slashed": None,
         "strikes": 0,
+        "privacy": None,
         "holdings": {"stake": str(1_000 * FLOCK), "claimable": str(42 * FLOCK + FLOCK // 4),
                      "eth": str(FLOCK - 12 * 10**14), "flock": str(500 * FLOCK), "as_of_s": 1_700_000_099},
         **changes,
@@ -263,5 +264,10 @@ SAMPLES: dict[str, WatchResult] = {
     ),
     "catching_up": answer("catching_up", running("train", TRAINER_SEES, "none"), model_rounds=2),
     "closed": answer("closed", None, closed=True, settled_rounds=11),
+    "private": answer(
+        "training", running("train", TRAINER_SEES, "trainer"), task="heart+noise2.86", round_count=21,
+        privacy={"noise_multiplier": 2.86, "delta": 1e-5, "rounds": 20, "epsilon": 7.99, "rounds_spent": 3,
+                 "epsilon_spent": 2.76},
+    ),
     "no_alliance": _no_alliance(),
 }  # fmt: skip

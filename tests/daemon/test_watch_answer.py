@@ -16,13 +16,14 @@ from p2p_flock.alliance.validator import Phase
 from p2p_flock.chain.records import RoundPhase
 from p2p_flock.daemon.judging import Judged
 from p2p_flock.daemon.presence import PEERS_MAX, Presence
+from p2p_flock.daemon.privacy_budget import PrivacyBudget
 from p2p_flock.daemon.purse import AGE_MAX_S, PAUSE_S, WATCHED_S, Holdings, Purse
 from p2p_flock.daemon.session import AllianceSession
 from p2p_flock.daemon.watch_answer import ENDED_ROUNDS_SHOWN, WatchAnswers
 from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError
-from p2p_flock.testing.alliance import DOMAIN
+from p2p_flock.testing.alliance import DOMAIN, make_task
 from p2p_flock.types import CohortOutcome
 from tests.cli.watch_samples import SAMPLES
 from tests.unit.alliance_log import PARAMS, LogWriter, owner_of
@@ -87,7 +88,7 @@ class Past:
                                     model=SimpleNamespace(digest=bytes(32), stage=SimpleNamespace(name="TRAINING"))),
             judge=SimpleNamespace(judged={0: Judged(0.7, None, {0: 0.6}, {0: 0.8}, {0: True})}),
             purse=SimpleNamespace(ask=lambda: Holdings(10**21, 0, 5, 10**18, 0, 1_700_000_000)),
-            describe_sync=lambda: "fetching manifests",
+            describe_sync=lambda: "fetching manifests", budget=PrivacyBudget(make_task(), PARAMS, owner_of(OWN)),
         )  # fmt: skip
         self.now_ms = opened.opens_at_s * 1000 + 500
         self.world = SimpleNamespace(

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from p2p_flock.alliance.manifest import decode_manifest, encode_manifest
+from p2p_flock.alliance.privacy import validate_privacy
 from p2p_flock.errors import UsageError
+from p2p_flock.learning.task_manifest import read_variant
 from p2p_flock.testnet.data import write_data
-from p2p_flock.testnet.options import Options, alliance_params
+from p2p_flock.testnet.options import Options, alliance_params, private_task
 
 BAD_SOURCES = {
     "unknown task": (Options(task="stars"), r"--task stars: there is data for heart, .*--data DIR"),
@@ -68,3 +71,17 @@ def test_params__weights_cover_the_largest_member() -> None:
     assert (heart.weight_max, digits.weight_max) == (64, 512)
     assert digits.levels * digits.weight_max * 7 <= 1 << 28
     assert digits.levels == 1 << 16
+
+
+def test_private_task__room_for_the_noise() -> None:
+    """`--privacy` would found an alliance that no node may join."""
+    for task, nodes, epsilon in (("heart", 8, 1.0), ("heart", 6, 8.0), ("digits", 10, 2.0), ("lending", 35, 4.0)):
+        name = private_task(task, epsilon, 20)
+        variant = read_variant(name)
+        assert variant is not None and variant.base == task
+        params = alliance_params(nodes, 20, task=name)
+        document = {
+            "name": name, "version": "1", "statistics_count": 1, "parameter_count": 2_410, "statistics_clip": 1.0,
+            "clip_norm": 1.0, "noise_multiplier": variant.noise_multiplier, "privacy_delta": 1e-5,
+        }  # fmt: skip
+        validate_privacy(params, decode_manifest(encode_manifest(document)))

@@ -17,6 +17,7 @@ from p2p_flock.cli.watching.words import (
     cohort_text,
     cost_text,
     own_text,
+    privacy_text,
     rounds_text,
     short_digest,
     standing_text,
@@ -69,7 +70,8 @@ def build_frame(view: View, console: Console, height: int | None) -> RenderableT
     if alliance is None:
         return Group(*head, *_no_alliance(result), *blank, *foot)
     head += [*_header(result, alliance, is_wide), *blank, *_own(result, alliance)]
-    foot = [*blank, _money(alliance, result["now_ms"] // 1000), *foot]
+    spent = [Text(privacy_text(alliance["privacy"]))] if alliance["privacy"] is not None else []
+    foot = [*blank, _money(alliance, result["now_ms"] // 1000), *spent, *foot]
     running = alliance["running"]
     if running is not None:
         head += [*blank, *_round(result, running)]

@@ -12,6 +12,7 @@ from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.daemon.watch_messages import (
     CostResult,
     ParticipantResult,
+    PrivacyResult,
     RunningRoundResult,
     StandingResult,
     StepResult,
@@ -296,6 +297,18 @@ def standing_sentences(result: StandingResult, now_s: int | None) -> list[str]:
         when = f"in {format_seconds(left_s)}" if left_s > 0 else "now: `p2p-flock alliance withdraw ID`"
         told.append(f"the stake can be withdrawn {when}")
     return told
+
+
+def privacy_text(privacy: PrivacyResult) -> str:
+    """``ε 1.4 of 8.0 spent at δ 1e-05: 3 of at most 20 rounds with noise``."""
+
+    def one(epsilon: float | None) -> str:
+        return "∞" if epsilon is None else f"{epsilon:.2g}"
+
+    return (
+        f"ε {one(privacy['epsilon_spent'])} of {one(privacy['epsilon'])} spent at δ {privacy['delta']:g}: "
+        f"{privacy['rounds_spent']} of at most {privacy['rounds']} rounds with noise"
+    )
 
 
 def cost_text(cost: CostResult, before: CostResult | None, seconds: float) -> str:
