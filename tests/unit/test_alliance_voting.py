@@ -384,9 +384,22 @@ def test_settle__without_the_missing_in_the_second_after_the_deadline() -> None:
     """In the deadline's own second the contract takes the ballots and does not settle: the round would hang."""
     desk = Desk()
     desk.end_commit(0, 1, 2)
-    assert desk.posted((DEADLINE_S + 1) * 1000 - 1) == []
+    assert len(desk.posted((DEADLINE_S + 1) * 1000 - 1)) == 1, "what is here is recorded before the deadline"
     (call,) = desk.posted((DEADLINE_S + 1) * 1000)
     assert call.positions == (0,)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_settle__records_what_is_here_where_a_ballot_does_not_come(position: int) -> None:
+    """A silent leader would take all votes with it: behind the deadline any member settles with what is recorded."""
+    desk = Desk(position=position)
+    desk.end_commit(0, 1, 2)
+    third_ms = SETTLE_MS // 3
+    due_ms = NOW_MS + third_ms + third_ms * position // 3
+    assert desk.posted(due_ms - 1) == []
+    (call,) = desk.posted(due_ms)
+    assert isinstance(call, SettleRound) and call.positions == (position,)
+    assert desk.posted(due_ms + 1) == [], "once is enough"
 
 
 def test_settle__next_leader_takes_over() -> None:
