@@ -205,11 +205,13 @@ class Agreement(Checker):
         if not self.roster.is_honest(fact.member) or self.roster.is_past(fact.round):
             return
         known = self._of(fact.round)
+        if fact.after == fact.before and not known.follows:
+            return  # void: it changes nothing
         known.applied[fact.member] = fact.after
-        if known.follows and fact.after not in known.follows:
-            raise self.fail(f"round {fact.round}: member {fact.member} applied a model that follows from no settlement")
         if not known.follows:
             raise self.fail(f"member {fact.member} applied round {fact.round}, which did not settle")
+        if fact.after not in known.follows:
+            raise self.fail(f"round {fact.round}: member {fact.member} applied a model that follows from no settlement")
 
     def finish(self) -> None:
         """Whoever is up in the end has the chain's own model of every round that it applied."""
