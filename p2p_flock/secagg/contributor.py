@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.key_agreement import agree, mask_public_key
-from p2p_flock.crypto.masking import masks_into
+from p2p_flock.crypto.masking import Masks, masks_into
 from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.vectors import view_bytes
 from p2p_flock.errors import LocalProtocolError
@@ -133,14 +133,14 @@ def mask_blocks(masking: Masking, blocks: Iterable[Words], put: PutChunk) -> tup
         LocalProtocolError: the blocks are not the words of ``lane_count`` lanes in this cohort's ring.
     """
     context = masking.context
-    signed_keys, dtype = masking.derive_signed_keys(), context.ring.dtype
+    masks, dtype = Masks(masking.derive_signed_keys()), context.ring.dtype
     chunk_words = CHUNK_BYTES // dtype.itemsize
     digests: list[bytes] = []
     for words in blocks:
         index = len(digests)
         if index >= context.chunk_count or words.dtype != dtype or words.nbytes != context.chunk_bytes(index):
             raise LocalProtocolError(f"the cohort adds {context.lane_count} lanes of {context.lane_bits} bits")
-        masks_into(words, signed_keys, index * chunk_words)
+        masks_into(words, masks, index * chunk_words)
         digests.append(put(view_bytes(words)))
     if len(digests) != context.chunk_count:
         raise LocalProtocolError(f"the cohort adds {context.lane_count} lanes of {context.lane_bits} bits")

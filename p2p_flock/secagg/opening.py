@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from p2p_flock.crypto.masking import masks_into
+from p2p_flock.crypto.masking import Masks, masks_into
 from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.secret_sharing import combine_many, extend_many
 from p2p_flock.crypto.vectors import BlobSink, MemorySink, view_bytes
@@ -171,8 +171,8 @@ def _judge_dealing(
     return None
 
 
-def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Words:
-    """The opened words of chunk ``index``. ``read_blob`` gives a chunk by its sha-256.
+def open_chunk(opening: Opening, index: int, read_blob: ReadBlob, masks: Masks) -> Words:
+    """The opened words of chunk ``index``. ``read_blob`` gives a chunk by its sha-256; ``masks`` are the opening's.
 
     Raises:
         RemoteProtocolError: BAD_CHUNK, a trainer committed to a chunk of another size.
@@ -184,7 +184,7 @@ def open_chunk(opening: Opening, index: int, read_blob: ReadBlob) -> Words:
         if len(chunk) != total.nbytes:
             raise RemoteProtocolError(seat, DropReason.BAD_CHUNK, f"chunk {index} has {len(chunk)} bytes")
         np.add(total, ring.read(chunk), out=total)
-    masks_into(total, opening.signed_keys, index * (CHUNK_BYTES // ring.word_bytes))
+    masks_into(total, masks, index * (CHUNK_BYTES // ring.word_bytes))
     return total
 
 
@@ -197,10 +197,11 @@ def open_sum(opening: Opening, read_blob: ReadBlob, sink: BlobSink) -> Opened | 
         sink: gets the aggregate's blob (SPEC §8); finished only where every lane is in range.
     """
     context = opening.context
+    masks = Masks(opening.signed_keys)
     sink.write(aggregate_preamble(context))
     for index in range(context.chunk_count):
         try:
-            chunk = open_chunk(opening, index, read_blob)
+            chunk = open_chunk(opening, index, read_blob, masks)
         except RemoteProtocolError as fault:
             return Unopened(AbortReason.CONTRADICTION, (fault,))
         if not context.ring.is_in_range(chunk, context.chunk_lanes(index), opening.sum_bound):
