@@ -6,6 +6,7 @@ Called by all of ``crypto/``, ``secagg/`` and ``alliance/``. Pure: takes bytes, 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Protocol, cast
 
 from Crypto.Hash import keccak
@@ -14,6 +15,8 @@ from p2p_flock.errors import CryptoError
 
 DIGEST_BYTES = 32
 KEY_BYTES = 32
+
+_SIZES = tuple(size.to_bytes(8, "big") for size in range(256))  # made once: a document's frames are tens of thousands
 
 
 class _Keccak(Protocol):
@@ -26,11 +29,17 @@ def frame(domain: str, *parts: bytes) -> bytes:
     Layout: u32 length of the domain, domain (ASCII), u32 number of parts, then per part its u64 length and its bytes;
     integers big-endian. Without lengths, ``("ab", "c")`` and ``("a", "bc")`` would hash alike.
     """
-    name = domain.encode("ascii")
-    framed = [len(name).to_bytes(4, "big"), name, len(parts).to_bytes(4, "big")]
+    framed = [_frame_head(domain, len(parts))]
     for part in parts:
-        framed += [len(part).to_bytes(8, "big"), part]
+        size = len(part)
+        framed += (_SIZES[size] if size < len(_SIZES) else size.to_bytes(8, "big"), part)
     return b"".join(framed)
+
+
+@lru_cache(maxsize=1024)  # the domains are literals of this package, far fewer
+def _frame_head(domain: str, part_count: int) -> bytes:
+    name = domain.encode("ascii")
+    return len(name).to_bytes(4, "big") + name + part_count.to_bytes(4, "big")
 
 
 def sha256(data: bytes | memoryview) -> bytes:

@@ -20,6 +20,15 @@ def test_frame__tells_where_a_part_ends() -> None:
     assert len({suite.frame(domain, *parts) for domain, *parts in inputs}) == len(inputs)
 
 
+@pytest.mark.parametrize("sizes", [(), (0,), (1, 32), (255, 256), (70_000, 3)])
+def test_frame__is_the_documented_layout(sizes: tuple[int, ...]) -> None:
+    """Another implementation, and this one in another version, would hash other bytes."""
+    parts = [bytes([n + 1]) * size for n, size in enumerate(sizes)]
+    expected = b"\0\0\0\x03use" + len(parts).to_bytes(4, "big")
+    expected += b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    assert suite.frame("use", *parts) == expected == suite.frame("use", *parts)
+
+
 def test_keccak256__is_the_evm_one() -> None:
     """SHA3-256 pads differently; with it no digest would match the contract's."""
     assert suite.keccak256(b"").hex() == "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
