@@ -1,7 +1,8 @@
 """What several seals of one round open together: a false RPC, a reorg, validators that sign twice (SPEC §7).
 
 The adversary shows every honest trainer a seal of its choice, knows all colluders' shares and all answers. The model
-counts shares per secret; which shares a seal sets free comes from the code itself.
+counts shares per secret; which shares a seal sets free, and of which graph, comes from the code itself. Complete graphs
+here with every seal, sparse ones in ``test_secagg_sparse_seals.py``.
 """
 
 from __future__ import annotations

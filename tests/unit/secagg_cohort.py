@@ -204,8 +204,9 @@ def make_cohort(
     lane_bits: int = 32,
     lane_count: int = 40,
     salt: int = 0,
+    contributing: int | None = None,
 ) -> Cohort:
-    """``count`` honest members that all contributed; inputs within ±100 a lane."""
+    """``count`` honest members; all, or the first ``contributing``, have contributed; inputs within ±100 a lane."""
     seats = make_seats(count, salt)
     context = build_context(
         DOMAIN, 4, digest_of("seed", salt), 0, seats, threshold, collusion_bound, lane_bits, lane_count
@@ -218,5 +219,8 @@ def make_cohort(
         context.ring.pack(values, LEVELS, lanes[seat.index])
     mask_secrets = {seat.index: digest_of("mask secret", salt, i) for i, seat in enumerate(seats)}
     entropy = {seat.index: digest_of("entropy", salt, seat.index) for seat in seats}
-    made = {seat: contribute(context, seat, mask_secrets[seat], lanes[seat], entropy[seat]) for seat in context.seats}
+    made = {
+        seat: contribute(context, seat, mask_secrets[seat], lanes[seat], entropy[seat])
+        for seat in context.seats[:contributing]
+    }
     return Cohort(context, mask_secrets, lanes, entropy, made)

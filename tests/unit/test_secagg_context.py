@@ -1,4 +1,4 @@
-"""The cohort's context and graph."""
+"""The cohort's context; its graph is tested in ``test_secagg_graph.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from p2p_flock.errors import ParameterError
-from p2p_flock.secagg import graph
 from p2p_flock.secagg.context import CohortContext, build_context, compute_aggregate_digest
 from p2p_flock.types import Domain
 from tests.unit.secagg_cohort import DOMAIN, digest_of, make_seats
@@ -103,14 +102,6 @@ def test_context__bad_members_are_refused() -> None:
 def test_is_viable__needs_enough_members_with_a_key(count: int, viable: bool) -> None:
     """Trainers would spend their keys on a cohort that can never be opened."""
     assert context_of(count).is_viable is viable
-
-
-def test_survivors_closure__asks_for_threshold_holders() -> None:
-    """A survivor without enough holders could never be unmasked, and would spoil the sum of the others."""
-    context = context_of()
-    assert graph.survivors_closure(context, frozenset({1, 4, 7})) == {1, 4, 7}
-    assert graph.survivors_closure(context, frozenset({1, 4, 7, 99})) == {1, 4, 7}
-    assert graph.survivors_closure(context, frozenset({1, 4})) == frozenset()
 
 
 def test_chunks__cover_the_vector() -> None:
