@@ -12,18 +12,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pytest
+from hypothesis import Phase as HypothesisPhase
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from p2p_flock.crypto.suite import sha256
 from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, Penalty, RemoteProtocolError
-from p2p_flock.secagg import aggregator
+from p2p_flock.secagg import aggregator, contributor
 from p2p_flock.secagg.aggregator import Aggregator, Gathering, UnmaskingReceived
 from p2p_flock.secagg.answer import Answered, Refusal, Refused
 from p2p_flock.secagg.contributor import (
     Contributed,
     Contributor,
     Elected,
+    Phase,
     PreparedContribution,
     SealConfirmed,
     Unmasked,
@@ -94,21 +105,32 @@ class CohortUnderSchedule(RuleBasedStateMachine):
     """See the module."""
 
     @initialize(
-        numbers=st.sampled_from(NUMBERS), kind=st.sampled_from(CHEATS), places=st.permutations(range(3)).map(tuple)
+        numbers=st.sampled_from(NUMBERS),
+        kind=st.sampled_from(CHEATS),
+        places=st.permutations(range(3)).map(tuple),
+        absent=st.sets(st.integers(3, 10), max_size=2),
     )
-    def begin(self, numbers: tuple[int, int, int, int], kind: str, places: tuple[int, ...]) -> None:
+    def begin(self, numbers: tuple[int, int, int, int], kind: str, places: tuple[int, ...], absent: set[int]) -> None:
         honest = cohort_of(*numbers)
         self.context, self.kind = honest.context, kind
+        self.absent = {seat for place, seat in enumerate(honest.seats) if place in absent}
         self.cheater = honest.seats[places[0]]
         self.victim = honest.context.neighbors(self.cheater)[places[1] % 2]
         self.cohort = corrupt(honest, kind, self.cheater, self.victim)
         # An equivocator's other contribution: another bundle for one neighbor, and all that follows from it.
         self.other = corrupt(self.cohort, "bundle", self.cheater, self.victim)
-        self.trainers = {seat: Trainer(Contributor(self.context, seat)) for seat in honest.seats}
-        self.machines = [Aggregator(self.context) for _ in VALIDATORS]
+        self.trainers = {seat: Trainer(self.make_contributor(seat, None)) for seat in honest.seats}
+        self.machines = [self.make_aggregator() for _ in VALIDATORS]
         self.heard: list[set[int]] = [set() for _ in VALIDATORS]  # answers that each was told
         self.seals: list[Seal] = []
         self.wrong: list[RemoteProtocolError] = []
+
+    def make_contributor(self, seat: int, phase: Phase | None) -> Contributor:
+        """The machine under test; a planted bug is another one."""
+        return Contributor(self.context, seat, phase)
+
+    def make_aggregator(self) -> Aggregator:
+        return Aggregator(self.context)
 
     # --- contributing ------------------------------------------------------------------------------------------
 
@@ -138,7 +160,7 @@ class CohortUnderSchedule(RuleBasedStateMachine):
         assert isinstance(made, PreparedContribution)
         published = cohort.made[seat]
         if seat == self.cheater:  # it answers as the one that published what it did
-            trainer.machine = Contributor(self.context, seat, Contributed(published.secrets))
+            trainer.machine = self.make_contributor(seat, Contributed(published.secrets))
         else:
             assert (made.root, made.document_digest) == (published.root, published.document_digest)
         trainer.secrets = encode(published.secrets)
@@ -149,13 +171,12 @@ class CohortUnderSchedule(RuleBasedStateMachine):
         """A trainer comes back with what its journal holds."""
         seat = data.draw(st.sampled_from(self.context.seats))
         trainer = self.trainers[seat]
+        phase: Phase | None = None
         if trainer.unmasking:
             phase = Unmasked(decode(Unmasking, trainer.unmasking, MESSAGE_BYTES_MAX))
         elif trainer.secrets:
             phase = Contributed(decode(RoundSecrets, trainer.secrets, ROUND_SECRETS_BYTES_MAX))
-        else:
-            phase = None
-        trainer.machine = Contributor(self.context, seat, phase)
+        trainer.machine = self.make_contributor(seat, phase)
 
     # --- the network -------------------------------------------------------------------------------------------
 
@@ -192,7 +213,7 @@ class CohortUnderSchedule(RuleBasedStateMachine):
     @rule(validator=st.sampled_from(VALIDATORS))
     def crash_validator(self, validator: int) -> None:
         """What a validator knows of a cohort is fetched again."""
-        self.machines[validator], self.heard[validator] = Aggregator(self.context), set()
+        self.machines[validator], self.heard[validator] = self.make_aggregator(), set()
 
     @rule(validator=st.sampled_from(VALIDATORS), data=st.data())
     def answer_arrives(self, validator: int, data: st.DataObject) -> None:
@@ -303,9 +324,13 @@ class CohortUnderSchedule(RuleBasedStateMachine):
             assert len(trainer.contributions) <= 1 and len(trainer.said) <= 1
 
     def teardown(self) -> None:
-        """The chain settles on one more seal, over what a validator holds; everything arrives; everybody answers."""
+        """Almost all contribute; the chain settles on one more seal, over what a validator holds; all that is missing
+        arrives; everybody answers."""
         if not hasattr(self, "machines"):
             return
+        for seat in self.context.seats:
+            if seat not in self.absent and not self.trainers[seat].secrets:
+                self.hand_over(seat)
         for seat in self.published():
             for validator in VALIDATORS:
                 self.tell(validator, self.cohort.document_event(seat))
@@ -368,5 +393,56 @@ class CohortUnderSchedule(RuleBasedStateMachine):
             assert result.reason in allowed | {AbortReason.TOO_FEW_SURVIVORS}, result
 
 
-TestCohortUnderSchedule = CohortUnderSchedule.TestCase
-TestCohortUnderSchedule.settings = examples(60, steps=30)
+class TestCohortUnderSchedule(CohortUnderSchedule.TestCase):  # type: ignore[name-defined, misc]  # made at run time
+    """A cohort would be opened wrongly or not at all, or an honest member be blamed, for an order of events."""
+
+    settings = examples(60, steps=30)
+
+
+# --- the search would find these ---------------------------------------------------------------------------------
+
+
+class Forgetful(Contributor):
+    """The planted bug: it answers every seal."""
+
+    def handle(self, event: contributor.Event) -> contributor.Output:
+        before = self.phase
+        output = super().handle(event)
+        if isinstance(before, Contributed):
+            self.phase = before
+        return output
+
+
+class ForgetfulCohort(CohortUnderSchedule):
+    def make_contributor(self, seat: int, phase: Phase | None) -> Contributor:
+        return Forgetful(self.context, seat, phase)
+
+
+class GarrulousCohort(CohortUnderSchedule):
+    """The planted bug: validators name whoever repeats itself as an equivocator."""
+
+    def tell(self, validator: int, event: aggregator.Event) -> None:
+        for fault in self.machines[validator].handle(event):
+            reason = DropReason.EQUIVOCATION if fault.reason is DropReason.DUPLICATE else fault.reason
+            self.wrong.append(RemoteProtocolError(fault.culprit, reason))
+
+
+class Credulous(Aggregator):
+    """The planted bug: it takes shares that do not match their commitments."""
+
+    def _check_unmasking(self, phase: Gathering, seat: int, unmasking: Unmasking) -> None:
+        if unmasking.seal != phase.seal:
+            raise RemoteProtocolError(seat, DropReason.WRONG_SEAL)
+
+
+class CredulousCohort(CohortUnderSchedule):
+    def make_aggregator(self) -> Aggregator:
+        return Credulous(self.context)
+
+
+@pytest.mark.parametrize("planted", [ForgetfulCohort, GarrulousCohort, CredulousCohort])
+def test_search__finds_a_planted_bug(planted: type[CohortUnderSchedule]) -> None:
+    """A search that finds nothing whatever happens proves nothing."""
+    few = settings(examples(40, steps=30), phases=[HypothesisPhase.generate], report_multiple_bugs=False)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(planted, settings=few)
