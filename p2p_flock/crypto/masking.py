@@ -47,7 +47,8 @@ def _start_stream(key: bytes, offset_bytes: int) -> CipherContext:
     if len(key) != _KEY_BYTES:
         raise CryptoError(f"a mask key has {_KEY_BYTES} bytes, not {len(key)}")
     stream = Cipher(AES256(key), CTR(bytes(_AES_BLOCK_BYTES))).encryptor()
-    _seek(stream, offset_bytes)
+    if offset_bytes:
+        _seek(stream, offset_bytes)
     return stream
 
 
