@@ -64,7 +64,7 @@ class Faults:
 NONE = Faults(heal_ms=0)
 
 
-def draw_faults(seed: int, nodes: int, kinds: Iterable[str]) -> Faults:
+def draw_faults(seed: int, nodes: int, rounds: int, kinds: Iterable[str]) -> Faults:
     """A mix of the named kinds of faults for this seed; about a third of each kind's numbers are zero.
 
     What is drawn is what an alliance must survive: fewer dead and hostile members than every cohort and every
@@ -76,11 +76,11 @@ def draw_faults(seed: int, nodes: int, kinds: Iterable[str]) -> Faults:
     if unknown:
         raise ValueError(f"there are no faults {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
     few = max(1, nodes // 10)
-    faults = Faults(heal_ms=chance.choice([20_000, 40_000, 80_000]))
+    faults = Faults(heal_ms=rounds * chance.choice([6_000, 12_000, 24_000]))
     if "crashes" in chosen:
         faults = replace(
             faults,
-            crash=chance.choice([0.0005, 0.002, 0.01]),
+            crash=chance.choice([0.002, 0.01, 0.05]),
             crashes_max=chance.choice([0, few, 3 * few]),
             downtime_ms=chance.choice([500, 4000, 15_000]),
             torn=chance.choice([0.0, 0.0, 0.3]),
@@ -102,7 +102,7 @@ def draw_faults(seed: int, nodes: int, kinds: Iterable[str]) -> Faults:
             faults,
             reorgs=chance.choice([0, 1, 4]),
             reorg_depth=chance.choice([1, 1, 3, 8]),
-            reorgs_after_seal=chance.choice([0, 0, 1]),
+            reorgs_after_seal=chance.choice([0, 1, 3]),
             late_block=chance.choice([0.0, 0.05]),
             transaction_loss=chance.choice([0.0, 0.05]),
             transaction_delay_blocks=chance.choice([0, 0, 2]),
@@ -119,7 +119,7 @@ def draw_faults(seed: int, nodes: int, kinds: Iterable[str]) -> Faults:
     return faults
 
 
-def parse_faults(text: str, seed: int, nodes: int) -> Faults:
+def parse_faults(text: str, seed: int, nodes: int, rounds: int) -> Faults:
     """``none``, ``all``, kinds, and ``field=value`` to set single numbers; joined by commas.
 
     Raises:
@@ -129,7 +129,7 @@ def parse_faults(text: str, seed: int, nodes: int) -> Faults:
     kinds = [word for word in words if "=" not in word and word not in ("none", "all")]
     if "all" in words:
         kinds = list(KINDS)
-    faults = draw_faults(seed, nodes, kinds) if kinds else NONE
+    faults = draw_faults(seed, nodes, rounds, kinds) if kinds else NONE
     types = {field.name: field.type for field in fields(Faults)}
     for word in words:
         name, separator, value = word.partition("=")

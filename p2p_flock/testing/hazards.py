@@ -10,7 +10,11 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
+from p2p_flock.chain_events import LogPosition, RoundSealed
+from p2p_flock.crypto.signing import seal_struct_hash
 from p2p_flock.ports import Effect
+from p2p_flock.testing.endpoints import Endpoint
+from p2p_flock.testing.ledger import BLOCK_MS, OPEN, SEALED, RoundView
 
 if TYPE_CHECKING:
     from p2p_flock.testing.node import Node
@@ -40,6 +44,10 @@ def plan(sim: Simulation, chance: random.Random) -> None:
     for member in chance.sample(members, min(faults.silents, len(sim.nodes))):
         start_ms = sim.now_ms + chance.randrange(faults.heal_ms)
         sim.nodes[member].endpoints[0].silent.append((start_ms, start_ms + chance.randint(1000, 20_000)))
+    for member in chance.sample(members, min(faults.liars, len(sim.nodes))):
+        if chance.random() < 0.5:  # an operator who was told to ask two
+            sim.nodes[member].endpoints += (Endpoint(),)
+        sim.at(chance.randrange(faults.heal_ms), partial(_lie, sim, sim.nodes[member], chance))
 
 
 def heal(sim: Simulation) -> None:
@@ -67,6 +75,45 @@ def _restore(sim: Simulation, node: Node) -> None:
 def _reorganise(sim: Simulation, chance: random.Random) -> None:
     if not sim.is_healed:
         sim.reorganise(chance.randint(1, sim.faults.reorg_depth))
+
+
+def _lie(sim: Simulation, node: Node, chance: random.Random) -> None:
+    """The node's first endpoint shows a seal of the running round that nobody signed, with blocks on top of it."""
+    if sim.is_healed:
+        return
+    context, tip = node.context, sim.ledger.tip
+    if context is None or tip.view.phase != OPEN or tip.view.round != context.round:
+        sim.at(BLOCK_MS, partial(_lie, sim, node, chance))
+        return
+    timestamp_s = tip.timestamp_s + 1
+    words = -(-len(context.trainers) // 256)
+    survivors = tuple(chance.getrandbits(min(256, len(context.trainers) - 256 * word)) for word in range(words))
+    view, digest, beacon_round = 0, chance.randbytes(32), context.snapshot.beacon_round
+    seal = seal_struct_hash(context.domain, context.round, view, beacon_round, context.seed, digest, survivors)
+    positions = tuple(range(context.params.seal_quorum))
+    signatures = tuple(chance.randbytes(65) for _ in positions)
+    at = LogPosition(tip.number + 1, 0, timestamp_s, chance.randbytes(32))
+    event = RoundSealed(at, context.round, view, seal, context.seed, digest, survivors, positions, signatures)
+    deadline_s = timestamp_s + 1000
+    seen = RoundView(SEALED, context.round, tip.view.seal_deadline_s, deadline_s, deadline_s)
+    node.endpoints[0].show_falsely(sim.ledger, (event,), seen, timestamp_s)
+    _go_on_lying(sim, node, chance.randint(1, 15))
+
+
+def _go_on_lying(sim: Simulation, node: Node, blocks: int) -> None:
+    if blocks == 0:
+        node.endpoints[0].heal()
+    else:
+        node.endpoints[0].extend(sim.ledger, sim.now_ms // 1000)
+        sim.at(BLOCK_MS, partial(_go_on_lying, sim, node, blocks - 1))
+    sim.at(sim.network.poll_ms(), node.look)
+
+
+def note_sealed(sim: Simulation, chance: random.Random) -> None:
+    """A round was sealed: strike while nodes wait for its confirmations, or just after."""
+    if not sim.is_healed and sim.reorgs_after_seal_left > 0:
+        sim.reorgs_after_seal_left -= 1
+        sim.at(chance.randint(200, 4 * BLOCK_MS), partial(sim.reorganise, chance.randint(1, 5)))
 
 
 def strikes_node(sim: Simulation, node: Node, effect: Effect, chance: random.Random) -> bool:

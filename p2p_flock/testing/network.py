@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from p2p_flock.testing.faults import Faults
 
 NOTICED_MS = 100  # how soon the others see that a connection broke
+CALM_MS_MAX = 100
 PULL_TIMEOUT_MS = 5000  # of a source that does not answer
 
 
@@ -37,8 +38,13 @@ class Network:
         self.is_healed = False
 
     def latency_ms(self) -> int:
-        """One way."""
-        return self._chance.randint(self._faults.delay_min_ms, self._faults.delay_max_ms)
+        """One way, between members."""
+        most = min(self._faults.delay_max_ms, CALM_MS_MAX) if self.is_healed else self._faults.delay_max_ms
+        return self._chance.randint(self._faults.delay_min_ms, most)
+
+    def poll_ms(self) -> int:
+        """How soon a member sees a new block."""
+        return self._chance.randint(5, CALM_MS_MAX)
 
     def is_cut(self, first: int, second: int, now_ms: int) -> bool:
         """Whether a partition lies between two members."""

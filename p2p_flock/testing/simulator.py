@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from p2p_flock import ports
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.chain_events import ChainEvent, RoundOpened
+from p2p_flock.chain_events import ChainEvent, RoundOpened, RoundSealed
 from p2p_flock.params import AllianceParams
 from p2p_flock.testing import hazards
 from p2p_flock.testing.alliance import DOMAIN, OPENS_AT_S, make_model, make_scaled_params, make_task
-from p2p_flock.testing.contract import Call, Contract, Join, State
+from p2p_flock.testing.contract import CLOSED, Call, Contract, Join, State
 from p2p_flock.testing.endpoints import Endpoint, read_together
 from p2p_flock.testing.facts import BalanceTaken, Ended, Fact, Healed, Logged, Make, Reorganised, RoundBegan, Served
 from p2p_flock.testing.faults import NONE, Faults
@@ -115,6 +115,7 @@ class Simulation(Timeline):
         self.trace, self.counts = Trace(), Counter[str]()
         self.is_healed = False
         self.crashes = 0
+        self.reorgs_after_seal_left = config.faults.reorgs_after_seal
         self.are_all_honest = config.are_all_honest
         self.byzantine = frozenset() if config.are_all_honest else frozenset(config.makes)
         task = make_task(parameter_count=config.parameter_count)
@@ -198,11 +199,11 @@ class Simulation(Timeline):
 
     def _is_over(self) -> bool:
         tip = self.ledger.tip
-        history = tip.memo.get("history")
-        if not (self.is_healed and tip.view.phase == 4) or history is None:
+        if not self.is_healed or tip.view.phase != CLOSED:
             return False
+        history = self.world.history(tip)
         return all(
-            node.tip is tip and node.next_round == len(self.world.history(tip).rounds)
+            node.tip is not None and node.history is history and node.next_round == len(history.rounds)
             for node in self.nodes
             if node.is_honest and not node.is_dead
         )
@@ -264,12 +265,14 @@ class Simulation(Timeline):
         for block in reversed(blocks):
             for event in block.events:
                 self.emit(Logged(self.now_ms, self.ledger.fork, event))
+                if isinstance(event, RoundSealed):
+                    hazards.note_sealed(self, self._fault_chance)
             if block.transactions:
                 self._emit_balance(block.state)
         is_news = any(block.events for block in blocks) or tip.view.phase != parent.view.phase or len(blocks) != 1
         for node in self.nodes:
             if node.is_up and (is_news or node.is_waiting_for_blocks or not node.endpoints[0].is_honest):
-                self.at(self.network.latency_ms(), node.look)
+                self.at(self.network.poll_ms(), node.look)
 
     def _emit_balance(self, state: State) -> None:
         held = sum(state.balances.values())
