@@ -19,7 +19,7 @@ from math import isqrt
 import numpy as np
 import numpy.typing as npt
 
-from p2p_flock.crypto.masking import keystream
+from p2p_flock.crypto.masking import Keystream
 from p2p_flock.crypto.ring import Integers, Ring, Words
 from p2p_flock.crypto.vectors import Vector, iterate_blocks
 from p2p_flock.errors import LocalProtocolError, ParameterError, UsageError
@@ -28,11 +28,13 @@ DITHER_BYTES_PER_LANE = 2
 DITHER_BITS = 8 * DITHER_BYTES_PER_LANE
 NOISE_BLOCK = 1 << 13  # lanes; every call for noise but an update's last asks for a multiple of it
 _BLOCK = 1 << 16  # lanes per pass: temporaries stay in cache
-_EXACT_FLOAT32 = 1 << 24  # whole numbers up to here, and their doubles, are float32
+_FLOAT32_BITS = 24  # levels of so many bits are exact in float32, times any power of two
 
 Reals = npt.NDArray[np.float64]
 MakeNoise = Callable[[int, int], npt.NDArray[np.int64]]
 """(start, count) → the integers to add to lanes start … start + count − 1."""
+DrawDither = Callable[[int, int], bytes | memoryview]
+"""(start, count) → two bytes for each of these lanes, to be read at once."""
 
 
 def encode_update(
@@ -57,8 +59,8 @@ def encode_update(
     """
     if not clip_norm > 0 or update.ndim != 1:
         raise ParameterError("clip_norm is positive, the update one-dimensional")
-    grid = _Grid(Ring(lane_bits), levels, weight)
-    return grid.encode(update, _compute_divisor(update, clip_norm), False, _draw_from(dither, update.size))
+    divisor, draw = _compute_divisor(update, clip_norm), _draw_from(dither, update.size)
+    return _Grid(Ring(lane_bits), levels, weight, divisor, False, draw).encode(update)
 
 
 def encode_statistics(
@@ -77,7 +79,7 @@ def encode_statistics(
         raise ParameterError("one dimension; one bound, or one per coordinate")
     if not np.all(limits > 0) or not np.all(np.isfinite(limits)):
         raise ParameterError("bounds are positive and finite")
-    return _Grid(Ring(lane_bits), levels, weight).encode(values, limits, True, _draw_from(dither, values.size))
+    return _Grid(Ring(lane_bits), levels, weight, limits, True, _draw_from(dither, values.size)).encode(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +118,15 @@ class Encoder:
         """
         if not 0 < self.bound < np.inf:
             raise ParameterError("clip_norm and bounds are positive and finite")
-        grid = _Grid(Ring(self.lane_bits), self.levels, self.weight, self.noise, self.noise_bound)
+        ring, stream = Ring(self.lane_bits), Keystream(self.dither_key)
         divisor = _compute_divisor(self.values, self.bound) if self.is_update else np.float64(self.bound)
-        for start, values in iterate_blocks(self.values, grid.ring.lanes_in(block_bytes)):
-            yield grid.encode(values, divisor, not self.is_update, self._draw, start)
 
-    def _draw(self, first: int, count: int) -> bytes:
-        return keystream(self.dither_key, DITHER_BYTES_PER_LANE * count, DITHER_BYTES_PER_LANE * first)
+        def draw(first: int, count: int) -> memoryview:
+            return stream.read(DITHER_BYTES_PER_LANE * first, DITHER_BYTES_PER_LANE * count)
+
+        grid = _Grid(ring, self.levels, self.weight, divisor, not self.is_update, draw, self.noise, self.noise_bound)
+        for start, values in iterate_blocks(self.values, ring.lanes_in(block_bytes)):
+            yield grid.encode(values, start)
 
 
 def _compute_divisor(update: Vector[np.floating], clip_norm: float) -> np.float64:
@@ -139,54 +143,49 @@ def _compute_divisor(update: Vector[np.floating], clip_norm: float) -> np.float6
     return np.float64(max(float(np.sqrt(total)), clip_norm))
 
 
-@dataclass(frozen=True, slots=True)
 class _Grid:
-    """What all lanes of one contribution have in common."""
+    """Encodes the blocks of one vector, and holds the buffers that they pass through: fresh ones cost page faults."""
 
-    ring: Ring
-    levels: int
-    weight: int
-    noise: MakeNoise | None = None
-    noise_bound: int = 0
-
-    def __post_init__(self) -> None:
-        if self.noise_bound < 0 or (self.noise is None and self.noise_bound):
-            raise ParameterError("a bound of noise is positive, and zero where there is none")
-        if self.levels < 1 or self.weight < 1 or self.bias >= 2 ** (self.ring.lane_bits - 1):
-            raise ParameterError("levels·weight + noise_bound is positive and fits a signed lane")
-
-    @property
-    def bias(self) -> int:
-        """The largest magnitude of a lane; what makes every packed one positive."""
-        return self.levels * self.weight + self.noise_bound
-
-    @property
-    def dither_bits(self) -> int:
-        """k: (levels + 1)·2^k ≤ 2³¹."""
-        return min(DITHER_BITS, 31 - self.levels.bit_length())
-
-    def encode(
+    def __init__(
         self,
-        values: npt.NDArray[np.floating],
+        ring: Ring,
+        levels: int,
+        weight: int,
         bounds: np.float64 | Reals,
         is_clipped: bool,
-        draw: Callable[[int, int], bytes],
-        start: int = 0,
-    ) -> Words:
-        """The words of the lanes from ``start`` on.
+        draw: DrawDither,
+        noise: MakeNoise | None = None,
+        noise_bound: int = 0,
+    ) -> None:
+        """Take what all lanes have in common.
 
         Args:
             bounds: one, or one per coordinate. Where not ``is_clipped``, no value is larger.
-            draw: (first lane, count) → their dither.
         """
+        if noise_bound < 0 or (noise is None and noise_bound):
+            raise ParameterError("a bound of noise is positive, and zero where there is none")
+        self.bias = levels * weight + noise_bound  # the largest magnitude of a lane; makes every packed one positive
+        if levels < 1 or weight < 1 or self.bias >= 1 << (ring.lane_bits - 1):
+            raise ParameterError("levels·weight + noise_bound is positive and fits a signed lane")
+        self.ring, self.weight, self.is_clipped, self.draw = ring, weight, is_clipped, draw
+        self.noise, self.noise_bound = noise, noise_bound
+        self.dither_bits = min(DITHER_BITS, 31 - levels.bit_length())  # k: (levels + 1)·2^k ≤ 2³¹
+        self.limit, self.levels_bits = levels << self.dither_bits, levels.bit_length()
+        self.scale = np.asarray(self.limit / bounds)
+        self._scaled: npt.NDArray[np.floating] = np.empty(_BLOCK, dtype=np.float32)
+        self._integers = np.empty(_BLOCK, dtype=np.int32)
+
+    def encode(self, values: npt.NDArray[np.floating], start: int = 0) -> Words:
+        """The words of the lanes from ``start`` on."""
         ring = self.ring
         words: Words = np.empty(ring.word_count(values.size), dtype=ring.dtype)
-        scale = np.asarray(self.levels * 2.0**self.dither_bits / bounds)
-        step = _BLOCK // (NOISE_BLOCK * ring.lanes_per_word) * NOISE_BLOCK * ring.lanes_per_word
+        unit = NOISE_BLOCK * ring.lanes_per_word
+        step = _BLOCK // unit * unit
         for first in range(0, values.size, step):
             block = values[first : first + step]
-            integers = self._scale(block, scale if scale.ndim == 0 else scale[first : first + step], is_clipped)
-            self._round(integers, draw(start + first, block.size))
+            integers = self._integers[: block.size]
+            self._scale(block, self.scale if self.scale.ndim == 0 else self.scale[first : first + step], integers)
+            self._round(integers, self.draw(start + first, block.size))
             if self.weight > 1:
                 np.multiply(integers, self.weight, out=integers)
             if self.noise is not None:
@@ -195,28 +194,32 @@ class _Grid:
             ring.pack(integers, self.bias, words[at : at + ring.word_count(block.size)])
         return words
 
-    def _scale(self, values: npt.NDArray[np.floating], scale: Reals, is_clipped: bool) -> npt.NDArray[np.int32]:
+    def _scale(self, values: npt.NDArray[np.floating], scale: Reals, integers: npt.NDArray[np.int32]) -> None:
         """X: values · scale, clipped, rounded to the nearest integer."""
-        limit = self.levels << self.dither_bits
         factor: npt.NDArray[np.floating] | np.float32 = scale
-        if values.dtype.itemsize <= 4 and scale.ndim == 0 and self.levels <= _EXACT_FLOAT32 and 1e-30 < scale < 1e30:
-            # Rounded down: then no product of a value within the bound rounds to more than limit, which is a float32.
-            nearest = np.float32(scale)
-            factor = nearest if nearest <= scale else np.nextafter(nearest, np.float32(0))
+        if (
+            values.dtype.itemsize <= 4
+            and scale.ndim == 0
+            and self.levels_bits <= _FLOAT32_BITS
+            and 1e-30 < scale < 1e30
+        ):
+            factor = _round_down(scale)
+        kind = np.float64 if isinstance(factor, np.ndarray) else np.float32
+        if self._scaled.dtype != kind:
+            self._scaled = np.empty(_BLOCK, dtype=kind)
+        scaled = self._scaled[: values.size]
         with np.errstate(over="ignore", invalid="ignore"):  # both show below
-            scaled = np.multiply(values, factor)
-            if is_clipped:
+            np.multiply(values, factor, out=scaled, casting="same_kind")
+            if self.is_clipped:
                 if not np.isfinite(values).all():
                     raise UsageError("the values to encode are not finite; check the data")
-                np.clip(scaled, -limit, limit, out=scaled)
+                np.clip(scaled, -self.limit, self.limit, out=scaled)
             np.rint(scaled, out=scaled)
-            # What is not finite becomes the least integer, or the greatest.
-            integers: npt.NDArray[np.int32] = scaled.astype(np.int32)
-        if int(integers.max()) > limit or int(integers.min()) < -limit:
+            np.copyto(integers, scaled, casting="unsafe")  # what is not finite becomes the least or greatest integer
+        if int(integers.max()) > self.limit or int(integers.min()) < -self.limit:
             raise UsageError("the values to encode are not finite, or not those whose norm was computed")
-        return integers
 
-    def _round(self, integers: npt.NDArray[np.int32], dither: bytes) -> None:
+    def _round(self, integers: npt.NDArray[np.int32], dither: bytes | memoryview) -> None:
         """Stochastic rounding: ⌊(X + u) / 2^k⌋ with u uniform in 0 … 2^k − 1 has the mean X / 2^k."""
         uniform = np.frombuffer(dither, dtype="<u2")
         if self.dither_bits < DITHER_BITS:
@@ -232,7 +235,13 @@ class _Grid:
         np.add(integers, noise, out=integers, casting="unsafe")
 
 
-def _draw_from(dither: bytes, lane_count: int) -> Callable[[int, int], bytes]:
+def _round_down(scale: Reals) -> np.float32:
+    """As float32. Rounded up, the product of a value at its bound could exceed the limit, which is a float32."""
+    nearest = np.float32(scale)
+    return nearest if nearest <= scale else np.nextafter(nearest, np.float32(0))
+
+
+def _draw_from(dither: bytes, lane_count: int) -> DrawDither:
     if len(dither) != DITHER_BYTES_PER_LANE * lane_count:
         raise ParameterError(f"{DITHER_BYTES_PER_LANE} bytes of dither for each value")
     return lambda first, count: dither[DITHER_BYTES_PER_LANE * first : DITHER_BYTES_PER_LANE * (first + count)]

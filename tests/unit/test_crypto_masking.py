@@ -22,6 +22,7 @@ from p2p_flock.crypto.masking import (
     BLOCK_BYTES,
     Engine,
     EngineChoice,
+    Keystream,
     Lanes,
     Masks,
     choose_engine,
@@ -54,6 +55,18 @@ def slow_keystream(key: bytes, size: int) -> bytes:
 def test_keystream__is_aes_256_ctr_from_zero() -> None:
     """Another implementation would expand other masks, and sums would not open."""
     assert keystream(KEY, 1000) == slow_keystream(KEY, 1000)
+
+
+def test_keystream__is_read_in_pieces() -> None:
+    """Dither would be used twice, or differ from what the reference draws."""
+    whole, stream = keystream(KEY, 100_000), Keystream(KEY)
+    for offset, size in ((0, 10), (10, 33), (43, 99_957), (5, 0), (7, 1000), (0, 100_000)):
+        assert bytes(stream.read(offset, size)) == whole[offset : offset + size]
+    for offset, size in ((-1, 1), (0, -1), (0, BLOCK_BYTES + 1)):
+        with pytest.raises(CryptoError):
+            stream.read(offset, size)
+    with pytest.raises(CryptoError):
+        Keystream(KEY[:31])
 
 
 @pytest.mark.parametrize("offset", [1, 15, 16, 17, 999])
