@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2p_flock.errors import ParameterError
+from p2p_flock.types import Stage
 
 # Up to this many owners per cohort the graph must be complete; beyond it, it may be sparse (Bell et al. 2020).
 COMPLETE_GRAPH_OWNERS_MAX = 32
@@ -83,6 +84,13 @@ class AllianceParams:
     def seal_quorum(self) -> int:
         """Q: validators that must hold a contribution and sign the seal; ⌊V/2⌋ + 1."""
         return self.validator_count // 2 + 1
+
+    def levels_in(self, stage: Stage) -> int:
+        """Quantisation levels on either side of zero in this stage.
+
+        Local sums count every member once, so the room that the ring keeps for weights is resolution there.
+        """
+        return self.levels * self.weight_max if stage is Stage.STATISTICS else self.levels
 
     @property
     def verdict_quorum(self) -> int:

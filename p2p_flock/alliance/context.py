@@ -114,7 +114,7 @@ class RoundContext:
         """The largest magnitude that a lane of the honest sum over these sealed seats can have."""
         share = self.noise_shares[cohort]
         weights = tuple(self.weight_of(seat) for seat in sealed)
-        return compute_sum_bound(weights, self.params.levels, 0 if share is None else share.bound)
+        return compute_sum_bound(weights, self.params.levels_in(self.stage), 0 if share is None else share.bound)
 
     # --- deadlines, chain time in ms ---------------------------------------------------------------------------
 

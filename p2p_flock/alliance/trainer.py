@@ -184,7 +184,7 @@ class TrainerMachine:
             event.values,
             is_update=stage is Stage.TRAINING,
             bound=manifest.clip_norm if stage is Stage.TRAINING else manifest.statistics_clip,
-            levels=self.context.params.levels,
+            levels=self.context.params.levels_in(stage),
             weight=self.context.weight_of(self.seat) if stage is Stage.TRAINING else 1,
             lane_bits=self.context.params.lane_bits,
             dither_key=derive_key(event.entropy, "dither"),

@@ -110,7 +110,7 @@ class Judge:
             cohort: open_adopted(context, cohort, digest, manifest, blobs)
             for cohort, digest in sorted(effect.aggregates.items())
         }
-        levels = context.params.levels
+        levels = context.params.levels_in(effect.stage)
         if effect.stage is Stage.STATISTICS:
             return {
                 cohort: await self._judge_statistics(sum_statistics(context.manifest, levels, [one]))
@@ -139,7 +139,7 @@ class Judge:
         return verdicts
 
     def _make_candidate(self, base: Model, context: RoundContext, adopted: AdoptedCohort) -> VectorFile:
-        model = apply_in_store(self._models, base, context.manifest, context.params.levels, [adopted])
+        model = apply_in_store(self._models, base, context.manifest, context.params.levels_in(context.stage), [adopted])
         return locate_parameters(self._models, model)
 
     async def _judge_statistics(self, statistics: NDArray[np.float64]) -> bool:

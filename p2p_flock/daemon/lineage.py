@@ -171,7 +171,7 @@ class Lineage:
                 cohorts.append(adopted)
         before = self.model
         self.model = await trio.to_thread.run_sync(
-            apply_in_store, self._world.models, before, self._manifest, history.params.levels, cohorts
+            apply_in_store, self._world.models, before, self._manifest, history.params.levels_in(before.stage), cohorts
         )
         self._applied[round_number] = record.adopted
         self.stages[round_number] = before.stage

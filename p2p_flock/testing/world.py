@@ -175,7 +175,7 @@ class World:
                 sum_bound = context.sum_bound(cohort, sealed)
                 integers: NDArray[np.int64] = decode_aggregate(context.cohorts[cohort], self.blobs[digest], sum_bound)
                 cohorts.append(AdoptedCohort(integers, sum(map(context.weight_of, sealed)), digest))
-            model = apply_cohorts(before, self.task, self.params.levels, cohorts)
+            model = apply_cohorts(before, self.task, self.params.levels_in(before.stage), cohorts)
             self.models.setdefault(model.digest, model)
             self._applied[key] = model.digest
         return self.models[self._applied[key]]

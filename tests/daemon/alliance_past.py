@@ -90,7 +90,7 @@ class Past:
             ring_sum = np.random.default_rng([number, salt]).integers(0, 1000, width).astype(np.uint32)
             cohort = AdoptedCohort(ring_sum.astype(np.int64), compute_weight_total(context, 0, manifest))
             digest = self.aggregates[number] = self._hold(encode_aggregate(context.cohorts[0], ring_sum))
-            after = apply_cohorts(before, make_task(), PARAMS.levels, [cohort] if adopted else [])
+            after = apply_cohorts(before, make_task(), PARAMS.levels_in(before.stage), [cohort] if adopted else [])
             self.models.append(after)
             self._hold(encode_model(after))
             outcome = CohortOutcome.ADOPTED if adopted else CohortOutcome.REJECTED

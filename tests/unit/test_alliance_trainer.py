@@ -277,7 +277,7 @@ def test_computing__statistics_are_contributed_too() -> None:
     assert isinstance(effect, MaskUpdate)
     (lanes,) = effect.encoder.encode(400)
     assert lanes.size == 3
-    assert int(np.abs(lanes.view(np.int32)).max()) <= make_params().levels, "weighted 1"
+    assert int(np.abs(lanes.view(np.int32)).max()) <= make_params().levels_in(Stage.STATISTICS), "weighted 1"
 
 
 # --- contributed -------------------------------------------------------------------------------------------------

@@ -118,7 +118,8 @@ class Layout:
     def find_fault(self, statistics: Float64) -> str:
         """Why no honest cohort can have these sums; empty if one can.
 
-        Encoding rounds each trainer's sums to 1/128 at a clip of 2048 and 2^18 levels, hence the slack of one record.
+        Encoding rounds each trainer's sums to steps of clip / (levels · weight_max), in narrow rings to a good part of
+        a record, hence the slack of one record.
         """
         if not bool(np.isfinite(statistics).all()):
             return "a statistic is not finite"

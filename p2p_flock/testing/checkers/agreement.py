@@ -129,7 +129,7 @@ class Agreement(Checker):
             if outcome == CohortOutcome.ADOPTED:
                 members = [seat for seat in context.assignment.cohorts[index] if seat in survivors]
                 cohorts.append(self._adopt(context, index, event.aggregate_digests[index], members, expected))
-        model = apply_cohorts(base, context.manifest, context.params.levels, cohorts)
+        model = apply_cohorts(base, context.manifest, context.params.levels_in(context.stage), cohorts)
         is_whole = expected is not None and len(expected.sums) >= len(cohorts)
         if expected is not None and is_whole and event.outcomes != expected.outcomes:
             found, due = event.outcomes, expected.outcomes

@@ -159,7 +159,7 @@ def check_agreement(swarm: Swarm) -> None:
             if tuple(total.tolist()) != expected.sums[index]:
                 raise Violation(f"P2: cohort {index} was opened to another sum than its trainers' values")
             cohorts.append(AdoptedCohort(total, sum(context.weight_of(seat) for seat in members)))
-    model = apply_cohorts(swarm.setting.model, context.manifest, context.params.levels, cohorts)
+    model = apply_cohorts(swarm.setting.model, context.manifest, context.params.levels_in(context.stage), cohorts)
     if model.digest != expected.model.digest:
         raise Violation("P2: another model than the reference's")
 
