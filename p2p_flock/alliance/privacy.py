@@ -6,8 +6,9 @@ Called by the trainer's machine, which adds it before masking, and by whoever mu
 The target. The noise in an opened sum is at least z · Δ in deviation, z the manifest's noise multiplier and Δ the L2
 sensitivity: by how much the sum moves when one owner's whole update is replaced by zeros. Masks hide everything but the
 sum, so each trainer need only add a share of it; the shares of the fewest honest trainers that any opened sum can hold
-must do. Colluders may add none, and know their own; dropouts' shares are not in the sum. More honest trainers only add
-to it.
+must do. Colluders may add none, and know their own; dropouts' shares are not in the sum. Where c is 0 one trainer is
+counted as curious all the same: it sees the public sums as everybody does, and can take its own share off. More honest
+trainers only add to it.
 """
 
 from __future__ import annotations
@@ -51,15 +52,17 @@ def compute_sensitivity(levels: int, weight: int, lane_count: int) -> int:
 def compute_noise_sharers(params: AllianceParams, owners: int) -> int:
     """The fewest honest trainers whose shares are in an opened sum of a cohort with so many owners.
 
-    In a complete graph max(3, t, c + 3) are sealed at least, of which c collude. In a sparse one c bounds the colluders
-    among the holders of one secret, not those in the cohort, so only the three that every sum has are counted.
+    In a complete graph max(3, t, c + 3) are sealed at least, of which c collude, or one is curious. In a sparse one c
+    bounds the colluders among the holders of one secret, not those in the cohort, so only the three that every sum has
+    are counted, less a curious one where c is 0.
 
     Raises:
         ParameterError: no graph serves so many owners.
     """
+    curious = 0 if params.collusion_bound else 1
     if compute_holder_count(owners, params.threshold, params.collusion_bound) < owners:
-        return SPARSE_SHARERS
-    return params.survivors_min - params.collusion_bound
+        return SPARSE_SHARERS - curious
+    return params.survivors_min - params.collusion_bound - curious
 
 
 def compute_noise_share(

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from p2p_flock.alliance.manifest import TaskManifest, decode_manifest
-from p2p_flock.alliance.privacy import compute_noise_share, validate_privacy
+from p2p_flock.alliance.privacy import compute_noise_share, compute_noise_sharers, validate_privacy
 from p2p_flock.alliance.sortition import compute_assignment
 from p2p_flock.crypto.fixed_point import Encoder, compute_sum_bound, decode_mean
 from p2p_flock.crypto.noise import Noise
@@ -188,9 +188,10 @@ def measure(scenario: Scenario, epsilons: Sequence[float], seeds: int, folder: P
                 rows["plain FedAvg"]["scores"].append(baseline.plain_fedavg_score)
             sys.stderr.write(f"{scenario.task} {scenario.nodes} seed {seed} ε {name}: {score}\n")
     params = Run(scenario, 1, 0.0, folder).params
+    trainers = scenario.nodes - params.validator_count
     return {
         "task": scenario.task, "members": scenario.nodes, "rounds": scenario.rounds, "clip_norm": scenario.clip_norm,
-        "trainers": scenario.nodes - params.validator_count, "sharers": params.survivors_min - params.collusion_bound,
+        "trainers": trainers, "sharers": compute_noise_sharers(params, trainers),
         "score_name": find_task(scenario.task).score_name, "delta": DELTA, "rows": rows,
     }  # fmt: skip
 

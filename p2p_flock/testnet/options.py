@@ -97,11 +97,11 @@ def private_task(task: str, epsilon: float, rounds: int) -> str:
 def _noise_room(task: str) -> float:
     """How many times the room of the updates they need with a private variant's noise; a little too much.
 
-    A trainer's noise has a deviation of z / √3 sensitivities at most and never exceeds 14 of them
+    A trainer's noise has a deviation of z / √2 sensitivities at most and never exceeds 14 of them
     (``crypto/noise.py``, the worst of its layers).
     """
     variant = read_variant(task)
-    return 1.0 if variant is None else 1.2 + 14 * variant.noise_multiplier / math.sqrt(3)
+    return 1.0 if variant is None else 1.2 + 14 * variant.noise_multiplier / math.sqrt(2)
 
 
 def alliance_params(

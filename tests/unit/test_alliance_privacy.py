@@ -71,8 +71,8 @@ def test_noise_shares__of_the_fewest_honest_trainers_suffice(validators: int, se
     task, weights = make_private_task(), [1, 16] + [3] * (owners - 2)
     share = compute_noise_share(params, task, Stage.TRAINING, weights)
     assert share is not None
-    honest = params.survivors_min - collusion_bound
-    assert compute_noise_sharers(params, owners) == honest >= 3
+    honest = params.survivors_min - max(collusion_bound, 1)  # with c = 0 the curious trainer takes its own share off
+    assert compute_noise_sharers(params, owners) == honest >= 2
     needed = (Fraction(4) * compute_sensitivity(params.levels, 16, task.parameter_count)) ** 2
     assert honest * share.variance >= needed > honest * (share.variance - 1)
 
@@ -82,6 +82,7 @@ def test_noise_shares__sparse_graph() -> None:
     params = make_params(threshold=10, collusion_bound=2)
     assert compute_noise_sharers(params, 17) == 10 - 2
     assert compute_noise_sharers(params, 40) == SPARSE_SHARERS
+    assert compute_noise_sharers(make_params(threshold=10), 40) == SPARSE_SHARERS - 1
 
 
 def test_noise_share__none() -> None:
@@ -97,7 +98,7 @@ def test_validate_privacy__room_in_the_ring() -> None:
     """If this failed, honest noise would leave the range and void rounds, or carry into the next packed field."""
     validate_privacy(make_params(), make_private_task())
     with pytest.raises(ParameterError, match="no room for the noise"):
-        validate_privacy(make_params(), make_private_task(noise_multiplier=800.0))
+        validate_privacy(make_params(), make_private_task(noise_multiplier=700.0))
     with pytest.raises(ParameterError, match="no room for the noise"):
         validate_privacy(make_params(lane_bits=16, levels=45), make_private_task())
     validate_privacy(make_params(lane_bits=16, levels=45), make_private_task(noise_multiplier=0.01))
