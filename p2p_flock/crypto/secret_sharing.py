@@ -71,7 +71,7 @@ def combine_many(holders: Sequence[int], shares: _Bytes) -> _Bytes:
     Raises:
         CryptoError: a holder is out of range or named twice, or ``shares`` has another shape or type.
     """
-    return _evaluate(holders, shares, 0, 1)[:, 0]
+    return evaluate_many(holders, shares, (0,))[:, 0]
 
 
 def extend_many(holders: Sequence[int], shares: _Bytes, holder_count: int) -> _Bytes:
@@ -82,7 +82,24 @@ def extend_many(holders: Sequence[int], shares: _Bytes, holder_count: int) -> _B
     """
     if not 1 <= holder_count <= HOLDERS_MAX:
         raise CryptoError(f"cannot share among {holder_count} holders")
-    return _evaluate(holders, shares, 1, holder_count + 1)
+    return evaluate_many(holders, shares, range(1, holder_count + 1))
+
+
+def evaluate_many(holders: Sequence[int], shares: _Bytes, points: Sequence[int]) -> _Bytes:
+    """The values of every polynomial at the given x, uint8 of shape (m, points, 32); arguments as :func:`combine_many`.
+
+    At 0 it is the secret, at h + 1 the share of holder h: whoever knows most shares need not compute those again.
+
+    Raises:
+        CryptoError: as :func:`combine_many`.
+    """
+    if not all(0 <= holder < HOLDERS_MAX for holder in holders) or not 1 <= len(set(holders)) == len(holders):
+        raise CryptoError("holders are at least one, different and in range")
+    if shares.dtype != np.uint8 or shares.ndim != 3 or shares.shape[1:] != (len(holders), SECRET_BYTES):
+        raise CryptoError(f"shares are an array of bytes with shape (any, {len(holders)}, {SECRET_BYTES})")
+    columns = shares.swapaxes(0, 1).reshape(len(holders), -1)
+    values = galois.multiply_matrices(_compute_weights(tuple(holders), tuple(points)), columns)
+    return np.ascontiguousarray(values.reshape(len(points), -1, SECRET_BYTES).swapaxes(0, 1))
 
 
 # --- one secret ------------------------------------------------------------------------------------------------
@@ -157,17 +174,6 @@ def _stack_lowest(shares: Mapping[int, bytes], threshold: int) -> tuple[tuple[in
 # --- polynomials -----------------------------------------------------------------------------------------------
 
 
-def _evaluate(holders: Sequence[int], shares: _Bytes, start: int, stop: int) -> _Bytes:
-    """The values at x = start..stop−1 of the polynomials through the shares: shape (m, stop − start, 32)."""
-    if not all(0 <= holder < HOLDERS_MAX for holder in holders) or not 1 <= len(set(holders)) == len(holders):
-        raise CryptoError("holders are at least one, different and in range")
-    if shares.dtype != np.uint8 or shares.ndim != 3 or shares.shape[1:] != (len(holders), SECRET_BYTES):
-        raise CryptoError(f"shares are an array of bytes with shape (any, {len(holders)}, {SECRET_BYTES})")
-    columns = shares.swapaxes(0, 1).reshape(len(holders), -1)
-    values = galois.multiply_matrices(_compute_weights(tuple(holders), start, stop), columns)
-    return np.ascontiguousarray(values.reshape(stop - start, -1, SECRET_BYTES).swapaxes(0, 1))
-
-
 @lru_cache(maxsize=64)  # all cohorts of a round have nearly the same size
 def _compute_powers(holder_count: int, threshold: int) -> _Bytes:
     """x⁰..x^(threshold−1) in columns, for x = 1..holder_count in rows."""
@@ -176,9 +182,9 @@ def _compute_powers(holder_count: int, threshold: int) -> _Bytes:
 
 
 @lru_cache(maxsize=64)  # a cohort's secrets are nearly all rebuilt from the same holders' shares
-def _compute_weights(holders: tuple[int, ...], start: int, stop: int) -> _Bytes:
+def _compute_weights(holders: tuple[int, ...], at: tuple[int, ...]) -> _Bytes:
     """Lagrange: Π_{m≠h} (x_m − x) / (x_m − x_h) for every x (rows) and holder h (columns); minus is XOR here."""
-    xs, points = np.array(holders, dtype=np.uint8) + np.uint8(1), np.arange(start, stop, dtype=np.uint8)
+    xs, points = np.array(holders, dtype=np.uint8) + np.uint8(1), np.array(at, dtype=np.uint8)
     between = galois.compute_logs(xs[:, None] ^ xs)  # a zero's logarithm is taken as 0, so m = h adds nothing
     distances = points[:, None] ^ xs
     logs = galois.compute_logs(distances)

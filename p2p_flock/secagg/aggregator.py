@@ -16,7 +16,7 @@ from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import get_sealed_entries, get_secret_of, sort_key
 from p2p_flock.secagg.collection import Collection, Faults, NeededBlob, ReceivedDocument
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.secagg.document import get_share_commitment
+from p2p_flock.secagg.document import get_share_commitments
 from p2p_flock.secagg.opening import (
     OpenedInMemory,
     Opening,
@@ -25,7 +25,14 @@ from p2p_flock.secagg.opening import (
     open_in_memory,
     prepare_opening,
 )
-from p2p_flock.wire.messages import ContributionDocument, Manifest, ManifestEntry, SelfMaskShare, Unmasking
+from p2p_flock.wire.messages import (
+    SHARE_BYTES,
+    ContributionDocument,
+    Manifest,
+    ManifestEntry,
+    SelfMaskShare,
+    Unmasking,
+)
 
 # --- events ----------------------------------------------------------------------------------------------------
 
@@ -119,6 +126,15 @@ TRANSITIONS: dict[tuple[type[Phase], type[Event]], tuple[type[Phase], ...]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _CommittedShares:
+    """The commitments to all shares of one secret, and how one is computed (``keys.frame_share``)."""
+
+    head: bytes
+    between: bytes
+    row: bytes
+
+
 class Aggregator:
     """One cohort at one validator."""
 
@@ -127,6 +143,9 @@ class Aggregator:
         self.phase: Phase = Collecting()
         self._collection = Collection(context)
         self._unmaskings: dict[int, Unmasking] = {}  # the first of each seat, under whatever seal
+        # Of the checked answers to the present seal; and what they are checked against.
+        self._shares: dict[tuple[int, int], dict[int, bytes]] = {}
+        self._committed: dict[tuple[int, int], _CommittedShares] = {}
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -170,6 +189,7 @@ class Aggregator:
             secret for dealer in entries for secret in compute_needed_secrets(self.context, entries, dealer)
         )
         self.phase = Gathering(event.seal, entries, needed, {}, frozenset())
+        self._shares, self._committed = {}, {}
         return ()
 
     def _take_unmasking(self, event: UnmaskingReceived) -> Faults:
@@ -201,6 +221,8 @@ class Aggregator:
                 faults += (fault,)
             else:
                 answers[seat] = self._unmaskings[seat]
+                for item in answers[seat].items:
+                    self._shares.setdefault((item.owner, get_secret_of(item)), {})[seat] = item.share
         self.phase = Gathering(phase.seal, phase.entries, phase.needed, answers, frozenset(refused))
         return faults
 
@@ -223,10 +245,19 @@ class Aggregator:
             if forbidden or isinstance(item, SelfMaskShare) != (item.owner == secret_of):
                 raise RemoteProtocolError(seat, DropReason.FORBIDDEN_ITEM, f"{type(item).__name__} of {item.owner}")
             # [REJECT] The share is the committed one. Honest holders check that before they speak: the holder lies.
-            commitment = keys.commit_share(self.context, item.owner, secret_of, seat, item.share)
-            document = self._collection.documents[item.owner].document
-            if commitment != get_share_commitment(self.context, document, secret_of, seat):
+            if not self._is_committed(item.owner, secret_of, seat, item.share):
                 raise RemoteProtocolError(seat, DropReason.BAD_SHARE, f"of seat {item.owner}'s secret for {secret_of}")
+
+    def _is_committed(self, dealer: int, secret_of: int, holder: int, share: bytes) -> bool:
+        """:func:`keys.commit_share` against the document; what a secret's holders have in common is made once."""
+        committed = self._committed.get((dealer, secret_of))
+        if committed is None:
+            head, between = keys.frame_share(self.context.sharing_context(dealer, secret_of))
+            row = get_share_commitments(self.context, self._collection.documents[dealer].document, secret_of)
+            committed = self._committed[dealer, secret_of] = _CommittedShares(head, between, row)
+        start = SHARE_BYTES * self.context.place(secret_of, holder)
+        digest = sha256(committed.head + holder.to_bytes(2, "big") + committed.between + share)
+        return digest == committed.row[start : start + SHARE_BYTES]
 
     # --- what is held ------------------------------------------------------------------------------------------
 
@@ -273,9 +304,8 @@ class Aggregator:
         phase = self._gathering()
         if self.get_missing_documents():
             return tuple(phase.entries)
-        shares = self._collect_shares(phase)
         threshold = self.context.threshold
-        short = {dealer for dealer, secret_of in phase.needed if len(shares.get((dealer, secret_of), {})) < threshold}
+        short = {secret[0] for secret in phase.needed if len(self._shares.get(secret, ())) < threshold}
         return tuple(sorted(short))
 
     def is_recoverable(self) -> bool:
@@ -294,7 +324,7 @@ class Aggregator:
         if self.get_unrecoverable():
             return Unopened(AbortReason.TOO_FEW_ANSWERS)
         documents = {seat: self._collection.documents[seat].document for seat in phase.entries}
-        return prepare_opening(self.context, documents, self._collect_shares(phase), sum_bound)
+        return prepare_opening(self.context, documents, self._shares, sum_bound)
 
     def open(self, vectors: Mapping[int, Sequence[bytes]], sum_bound: int) -> OpenedInMemory | Unopened:
         """Both steps at once, in memory. ``vectors``: per sealed seat its chunks in order, not verified yet."""
@@ -311,16 +341,9 @@ class Aggregator:
 
     def get_shares(self) -> Mapping[tuple[int, int], Mapping[int, bytes]]:
         """(dealer, secret_of) → holder's seat → share, of the checked answers to the seal. Empty before a seal."""
-        return self._collect_shares(self.phase) if isinstance(self.phase, Gathering) else {}
+        return self._shares if isinstance(self.phase, Gathering) else {}
 
     def _gathering(self) -> Gathering:
         if not isinstance(self.phase, Gathering):
             raise LocalProtocolError("nothing is sealed in this cohort")
         return self.phase
-
-    def _collect_shares(self, phase: Gathering) -> dict[tuple[int, int], dict[int, bytes]]:
-        shares: dict[tuple[int, int], dict[int, bytes]] = {}
-        for seat, unmasking in phase.answers.items():
-            for item in unmasking.items:
-                shares.setdefault((item.owner, get_secret_of(item)), {})[seat] = item.share
-        return shares

@@ -138,11 +138,15 @@ def validate_root(
         raise RemoteProtocolError(seat, DropReason.BAD_ROOT)
 
 
+def get_share_commitments(context: CohortContext, document: ContributionDocument, secret_of: int) -> bytes:
+    """All commitments to the shares of one secret in a validated document, 32 bytes each, in the order of holders."""
+    return document.share_commitments[context.place(document.seat, secret_of)].commitments
+
+
 def get_share_commitment(context: CohortContext, document: ContributionDocument, secret_of: int, holder: int) -> bytes:
     """The commitment to ``holder``'s share of the secret ``secret_of`` in a validated document."""
-    row = document.share_commitments[context.place(document.seat, secret_of)]
     start = SHARE_BYTES * context.place(secret_of, holder)
-    return row.commitments[start : start + SHARE_BYTES]
+    return get_share_commitments(context, document, secret_of)[start : start + SHARE_BYTES]
 
 
 def get_pair_commitment(document: ContributionDocument, neighbor: int) -> bytes:

@@ -86,10 +86,15 @@ def commit_shares_under(sharing_context: bytes, holders: Sequence[int], shares: 
 
     The same bytes without a call for every part of every frame: a document of a complete cohort of 128 has 16,384.
     """
-    blank = suite.frame("p2p_flock share commitment v1", sharing_context, bytes(2), bytes(SHARE_BYTES))
-    head, between = blank[: -2 - 8 - SHARE_BYTES], blank[-8 - SHARE_BYTES : -SHARE_BYTES]
+    head, between = frame_share(sharing_context)
     hashed = [
         hashlib.sha256(head + holder.to_bytes(2, "big") + between + shares[start : start + SHARE_BYTES]).digest()
         for holder, start in zip(holders, range(0, len(shares), SHARE_BYTES), strict=True)
     ]
     return b"".join(hashed)
+
+
+def frame_share(sharing_context: bytes) -> tuple[bytes, bytes]:
+    """What :func:`commit_share_under` hashes before the holder (2 bytes, big-endian), and between it and the share."""
+    blank = suite.frame("p2p_flock share commitment v1", sharing_context, bytes(2), bytes(SHARE_BYTES))
+    return blank[: -2 - 8 - SHARE_BYTES], blank[-8 - SHARE_BYTES : -SHARE_BYTES]

@@ -13,7 +13,7 @@ import numpy as np
 
 from p2p_flock.crypto.masking import Masks, masks_into
 from p2p_flock.crypto.ring import Words
-from p2p_flock.crypto.secret_sharing import combine_many, extend_many
+from p2p_flock.crypto.secret_sharing import evaluate_many
 from p2p_flock.crypto.vectors import BlobSink, MemorySink, view_bytes
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
@@ -111,19 +111,15 @@ def rebuild_secrets(
         groups.setdefault(answered, []).append((dealer, secret_of))
     found: dict[tuple[int, int], bytes | RemoteProtocolError] = {}
     for answered, group in groups.items():
-        first = answered[: context.threshold]
         rows = [shares[secret][context.holders(secret[1])[place]] for secret in group for place in answered]
         said = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(group), len(answered), SHARE_BYTES)
-        lowest = np.ascontiguousarray(said[:, : len(first)])
-        secrets, dealt = combine_many(first, lowest), extend_many(first, lowest, context.holder_count)
-        agrees = (dealt[:, list(answered)] == said).all(axis=(1, 2))
+        first, others = answered[: context.threshold], answered[context.threshold :]
         silent = [place for place in range(context.holder_count) if place not in set(answered)]
-        unsaid = dealt[:, silent]
+        values = evaluate_many(first, said[:, : len(first)], (0, *(place + 1 for place in (*others, *silent))))
+        agrees = (values[:, 1 : 1 + len(others)] == said[:, len(first) :]).all(axis=(1, 2))
         for at, (dealer, secret_of) in enumerate(group):
-            secret = secrets[at].tobytes()
-            fault = _judge_dealing(
-                context, documents[dealer], secret_of, secret, bool(agrees[at]), silent, unsaid[at].tobytes()
-            )
+            secret, unsaid = values[at, 0].tobytes(), values[at, 1 + len(others) :].tobytes()
+            fault = _judge_dealing(context, documents[dealer], secret_of, secret, bool(agrees[at]), silent, unsaid)
             found[dealer, secret_of] = secret if fault is None else fault
     rebuilt = {key: found[key] for key in shares}
     return (
