@@ -49,9 +49,9 @@ def make_scaled_params(nodes: int, rounds: int, task: TaskManifest) -> AllianceP
     Raises:
         ParameterError: no alliance of this size is possible.
     """
-    validator_count = 3 if nodes < 16 else 5 if nodes < 100 else 7
+    validator_count = 3 if nodes < 16 else 5 if nodes < 24 else 7
     trainer_count = nodes - validator_count
-    cohort_count = min(16, max(1, trainer_count // 8))
+    cohort_count = min(16, max(1, trainer_count // 11))
     largest = -(-trainer_count // cohort_count)
     collusion_bound = 0 if largest < 8 else 1
     threshold = max(3, (largest + collusion_bound) // 2 + 1)

@@ -99,6 +99,15 @@ class Result:
     counts: Mapping[str, int]
 
 
+def make_default_params(nodes: int, rounds: int, parameter_count: int) -> AllianceParams:
+    """Scaled to ``nodes``.
+
+    Raises:
+        ParameterError: no alliance of this size is possible.
+    """
+    return make_scaled_params(nodes, rounds, make_task(parameter_count=parameter_count))
+
+
 class Simulation(Timeline):
     """See the module. One run of one configuration.
 
@@ -119,7 +128,7 @@ class Simulation(Timeline):
         self.are_all_honest = config.are_all_honest
         self.byzantine = frozenset() if config.are_all_honest else frozenset(config.makes)
         task = make_task(parameter_count=config.parameter_count)
-        self.params = config.params or make_scaled_params(config.nodes, config.rounds, task)
+        self.params = config.params or make_default_params(config.nodes, config.rounds, config.parameter_count)
         model = make_model(is_training=False, task=task)
         self.world = World(DOMAIN, self.params, task, model, Suite(config.suite))
         self.network = Network(config.faults, self._chance("network"))
@@ -137,8 +146,13 @@ class Simulation(Timeline):
 
     # --- set-up ------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def make_chance(seed: int, name: str) -> random.Random:
+        """A generator of its own for each purpose, so that one more draw here changes nothing there."""
+        return random.Random(f"{seed} {name}")
+
     def _chance(self, name: str) -> random.Random:
-        return random.Random(f"{self.config.seed} {name}")
+        return self.make_chance(self.config.seed, name)
 
     def draw_bytes(self, name: str) -> bytes:
         """32 bytes that follow from the seed and a name."""
@@ -183,7 +197,7 @@ class Simulation(Timeline):
         settled = sum(record.settled is not None for record in history.rounds)
         voided = sum(record.voided is not None for record in history.rounds)
         self.emit(Ended(self.now_ms, settled, voided))
-        for checker in self._checkers:
+        for checker in self._checkers if self._is_over() else ():
             checker.finish()
         return Result(
             self.trace.digest, settled, voided, self._is_over(), self.now_ms - self.start_ms, self.steps,
