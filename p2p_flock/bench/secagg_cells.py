@@ -59,7 +59,8 @@ class Effort:
     loop_seconds: float
 
 
-FULL = Effort(7, 3, 12.0, 3.0)
+FIGURES = Effort(7, 3, 20.0, 3.0)  # of the rows that decide a figure
+FULL = Effort(5, 2, 8.0, 1.5)
 QUICK = Effort(3, 2, 2.0, 0.5)
 
 
@@ -192,6 +193,11 @@ class Sides:
     effort: Effort
     engines: Sequence[str]
 
+    def for_row(self, row: Row) -> Sides:
+        """More effort where a figure hangs on it."""
+        decides = (row.parameters, row.members) in ((1_000_000, 128), (10_000_000, 32)) and row.dropout_percent < 30
+        return replace(self, effort=FIGURES) if decides and self.effort == FULL else self
+
 
 Turn = Callable[[], Measured]
 
@@ -226,7 +232,7 @@ def summarise(answers: Sequence[Measured]) -> Measured:
 
 def measure_client(sides: Sides, row: Row) -> Measured:
     """A trainer until its contribution is out."""
-    task = make_task(row)
+    task, sides = make_task(row), sides.for_row(row)
     cell = _open_cell(sides, task)
     if "unserved" in cell:
         return cell
@@ -243,16 +249,14 @@ def measure_client(sides: Sides, row: Row) -> Measured:
 
 def measure_server(sides: Sides, row: Row) -> Measured:
     """After the seal: the client's answer, and whoever sums."""
-    task = make_task(row)
+    task, sides = make_task(row), sides.for_row(row)
     cell = _open_cell(sides, task)
     if "unserved" in cell:
         return cell
     ours, effort = sides.ours, sides.effort
-    turns: dict[str, Turn] = {"answer": partial(ours.ask, "answer", task=task)}
+    turns: dict[str, Turn] = {name: partial(ours.ask, name, task=task) for name in ("answer", "validator")}
     for engine in sides.engines:
-        # What comes before the masks is the same code for every engine: measured with the first, at every repetition.
-        again = engine != sides.engines[0]
-        turns[engine] = partial(ours.ask, "server", task=task, engine=engine, again=again)
+        turns[engine] = partial(ours.ask, "server", task=task, engine=engine)
     flower = sides.flower
     if flower is not None:
         turns["flower"] = partial(flower.ask, "server", task=task, seconds_max=effort.loop_seconds)

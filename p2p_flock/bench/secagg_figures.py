@@ -88,31 +88,25 @@ def client_ratio(cells: Cells, name: str, engine: str, with_answer: bool = True)
     return compute_ratio(_per_repetition(client, "flower", FLOWER_CLIENT_PARTS), ours)
 
 
-def unmasking_seconds(cell: Cell, engine: str, *parts: str) -> float:
-    """CPU seconds of our validator; what comes before the masks was measured with the first engine."""
-    engines = (engine, "plain") if "plain" in cell else (engine,)
-    total = 0.0
-    for part in parts:
-        total += next((cell[side]["parts"][part][0] for side in engines if part in cell[side]["parts"]), 0.0)
-    return total
+def _unmasking_by_turn(cell: Cell, engine: str, parts: Sequence[str]) -> list[float]:
+    """CPU seconds of our validator; what it does before it sums counts with its median."""
+    early = cpu(cell, "validator", *parts)
+    return [early + seconds for seconds in _per_repetition(cell, engine, parts)]
 
 
 def unmasking_ratio(cell: Cell, engine: str) -> float | None:
     """By how much Flower's server takes longer from the shares to the mean."""
-    if not has(cell, engine, "flower"):
+    if not has(cell, "validator", engine, "flower"):
         return None
-    early = unmasking_seconds(cell, engine, "answer_checks", "rebuild")
-    ours = [early + seconds for seconds in _per_repetition(cell, engine, ("open", "decode"))]
+    ours = _unmasking_by_turn(cell, engine, UNMASKING_PARTS)
     return compute_ratio(_per_repetition(cell, "flower", FLOWER_SERVER_PARTS), ours)
 
 
-def plain_sum_ratio(cell: Cell, engine: str, *parts: str) -> float | None:
+def plain_sum_ratio(cell: Cell, engine: str, parts: Sequence[str]) -> float | None:
     """Our validator's seconds over those of adding up the same vectors as float32."""
-    if not has(cell, engine):
+    if not has(cell, "validator", engine):
         return None
-    early = unmasking_seconds(cell, engine, *(part for part in parts if part not in ("open", "decode")))
-    late = _per_repetition(cell, engine, [part for part in parts if part in ("open", "decode")])
-    return compute_ratio([early + seconds for seconds in late], _per_repetition(cell, engine, ("plain_sum",)))
+    return compute_ratio(_unmasking_by_turn(cell, engine, parts), _per_repetition(cell, engine, ("plain_sum",)))
 
 
 def bytes_per_parameter(cell: Cell) -> float | None:
@@ -190,7 +184,7 @@ def list_figures(cells: Cells) -> list[Figure]:
         figures.append(Figure(title, "×", True, 40, 200, _known(ratios)))
     figures += _byte_figures(cells)
     cell = cells.get("server/1e7/32/complete/0%", {})
-    ratios = {engine: plain_sum_ratio(cell, engine, *SUM_PARTS) for engine in engines}
+    ratios = {engine: plain_sum_ratio(cell, engine, SUM_PARTS) for engine in engines}
     figures.append(
         Figure("unmasking against the plain fp32 sum, N = 32, d = 1e7", "×", False, 2.5, 1.2, _known(ratios))
     )

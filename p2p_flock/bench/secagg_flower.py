@@ -61,7 +61,7 @@ from p2p_flock.bench.secagg_inputs import (
 CLIPPING_RANGE, TARGET_RANGE, MOD_RANGE = 8.0, 1 << 22, 1 << 32  # Flower's defaults
 MAX_WEIGHT = 1.0  # with one example per client: the whole range for the values themselves
 SHARE_HEAD_BYTES, SHARE_CHUNK_BYTES = 4, 16
-CHECKED_MASK_VALUES_MAX = 1_000_000_000  # masks times d, up to which the simulated vectors are made to add up
+CHECKED_MASK_VALUES_MAX = 300_000_000  # masks times d, up to which the simulated vectors are made to add up
 SIMULATED_VALUES_MAX = 40_000_000  # in distinct simulated vectors together; 320 MB, and as much serialised
 
 Vectors = list[NDArray[Any]]

@@ -156,15 +156,31 @@ def _use(engine: str, lane_bits: int) -> None:
 
 
 def _cohort_of(task: Task) -> Cohort:
+    """The task's cohort; the latest one is kept, and what it has in common with the next."""
     if task not in _cohorts:
+        known = next(iter(_cohorts.values()), None)
         _cohorts.clear()
         _validators.clear()
         _openings.clear()
         choose_engine(Engine.AUTO)
         cohort = make_cohort(task)
-        contribute_all(cohort)
+        contribute_all(cohort, known=known)
         _cohorts[task] = cohort
     return _cohorts[task]
+
+
+def _validator_of(task: Task) -> Validator:
+    cohort = _cohort_of(task)
+    if task not in _validators:
+        _validators[task] = Validator(cohort)
+    return _validators[task]
+
+
+def _opening_of(task: Task) -> Opening:
+    if task not in _openings:
+        validator = _validator_of(task)
+        _openings[task] = validator.prepare(validator.collect(Meter()), Meter())
+    return _openings[task]
 
 
 def answer_hello() -> Answer:
@@ -209,21 +225,24 @@ def answer_answer(task: Task) -> Answer:
     return {"parts": meter.parts, "bytes_by_kind": count_bytes(made, answer, cohort.context.vector_bytes)}
 
 
-def answer_server(task: Task, engine: str, again: bool = False, memory: bool = False) -> Answer:
-    """One repetition of all that a validator does; ``again``: only what comes after the secrets are rebuilt."""
-    cohort = _cohort_of(task)
-    _use(engine, task.lane_bits)
-    validator, meter = _validators.get(task), Meter()
-    if validator is None:
-        validator = _validators[task] = Validator(cohort)
-    if memory:
-        return {"memory_peak_bytes": measure_peak(lambda: validator.open(_openings[task], Meter()))}
+def answer_validator(task: Task) -> Answer:
+    """One repetition of all that a validator does before it sums, the same for every engine."""
+    validator, meter = _validator_of(task), Meter()
     settle()
-    if not again or task not in _openings:
-        _openings[task] = validator.prepare(validator.collect(meter), meter)
-    error_steps = validator.open(_openings[task], meter)
+    opening = _openings[task] = validator.prepare(validator.collect(meter), meter)
+    return {"parts": meter.parts, "masks": len(opening.signed_keys)}
+
+
+def answer_server(task: Task, engine: str, memory: bool = False) -> Answer:
+    """One repetition of summing, opening and decoding, and of the plain sum beside it."""
+    _use(engine, task.lane_bits)
+    validator, opening, meter = _validator_of(task), _opening_of(task), Meter()
+    if memory:
+        return {"memory_peak_bytes": measure_peak(lambda: validator.open(opening, Meter()))}
+    settle()
+    error_steps = validator.open(opening, meter)
     run_plain_sum(task, meter)
-    return {"parts": meter.parts, "error_steps": error_steps, "masks": len(_openings[task].signed_keys)}
+    return {"parts": meter.parts, "error_steps": error_steps}
 
 
 def answer_masks(parameters: int, neighbors: int, lane_bits: int, engine: str) -> Answer:
@@ -270,6 +289,7 @@ if __name__ == "__main__":
             "inputs": answer_inputs,
             "client": answer_client,
             "answer": answer_answer,
+            "validator": answer_validator,
             "server": answer_server,
             "masks": answer_masks,
             "growth": answer_growth,

@@ -96,18 +96,18 @@ def _client(cells: Cells) -> str:
 def _server(cells: Cells) -> str:
     rows = []
     for name, cell in _rows(cells):
-        if not has(cell, "plain"):
+        if not has(cell, "plain", "validator"):
             continue
         accelerated = has(cell, ACCELERATED)
-        row = [name, str(cell["plain"]["masks"])]
-        row += [_ms(cpu(cell, "plain", *parts)) for parts in (("documents", "chunk_digests"), ("answer_checks",))]
-        row += [_ms(cpu(cell, "plain", "rebuild")), _ms(cpu(cell, "plain", "open"))]
+        row = [name, str(cell["validator"]["masks"])]
+        early = (("documents", "chunk_digests"), ("answer_checks",), ("rebuild",))
+        row += [*(_ms(cpu(cell, "validator", *parts)) for parts in early), _ms(cpu(cell, "plain", "open"))]
         row += [_ms(cpu(cell, ACCELERATED, "open")) if accelerated else "–", _ms(cpu(cell, "plain", "decode"))]
         row += _flower_server(cell)
         row += [_times(figures.unmasking_ratio(cell, engine)) for engine in ("plain", ACCELERATED)]
         best = ACCELERATED if accelerated else "plain"
-        row += [_ms(cpu(cell, "plain", "plain_sum")), _times(figures.plain_sum_ratio(cell, best, *figures.SUM_PARTS))]
-        row.append(_times(figures.plain_sum_ratio(cell, best, *figures.UNMASKING_PARTS)))
+        row += [_ms(cpu(cell, "plain", "plain_sum")), _times(figures.plain_sum_ratio(cell, best, figures.SUM_PARTS))]
+        row.append(_times(figures.plain_sum_ratio(cell, best, figures.UNMASKING_PARTS)))
         rows.append(row)
     columns = ["masks", "before the seal", "answers checked", "rebuilt", "opened", "accelerated", "decoded"]
     columns += ["Flower sum", "Flower secrets", "Flower masks", "Flower decode", "Flower/ours", "accelerated"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,17 @@ def test_cohort__answers_are_those_that_members_give(task: Task) -> None:
 def test_cohort__simulated_vectors_add_up_as_real_ones(task: Task) -> None:
     """Opening simulated vectors would not be opening a real cohort."""
     sums = []
+    known = make_cohort(replace(task, dropouts=()))
+    contribute_all(known, real_mask_bytes_max=0)
     for real_mask_bytes_max in (1 << 40, 0):
         cohort = make_cohort(task)
-        contribute_all(cohort, real_mask_bytes_max=real_mask_bytes_max)
+        contribute_all(cohort, real_mask_bytes_max=real_mask_bytes_max, known=known)
         total = np.zeros_like(cohort.total)
         for digests in cohort.chunks.values():
             total += cohort.context.ring.read(b"".join(cohort.blobs[digest] for digest in digests))
         sums.append(total)
+        reused = [seat for seat, made in cohort.made.items() if made is known.made[seat]]
+        assert reused == ([CLIENT] if real_mask_bytes_max else list(task.survivors[:-1]))
         assert len(cohort.blobs) == len(task.survivors), "every member has a vector of its own"
     assert np.array_equal(*sums)
 
@@ -64,11 +69,11 @@ def test_ours__measures_a_whole_round() -> None:
     task = COMPLETE
     assert secagg_ours.answer_inputs(task)["digest"] == digest_vectors(task)
     client = secagg_ours.answer_client(task, "plain")
-    server = secagg_ours.answer_server(task, "plain")
+    validator, server = secagg_ours.answer_validator(task), secagg_ours.answer_server(task, "plain")
     answer = secagg_ours.answer_answer(task)
     assert set(figures.CLIENT_PARTS) <= client["parts"].keys()
-    assert set(figures.UNMASKING_PARTS) <= server["parts"].keys()
-    assert server["masks"] == 5 + 5 and server["error_steps"] < 1
+    assert set(figures.UNMASKING_PARTS) <= validator["parts"].keys() | server["parts"].keys()
+    assert validator["masks"] == 5 + 5 and server["error_steps"] < 1
     assert answer["bytes_by_kind"]["chunks"] == 6000
     grown = secagg_ours.answer_growth(Task(500, 12, 7, 5, 0, (), 16))
     assert grown["messages"] == {"sent": 2 + 1 + 11 + 1, "received": 12}
@@ -130,13 +135,12 @@ def _made_up_cells() -> dict[str, Any]:
     server = {
         "task": task,
         "answer": {**_side(1, answer=0.01), "bytes_by_kind": sizes},
-        "plain": {
-            **_side(
-                3, documents=1, chunk_digests=1, answer_checks=0.1, rebuild=0.1, open=0.2, decode=0.1, plain_sum=0.1
-            ),
+        "validator": {
+            **_side(3, documents=1, chunk_digests=1, answer_checks=0.1, rebuild=0.1),
             "masks": 128,
         },
-        "accelerated": {**_side(3, open=0.1, decode=0.1, plain_sum=0.1), "masks": 128},
+        "plain": _side(3, open=0.2, decode=0.1, plain_sum=0.1),
+        "accelerated": _side(3, open=0.1, decode=0.1, plain_sum=0.1),
         "flower": {**_side(1, sum=1, secrets_self=38, masks_self=0.5, decode=0.5), "steps": {"sum": [1, 4]}},
         "memory": 1 << 20,
         "flower_memory": None,
