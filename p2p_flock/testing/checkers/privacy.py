@@ -17,7 +17,8 @@ from p2p_flock.testing.facts import Acted, RoundBegan, Said
 from p2p_flock.wire.messages import Contribution, Unmasking
 
 HONEST_MIN = 3  # owners in every sum that can be opened
-HONEST_MIN_MANY_SEALS = 2  # three or more contradicting seals of one round, each signed by Q validators
+# Three or more contradicting seals of one round, each signed by Q validators: a sparse graph promises nothing then.
+HONEST_MIN_MANY_SEALS, HONEST_MIN_MANY_SEALS_SPARSE = 2, 1
 SEALS_FEW = 2
 
 
@@ -141,7 +142,10 @@ class _Knowledge:
 
     def _find_bare(self, start: int) -> frozenset[int]:
         """The trainers that hide with ``start``, where they are too few and all their masks are open."""
-        needed = HONEST_MIN if len(self.seals) <= SEALS_FEW else HONEST_MIN_MANY_SEALS
+        needed = HONEST_MIN
+        if len(self.seals) > SEALS_FEW:
+            is_complete = len(self.context.neighbors(start)) == len(self.context.seats) - 1
+            needed = HONEST_MIN_MANY_SEALS if is_complete else HONEST_MIN_MANY_SEALS_SPARSE
         found, queue = {start}, [start]
         while queue:
             seat = queue.pop()
