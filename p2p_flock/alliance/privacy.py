@@ -14,7 +14,7 @@ trainers only add to it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, isqrt
 from typing import Final
@@ -102,13 +102,25 @@ def validate_privacy(params: AllianceParams, manifest: TaskManifest) -> None:
     The contract knows no manifest and cannot check it; who creates or joins an alliance does.
 
     Raises:
-        ParameterError: it has not, or as :func:`compute_noise_share`.
+        ParameterError: it has not; names the levels that it has room for.
     """
-    bound = compute_largest_noise_bound(params, manifest)
+    if _has_room(params, manifest):
+        return
+    levels = params.levels
+    while levels and not _has_room(replace(params, levels=levels), manifest):
+        levels //= 2
+    remedy = f"set levels to {levels} at most" if levels else "lower weight_max, or choose 32-bit lanes"
+    raise ParameterError(
+        f"lanes of {params.lane_bits} bits have no room for noise of {manifest.noise_multiplier:g} sensitivities; "
+        f"{remedy}"
+    )
+
+
+def _has_room(params: AllianceParams, manifest: TaskManifest) -> bool:
+    try:
+        bound = compute_largest_noise_bound(params, manifest)
+    except ParameterError:
+        return False
     largest = params.cohort_owners_max(params.seat_count_max)
     most = compute_sum_bound_max(params.lane_bits)
-    if bound and largest * (params.levels * params.weight_max + bound) > most:
-        raise ParameterError(
-            f"no room for the noise: n·(levels·weight_max + noise bound {bound}) ≤ {most} for lane_bits "
-            f"{params.lane_bits}; lower levels or weight_max, or choose 32-bit lanes"
-        )
+    return not bound or largest * (params.levels * params.weight_max + bound) <= most

@@ -102,5 +102,5 @@ def test_budget__described() -> None:
 def test_check_privacy__no_room() -> None:
     """If this failed, members would stake in an alliance whose rounds must all be out of range."""
     check_privacy(make_params(), make_private_task())
-    with pytest.raises(UsageError, match="no room for the noise"):
+    with pytest.raises(UsageError, match="have no room for noise"):
         check_privacy(make_params(lane_bits=16, levels=45), make_private_task())

@@ -97,9 +97,12 @@ def test_noise_share__none() -> None:
 def test_validate_privacy__room_in_the_ring() -> None:
     """If this failed, honest noise would leave the range and void rounds, or carry into the next packed field."""
     validate_privacy(make_params(), make_private_task())
-    with pytest.raises(ParameterError, match="no room for the noise"):
+    with pytest.raises(ParameterError, match="have no room for noise"):
         validate_privacy(make_params(), make_private_task(noise_multiplier=700.0))
-    with pytest.raises(ParameterError, match="no room for the noise"):
+    with pytest.raises(ParameterError, match="set levels to 500 at most"):
+        validate_privacy(make_params(), make_private_task(noise_multiplier=700.0))
+    validate_privacy(make_params(levels=500), make_private_task(noise_multiplier=700.0))
+    with pytest.raises(ParameterError, match="have no room for noise"):
         validate_privacy(make_params(lane_bits=16, levels=45), make_private_task())
     validate_privacy(make_params(lane_bits=16, levels=45), make_private_task(noise_multiplier=0.01))
 
