@@ -31,6 +31,7 @@ import trio
 
 from p2p_flock.chain.client import RpcClient
 from p2p_flock.cli.alliance_terms import round_seconds_max
+from p2p_flock.crypto.ring import Ring
 from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.testnet import network as building
@@ -62,8 +63,7 @@ def fit_params(params: AllianceParams, parameters: int) -> AllianceParams:
 
 def compute_ideal_bytes(lane_count: int, lane_bits: int, trainers: int, validators: int, nodes: int) -> int:
     """Bytes that a round cannot do without; see the module."""
-    vector_bytes = lane_count * lane_bits // 8
-    return vector_bytes * (trainers * validators + nodes - validators)
+    return Ring(lane_bits).vector_bytes(lane_count) * (trainers * validators + nodes - validators)
 
 
 def summarise_round(summary: RoundSummary, lane_count: int, lane_bits: int) -> dict[str, Any]:

@@ -134,9 +134,7 @@ def _compute_divisor(update: Vector[np.floating], clip_norm: float) -> np.float6
     total = 0.0
     squares = np.empty(_BLOCK)
     for _, values in iterate_blocks(update, _BLOCK):
-        block = squares[: values.size]
-        np.copyto(block, values)
-        np.multiply(block, block, out=block)
+        block = np.square(values, out=squares[: values.size], dtype=np.float64)
         total += float(block.sum())  # not np.dot: BLAS starts a thread per core, 100 times slower on a busy machine
     if not np.isfinite(total):
         raise UsageError("the update holds a value that is not finite; lower the learning rate or check the data")
@@ -183,15 +181,17 @@ class _Grid:
         step = _BLOCK // unit * unit
         for first in range(0, values.size, step):
             block = values[first : first + step]
-            integers = self._integers[: block.size]
+            part = words[first // ring.lanes_per_word :][: ring.word_count(block.size)]
+            is_in_place = ring.lane_bits == 32  # the words are the integers
+            integers = part.view(np.int32) if is_in_place else self._integers[: block.size]
             self._scale(block, self.scale if self.scale.ndim == 0 else self.scale[first : first + step], integers)
             self._round(integers, self.draw(start + first, block.size))
             if self.weight > 1:
                 np.multiply(integers, self.weight, out=integers)
             if self.noise is not None:
                 self._add_noise(integers, self.noise(start + first, block.size))
-            at = first // ring.lanes_per_word
-            ring.pack(integers, self.bias, words[at : at + ring.word_count(block.size)])
+            if not is_in_place:
+                ring.pack(integers, self.bias, part)
         return words
 
     def _scale(self, values: npt.NDArray[np.floating], scale: Reals, integers: npt.NDArray[np.int32]) -> None:

@@ -24,7 +24,7 @@ Words = npt.NDArray[np.uint16] | npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
 FIELD_BITS = 60  # of a 64-bit word; the other four are zero in an honest sum
-_BLOCK_WORDS = 1 << 14  # words per pass: temporaries stay in cache
+_BLOCK_WORDS = 1 << 13  # words per pass: temporaries stay in cache
 
 
 @dataclass(frozen=True)
@@ -90,27 +90,28 @@ class Ring:
         return words
 
     def pack(self, integers: npt.NDArray[np.int32], bias: int, words: Words) -> None:
-        """Write integers into ``words``. One pass over cache-sized pieces is the caller's business.
+        """Write integers into ``words``. To go over cache-sized pieces is the caller's business.
 
         Args:
-            integers: int32[n], overwritten where lanes are packed.
-            bias: added to every field, so that none is negative; unused where lanes are plain.
+            integers: int32[n].
+            bias: added to every lane, so that none is negative; unused where lanes are plain.
             words: :meth:`word_count` of n words of :attr:`dtype`. Fields behind the last lane become zero.
         """
         if not self.is_packed:
             np.copyto(words, integers, casting="unsafe")  # C's conversion: modulo 2^w
             return
-        np.add(integers, bias, out=integers)
-        fields = integers.view(np.uint32)
-        count, whole = self.lanes_per_word, fields.size // self.lanes_per_word
-        body, shift = words[:whole], np.uint64(self.lane_bits)
-        np.copyto(body, fields[count - 1 :: count][:whole])
+        count, bits = self.lanes_per_word, self.lane_bits
+        whole = integers.size // count
+        # Σ integer · 2^(w·field) as a signed number, then all biases at once: the fields are what carries leave.
+        unsigned, body = words[:whole], words[:whole].view(np.int64)  # one memory; no negative number is shifted
+        np.copyto(body, integers[count - 1 :: count][:whole])
         for field in range(count - 2, -1, -1):
-            np.left_shift(body, shift, out=body)
-            np.add(body, fields[field::count][:whole], out=body)
+            np.left_shift(unsigned, np.uint64(bits), out=unsigned)
+            np.add(body, integers[field::count][:whole], out=body)
+        np.add(body, sum(bias << (n * bits) for n in range(count)), out=body)
         if whole < words.size:
-            rest = fields[whole * count :].tolist()
-            words[whole] = sum(value << (self.lane_bits * n) for n, value in enumerate(rest))
+            rest = integers[whole * count :].tolist()
+            words[whole] = sum((value + bias) << (n * bits) for n, value in enumerate(rest))
 
     def lift(self, words: Words, lane_count: int, sum_bound: int) -> Integers:
         """The integers of a sum of words, int64[lane_count].
@@ -128,10 +129,10 @@ class Ring:
             return words.view(f"<i{self.word_bytes}").astype(np.int64)
         count = self.lanes_per_word
         lifted = np.empty(words.size * count, dtype=np.int64)
-        mask = np.uint64((1 << self.lane_bits) - 1)
+        mask, fields = np.uint64((1 << self.lane_bits) - 1), np.empty(min(words.size, _BLOCK_WORDS), dtype=np.uint64)
         for start in range(0, words.size, _BLOCK_WORDS):
             block = words[start : start + _BLOCK_WORDS]
-            part, field = lifted[start * count : (start + block.size) * count], np.empty_like(block)
+            part, field = lifted[start * count : (start + block.size) * count], fields[: block.size]
             for n in range(count):
                 np.right_shift(block, np.uint64(n * self.lane_bits), out=field)
                 np.bitwise_and(field, mask, out=field)
