@@ -218,6 +218,34 @@ def _encoding(name: str, values: list[float], levels: int, weight: int, lane_bit
 _PACKED = [0.3, -0.2, 0.0, 0.1, -0.4, 0.25, -0.05]  # seven: the last word of every packed ring has empty fields
 
 
+def _sums() -> list[Case]:
+    """Sums of three members' words in every ring, their integers, and words that no honest sum can be."""
+    cases: list[Case] = []
+    members = [[7, -30, 0, 30, -1, 12, 5], [-30, -30, 1, 30, 2, -12, 4], [1, -30, -1, 30, -1, 0, -9]]
+    bias, count = 30, len(members[0])
+    totals = [sum(values) for values in zip(*members, strict=True)]
+    for lane_bits in (10, 12, 15, 16, 20, 30, 32):
+        fields = 1 if lane_bits in (16, 32) else 60 // lane_bits
+        offset = 0 if fields == 1 else 3 * bias
+        words = [0] * -(-count // fields)
+        for n, total in enumerate(totals):
+            words[n // fields] += (total + offset) % 2**lane_bits << (lane_bits * (n % fields))
+        good: Case = {
+            "operation": "lift",
+            "lane_bits": lane_bits,
+            "words": words,
+            "lane_count": count,
+            "sum_bound": 3 * bias,
+        }
+        cases.append({"name": f"sum_{lane_bits}", **good, "integers": totals})
+        bad = {"bad_beyond": {"sum_bound": 89}}  # two of the sums are as large as they can be
+        if fields > 1:
+            top = [words[0] | 1 << 60, *words[1:]]
+            bad |= {"bad_top_bit": {"words": top}, "bad_padding": {"words": [*words[:-1], words[-1] | 1 << 59]}}
+        cases += [{"name": f"{name}_{lane_bits}", **good, **change, "integers": None} for name, change in bad.items()]
+    return cases
+
+
 def make_fixed_point() -> dict[str, object]:
     """Encoding with given dither, and decoding of sums. Floats as C99 hex, so that every bit is in the file."""
     cases: list[Case] = [
@@ -266,8 +294,9 @@ def make_fixed_point() -> dict[str, object]:
     decode: Case = {"operation": "decode", "total": [1], "clip_norm": "0x1p+0", "levels": 1, "weight_total": 1}
     wrong: dict[str, Case] = {"bad_mean_of_nobody": {"weight_total": 0}, "bad_mean_levels": {"levels": 0}}
     cases += [{"name": name, **decode, **change, "error": "ParameterError"} for name, change in wrong.items()]
+    cases += _sums()
     return {
-        "about": "clip, stochastic rounding with given dither, integer weight; exact decoding of sums",
+        "about": "clip, stochastic rounding with given dither, integer weight; exact decoding of sums of words",
         "cases": cases,
     }
 

@@ -14,7 +14,7 @@ import pytest
 
 from p2p_flock.crypto import fixed_point, merkle
 from p2p_flock.crypto.masking import Engine, choose_engine, lane_dtype, masks_into
-from p2p_flock.crypto.ring import Words
+from p2p_flock.crypto.ring import Ring, Words
 from p2p_flock.crypto.secret_sharing import combine_shares, find_wrong_shares, split_secret
 from p2p_flock.errors import CryptoError, P2PFlockError, ParameterError, UsageError
 
@@ -96,6 +96,13 @@ def test_fixed_point__vector(case: dict) -> None:
         if not check_error(case, lambda: fixed_point.decode_mean(*arguments)):
             assert [value.hex() for value in fixed_point.decode_mean(*arguments).tolist()] == case["mean"]
             assert str(fixed_point.compute_squared_norm(total)) == case["squared_norm"]
+        return
+    if case["operation"] == "lift":
+        ring, sum_bound = Ring(case["lane_bits"]), case["sum_bound"]
+        words: Words = np.array(case["words"], dtype=ring.dtype)
+        assert ring.is_in_range(words, case["lane_count"], sum_bound) is (case["integers"] is not None)
+        if case["integers"] is not None:
+            assert ring.lift(words, case["lane_count"], sum_bound).tolist() == case["integers"]
         return
     values = np.array([float.fromhex(value) if value != "nan" else math.nan for value in case["values"]])
     dither, bits, levels, weight = bytes.fromhex(case["dither"]), case["lane_bits"], case["levels"], case["weight"]
