@@ -34,17 +34,14 @@ def run_cohort(
     """
     members = context.seats
     sealed = [seat for seat in members if seat not in dropped_before]
-    unsealed = [seat for seat in members if seat in dropped_before]
     if len(sealed) < context.survivors_min:
         return None  # the sum would tell too much about too few
     for m in members:  # N[m], the closed neighborhood of m, holds all shares of the secrets for m: b_m and every k_lm
-        holders_left = sum(holder in sealed for holder in context.holders(m))
-        if 0 < holders_left < context.threshold:
+        if 0 < sum(holder in sealed for holder in context.holders(m)) < context.threshold:
             return None  # some of them need a secret that they cannot rebuild; nobody answers
 
-    # TRAIN. Every pair of neighbors agrees on a pair seed, every trainer draws a self mask. Both ends derive the same
-    # k_ij. Whoever drops out before contributing has a pair seed with every neighbor all the same, because keys are on
-    # chain.
+    # TRAIN. Neighbors agree on a pair seed, every trainer draws a self mask. Both ends derive the same k_ij. Whoever
+    # drops out before contributing has a pair seed with every neighbor all the same, because keys are on chain.
     pair_seeds = {
         (i, j): keys.derive_pair_seed(context, agree(mask_secret_keys[i], context.member(j).mask_key), i, j)
         for i in members
@@ -84,7 +81,7 @@ def run_cohort(
     for i in sealed:
         total += masked[i]
     for i in sealed:
-        for j in [i, *(j for j in context.neighbors(i) if j in unsealed)]:
+        for j in [i, *sorted(set(context.neighbors(i)) - set(sealed))]:
             opened = open_secret(i, j)
             if opened is None:
                 return None
