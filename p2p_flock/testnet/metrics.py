@@ -66,6 +66,7 @@ class ClosedRecord:
     bytes_sent: int
     closed_at: float
     cost: Mapping[str, Any]
+    privacy: Mapping[str, Any] | None
 
 
 @dataclass(slots=True)
@@ -167,6 +168,7 @@ def _closed(record: dict[str, Any]) -> ClosedRecord:
         bytes_sent=int(record["bytes_sent"]),
         closed_at=float(record["closed_at"]),
         cost={name: record[name] for name in COST_KEYS if name in record},
+        privacy=cast("Mapping[str, Any] | None", record.get("privacy")),
     )
 
 

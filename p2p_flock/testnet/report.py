@@ -173,6 +173,7 @@ def _round(
             for transaction in summary.transactions
         ],
         "seconds": {name: _rounded(value) for name, value in asdict(summary.seconds).items()},
+        "privacy_by_node": {name: dict(privacy) for name, privacy in summary.privacy_by_node.items()},
         "bytes_sent_by_node": summary.bytes_sent_by_node,
         "role_by_node": summary.role_by_node,
         "cost_by_node": {name: dict(cost) for name, cost in summary.cost_by_node.items()},

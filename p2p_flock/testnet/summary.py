@@ -73,6 +73,7 @@ class RoundSummary:
     bytes_sent_by_node: dict[str, int]
     role_by_node: dict[str, str]
     cost_by_node: dict[str, Mapping[str, Any]]
+    privacy_by_node: dict[str, Mapping[str, Any]]  # nodes of a private alliance only
     gas: dict[RoundCall, int]
     transactions: tuple[RoundTransaction, ...]
     seconds: RoundSeconds
@@ -117,6 +118,7 @@ def summarise(log: RoundLog, params: AllianceParams, nodes: Sequence[NodeMetrics
         model_digest_by_node={n.name: closed[n.name].model_digest if n.name in closed else None for n in nodes},
         role_by_node={name: record.role for name, record in closed.items()},
         cost_by_node={name: record.cost for name, record in closed.items()},
+        privacy_by_node={name: record.privacy for name, record in closed.items() if record.privacy is not None},
         bytes_sent_by_node={n.name: closed[n.name].bytes_sent if n.name in closed else 0 for n in nodes},
         gas=_gas(log.transactions),
         transactions=tuple(log.transactions),

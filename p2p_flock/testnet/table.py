@@ -130,7 +130,17 @@ def round_line(summary: RoundSummary, snapshot: Snapshot) -> str:
     return (
         f"round {summary.round} ({stage}): trainers {trainers}, survivors {survivors}, validators {validators}, "
         f"votes {votes}, {snapshot.score_name} {score}, gas k {gas}, {seconds} s of which {overhead} s overhead"
+        f"{epsilon_text(summary)}"
     )
+
+
+def epsilon_text(summary: RoundSummary) -> str:
+    """``, ε 3.6 of 8`` of the node that has spent most; empty without noise."""
+    spent = [privacy["epsilon_spent"] for privacy in summary.privacy_by_node.values()]
+    if not spent:
+        return ""
+    whole = next(iter(summary.privacy_by_node.values()))["epsilon"]
+    return f", ε {'∞' if None in spent else f'{max(spent):.2g}'} of {'∞' if whole is None else f'{whole:.2g}'}"
 
 
 @dataclass(slots=True)

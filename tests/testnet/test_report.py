@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rich.console import Console
 from p2p_flock.testnet.report import References, RunTimes, build_report, write_report
 from p2p_flock.testnet.scores import build_schedule, verify_agreement
 from p2p_flock.testnet.summary import RoundSummary, summarise
-from p2p_flock.testnet.table import NodeLine, Snapshot, render, round_line
+from p2p_flock.testnet.table import NodeLine, Snapshot, epsilon_text, render, round_line
 from p2p_flock.testnet.watch import RoundCall, RoundLog
 from tests.testnet.makers import (
     ASSIGNMENT,
@@ -38,6 +39,17 @@ ROUND_KEYS = {
 COHORT_KEYS = ["trainers", "survivors", "aggregate_digest", "accepted", "votes_for", "votes_against"]
 SECONDS_KEYS = ["beacon", "train", "seal", "unmask", "evaluate", "commit", "settle", "total", "overhead"]
 SCORES = {MODEL: 0.85, BASE_MODEL: 0.8}
+
+
+def test_line__tells_what_is_spent(tmp_path: Path) -> None:
+    """One would not see on the testnet what ε its rounds cost."""
+    summary = summary_of(tmp_path)
+    assert epsilon_text(summary) == ""
+    terms = {"epsilon": 8.0, "epsilon_spent": 2.3}
+    by_node = {"node0": terms, "node1": {**terms, "epsilon_spent": 3.57}}
+    assert epsilon_text(replace(summary, privacy_by_node=by_node)) == ", ε 3.6 of 8"
+    unbounded = {"node0": {"epsilon": None, "epsilon_spent": None}}
+    assert epsilon_text(replace(summary, privacy_by_node=unbounded)) == ", ε ∞ of ∞"
 
 
 def summary_of(folder: Path) -> RoundSummary:
