@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from p2p_flock.secagg.aggregator import UnmaskingReceived
 from p2p_flock.secagg.document import compute_document_digest, compute_document_root
+from p2p_flock.secagg.graph import compute_ring_order
 from p2p_flock.secagg.reference import run_cohort
 from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import ContributionDocument, PairSeedShare, SelfMaskShare, Unmasking, UnmaskingItem
@@ -141,6 +142,18 @@ def _bad_unmaskings(cohort: Cohort, sealed: tuple[int, ...], dropout: int) -> li
     return cases
 
 
+def _sparse_runs() -> list[Case]:
+    """Twelve members on a ring, seven holders of each secret, five of them needed."""
+    cohort = make_cohort(12, 5, lane_count=2, salt=3)
+    ring = compute_ring_order(cohort.context.seed, cohort.context.cohort, cohort.seats)
+    return [
+        _run("sparse_all_survive", cohort, (), ()),
+        _run("sparse_two_drop_before_and_two_after", cohort, (ring[0], ring[6]), (ring[3], ring[9])),
+        _run("bad_sparse_three_neighbors_drop_before", cohort, ring[:3], ()),
+        _run("bad_sparse_three_neighbors_drop_after", cohort, (), ring[:3]),
+    ]
+
+
 def make_secagg() -> dict[str, object]:
     """Runs with all inputs and every digest on the way; documents and answers that are refused, with the reason."""
     small = make_cohort(5, 3, lane_count=4)
@@ -158,6 +171,7 @@ def make_secagg() -> dict[str, object]:
         _run("bad_too_few_survivors", small, (1, 4, 7), ()),
         _run("bad_too_few_answers", small, (13,), (1, 4)),
         _run("bad_too_few_for_the_collusion_bound", guarded, (13, 16), ()),
+        *_sparse_runs(),
     ]
     return {
         "about": "secure aggregation of one cohort; a sum of null: the cohort must not or cannot be opened",

@@ -98,7 +98,7 @@ def test_secagg__vector(name: str) -> None:
     for seat, machine in machines.items():
         if seat in case["dropped_after"]:
             continue
-        bundles = {dealer: one.bundles[seat] for dealer, one in made.items() if dealer != seat}
+        bundles = {dealer: one.bundles[seat] for dealer, one in made.items() if seat in one.bundles}
         seal, manifest = bytes.fromhex(case["seal"]), manifest_of(context, made)
         answer = machine.handle(contributor.SealConfirmed(seal, manifest, documents, bundles))
         if isinstance(answer, Answered):
