@@ -143,6 +143,10 @@ class Collection:
         cohorts = range(len(self.aggregators))
         return {seat: self._taken[seat].root for cohort in cohorts for seat in sorted(self._held_in(cohort))}
 
+    def roots(self) -> dict[int, bytes]:
+        """Root by seat of every contribution of which the checked document is here, whoever quarrels with it."""
+        return {seat: contribution.root for seat, contribution in self._taken.items()}
+
     def quarrels(self) -> frozenset[tuple[int, int]]:
         """Pairs of seats whose documents commit to different pair seeds. They cannot be summed together."""
         for cohort, aggregator in enumerate(self.aggregators):

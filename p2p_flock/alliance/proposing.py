@@ -217,12 +217,15 @@ class SealDesk:
             return []
         carried = choose_haves(self._context, self._haves)
         haves = {seat: self._haves[seat][1] for seat in carried}
-        survivors = compute_survivors(self._context, haves, collection.quarrels())
+        roots = collection.roots()
+        survivors = compute_survivors(self._context, haves, collection.quarrels(), roots)
         if not some_cohort_is_viable(self._context, survivors):
             return []
         documents = {seat: held for seat in survivors if (held := collection.held_document(seat)) is not None}
-        if len(documents) < len(survivors) or any(self._root_differs(seat, root) for seat, root in survivors.items()):
-            return []  # another validator has what this one lacks: it is being fetched
+        if len(documents) < len(survivors) or any(
+            self._root_differs(seat, root) or roots[seat] != root for seat, root in survivors.items()
+        ):
+            return []  # another validator has what this one lacks: it is being fetched, or its trainer equivocates
         manifest = make_manifest(self._context, survivors, documents)
         seal = make_seal(self._context, self._position, manifest)
         promised = self._signed.get(seal.view)
@@ -259,7 +262,8 @@ class SealDesk:
         proposal = self._waiting[leader]
         self._wanted.pop(leader, None)
         try:
-            seal, survivors = check_proposal(self._context, leader, proposal, collection.quarrels())
+            quarrels, roots = collection.quarrels(), collection.roots()
+            seal, survivors = check_proposal(self._context, leader, proposal, quarrels, roots)
         except RemoteProtocolError as error:
             del self._waiting[leader]
             return [Report("seal", str(error), error.culprit)]
@@ -270,8 +274,11 @@ class SealDesk:
             self._wanted[leader] = tuple(entries[seat] for seat in lacking)
             return []  # being fetched
         del self._waiting[leader]
-        if any(documents[seat][0] != entries[seat].document_digest for seat in survivors):
-            return [Report("seal", "the proposal names another document than its trainer announced", leader)]
+        others = [seat for seat in survivors if documents[seat][0] != entries[seat].document_digest]
+        if others:
+            # Under the root that is here the leader lies. Under another its trainer showed others another contribution.
+            culprit = leader if any(roots[seat] == survivors[seat] for seat in others) else None
+            return [Report("seal", "the proposal names another document than its trainer announced", culprit)]
         if any(documents[seat][1].next_mask_key != entries[seat].next_mask_key for seat in survivors):
             return [Report("seal", "the proposal installs a key that its trainer did not commit to", leader)]
         promised = self._signed.get(seal.view)

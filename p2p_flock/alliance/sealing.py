@@ -78,15 +78,8 @@ def read_have(context: RoundContext, have: Have) -> dict[int, bytes]:
     return dict(zip(seats, have.roots, strict=True))
 
 
-def compute_survivors(
-    context: RoundContext, haves: Mapping[int, Mapping[int, bytes]], quarrels: Quarrels
-) -> dict[int, bytes]:
-    """Root by surviving seat, from the Have of each validator seat.
-
-    A trainer survives when at least Q validators hold the same root of it, it is not on the losing side of a quarrel
-    about a pair seed (anyone who holds both documents sees those), and at least t of its holders survive with it
-    (DESIGN §6, SEAL).
-    """
+def find_candidates(context: RoundContext, haves: Mapping[int, Mapping[int, bytes]]) -> dict[int, bytes]:
+    """Root by seat of every trainer of which at least Q validators hold the same contribution."""
     candidates: dict[int, bytes] = {}
     for seat in context.trainers:
         counts = Counter(roots[seat] for roots in haves.values() if seat in roots)
@@ -94,6 +87,29 @@ def compute_survivors(
             root, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
             if count >= context.params.seal_quorum:
                 candidates[seat] = root
+    return candidates
+
+
+def compute_survivors(
+    context: RoundContext,
+    haves: Mapping[int, Mapping[int, bytes]],
+    quarrels: Quarrels,
+    roots: Mapping[int, bytes] | None = None,
+) -> dict[int, bytes]:
+    """Root by surviving seat, from the Have of each validator seat.
+
+    A trainer survives when at least Q validators hold the same root of it, it is not on the losing side of a quarrel
+    about a pair seed (anyone who holds both documents sees those), and at least t of its holders survive with it
+    (DESIGN §6, SEAL).
+
+    Args:
+        roots: whose contribution under which root ``quarrels`` are about; ``None``: about the candidates. A quarrel
+            about another contribution of a trainer, which it showed to this validator alone, concerns nobody: two
+            validators would compute different survivors from the same messages.
+    """
+    candidates = find_candidates(context, haves)
+    if roots is not None:
+        quarrels = frozenset(pair for pair in quarrels if all(roots.get(seat) == candidates.get(seat) for seat in pair))
     kept: set[int] = set()
     for cohort in context.cohorts:
         held = frozenset(cohort.seats) & candidates.keys()
@@ -177,17 +193,25 @@ def decode_sealed_manifest(context: RoundContext, data: bytes, survivors: tuple[
 
 
 def check_proposal(
-    context: RoundContext, leader: int, proposal: SealProposal, quarrels: Quarrels
+    context: RoundContext,
+    leader: int,
+    proposal: SealProposal,
+    quarrels: Quarrels,
+    roots: Mapping[int, bytes] | None = None,
 ) -> tuple[Seal, dict[int, bytes]]:
     """Check a proposed seal against the Have messages it carries. Run by the other validators.
 
     Documents are checked by the caller, who must hold each entry's document before it signs.
 
+    Args:
+        quarrels, roots: as of :func:`compute_survivors`; ``roots`` of everything that this validator holds.
+
     Returns:
         the seal, and the surviving roots by seat.
 
     Raises:
-        RemoteProtocolError: naming the leader; the proposal does not follow from the Have messages.
+        RemoteProtocolError: naming the leader; the proposal does not follow from the Have messages (BAD_PROPOSAL), or
+            it may follow with a quarrel that this validator cannot see (PAIR_SEED_MISMATCH, which is harmless).
     """
 
     def refuse(detail: str) -> RemoteProtocolError:
@@ -199,7 +223,9 @@ def check_proposal(
     haves = _checked_haves(context, proposal.haves, refuse)
     if len(haves) < context.params.seal_quorum:
         raise refuse("fewer Have messages than the quorum")
-    survivors = compute_survivors(context, haves, quarrels)
+    candidates = find_candidates(context, haves)
+    sees_all = roots is None or all(roots.get(seat) == root for seat, root in candidates.items())
+    survivors = compute_survivors(context, haves, quarrels, roots)
     if not some_cohort_is_viable(context, survivors):
         raise refuse("no cohort has enough survivors")
     try:
@@ -207,7 +233,12 @@ def check_proposal(
     except WireError as error:
         raise refuse(str(error)) from error
     expected = [(seat, survivors[seat]) for seat in context.trainers if seat in survivors]
-    if manifest.round != context.round or [(entry.seat, entry.root) for entry in manifest.entries] != expected:
+    named = [(entry.seat, entry.root) for entry in manifest.entries]
+    if not sees_all and manifest.round == context.round and named != expected and candidates.items() >= set(named):
+        # The leader may have dropped somebody for a quarrel between documents that are not here (yet): no blame.
+        detail = "its survivors are not those that this validator computes from the documents it holds"
+        raise RemoteProtocolError(leader, DropReason.PAIR_SEED_MISMATCH, detail)
+    if manifest.round != context.round or named != expected:
         raise refuse("the manifest's survivors are not those of the Have messages")
     return make_seal(context, view, manifest), survivors
 

@@ -116,14 +116,14 @@ def check_run(run: Run) -> None:
     assert machine.held() == set(run.sealed)
 
 
-@examples(60)
+@examples(40)
 @given(runs(complete_cohorts))
 def test_complete_cohort__opens_exactly_when_enough_holders_answer(run: Run) -> None:
     """A cohort would be void although it could be opened, or be opened to something else than the sum."""
     check_run(run)
 
 
-@examples(60)
+@examples(40)
 @given(runs(sparse_cohorts))
 def test_sparse_cohort__opens_exactly_when_enough_holders_answer(run: Run) -> None:
     """The same on a graph in which everybody has other holders."""
@@ -199,7 +199,7 @@ def answer_in(cheat: Cheat, seat: int) -> Answered:
     return Answered(replace(answer.unmasking, items=items), answer.faults)
 
 
-@examples(60)
+@examples(40)
 @given(cheats())
 def test_cheat__names_the_cheater_and_nobody_else(cheat: Cheat) -> None:
     """An honest node would pay for what another did (P5), or a cheater go unseen."""

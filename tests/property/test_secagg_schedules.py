@@ -396,7 +396,7 @@ class CohortUnderSchedule(RuleBasedStateMachine):
 class TestCohortUnderSchedule(CohortUnderSchedule.TestCase):  # type: ignore[name-defined, misc]  # made at run time
     """A cohort would be opened wrongly or not at all, or an honest member be blamed, for an order of events."""
 
-    settings = examples(60, steps=30)
+    settings = examples(45, steps=30)
 
 
 # --- the search would find these ---------------------------------------------------------------------------------

@@ -22,10 +22,20 @@ from p2p_flock.alliance.sealing import (
     survivors_bitmap,
 )
 from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
-from p2p_flock.testing.alliance import make_setting
+from p2p_flock.ports import BlobsFetched, Report, Send
+from p2p_flock.testing.alliance import digest_of, make_setting
 from p2p_flock.wire.codec import encode
-from p2p_flock.wire.messages import Envelope, Have, Manifest, ManifestEntry, SealSignature
-from tests.unit.alliance_round import make_round
+from p2p_flock.wire.messages import (
+    KIND_OF_MESSAGE,
+    Envelope,
+    Have,
+    Manifest,
+    ManifestEntry,
+    SealProposal,
+    SealSignature,
+)
+from tests.unit.alliance_round import NOW_MS, TRAINED_MS, ContributedRound, make_round
+from tests.unit.reason_triggers import round_cohort
 
 ROUND = make_round()
 CONTEXT = ROUND.context
@@ -87,6 +97,15 @@ def test_survivors__without_quarrels() -> None:
     assert compute_survivors(CONTEXT, haves, liar) == without(ONE)
     pair = frozenset({(min(ONE, TWO), max(ONE, TWO))})
     assert compute_survivors(CONTEXT, haves, pair) == without(ONE, TWO), "nobody can tell who of two lies"
+
+
+def test_survivors__quarrels_count_among_the_candidates_only() -> None:
+    """A trainer that shows one validator another contribution, which quarrels, would split the validators."""
+    haves = {FIRST: ROOTS, SECOND: ROOTS}
+    pair = frozenset({(min(ONE, TWO), max(ONE, TWO))})
+    assert compute_survivors(CONTEXT, haves, pair, ROOTS) == without(ONE, TWO)
+    assert compute_survivors(CONTEXT, haves, pair, {**ROOTS, ONE: bytes(32)}) == ROOTS
+    assert compute_survivors(CONTEXT, haves, pair, without(ONE)) == ROOTS
 
 
 def test_survivors__below_the_threshold_are_none() -> None:
@@ -225,6 +244,36 @@ def test_proposal__that_ignores_a_quarrel_is_refused() -> None:
     """A leader could seal two trainers whose masks do not cancel."""
     with pytest.raises(RemoteProtocolError):
         check_proposal(CONTEXT, FIRST, ROUND.proposal(), frozenset({(min(ONE, TWO), max(ONE, TWO))}))
+
+
+def test_proposal__with_an_unseen_quarrel_blames_nobody() -> None:
+    """P5: an honest leader drops two that quarrel; who does not hold both documents would call it a liar."""
+    dropped = ROUND.proposal(manifest=encode(ROUND.manifest(without(ONE, TWO))))
+    for roots, reason in ((ROOTS, DropReason.BAD_PROPOSAL), (without(ONE), DropReason.PAIR_SEED_MISMATCH)):
+        with pytest.raises(RemoteProtocolError) as caught:
+            check_proposal(CONTEXT, FIRST, dropped, frozenset(), roots)
+        assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_proposal__of_an_equivocators_other_contribution(position: int) -> None:
+    """P5: a trainer shows one validator a contribution that quarrels, and has honest leaders blamed for it; or, where
+    that validator leads, costs the round a view."""
+    cohort = round_cohort().with_pair_commitment(ONE, TWO, digest_of("lie"))
+    lie = ContributedRound(ROUND.setting)
+    lie.__dict__["made"] = cohort.made
+    machine = ROUND.validator(position, announced=[seat for seat in ROUND.trainers if seat != ONE])
+    machine.handle(lie.say(ONE, lie.contribution(ONE)), NOW_MS)
+    machine.handle(BlobsFetched("", lie.blobs_of([ONE])), NOW_MS)
+    assert machine.collection.quarrels() == {(min(ONE, TWO), max(ONE, TWO))}
+    others = [seat for seat in ROUND.validators if seat != ROUND.validators[position]]
+    effects = [e for seat in others for e in machine.handle(ROUND.say(seat, make_have(CONTEXT, ROOTS)), TRAINED_MS)]
+    if position == 1:
+        haves = [ROUND.have(seat) for seat in others]
+        effects += machine.handle(ROUND.say(FIRST, ROUND.proposal(haves=haves)), TRAINED_MS)
+    blamed = {effect.culprit for effect in effects if isinstance(effect, Report) and effect.culprit is not None}
+    assert not blamed & set(ROUND.validators)
+    assert not [e for e in effects if isinstance(e, Send) and e.envelope.kind == KIND_OF_MESSAGE[SealProposal]]
 
 
 def test_envelope__type_of_the_proposal_is_bounded() -> None:
