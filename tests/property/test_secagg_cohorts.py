@@ -9,11 +9,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.crypto.ring import Ring
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg.aggregator import Aggregator, DocumentReceived, UnmaskingReceived
 from p2p_flock.secagg.aggregator import Event as AggregatorEvent
 from p2p_flock.secagg.answer import Answered, Refusal, Refused, compute_answer
+from p2p_flock.secagg.contributor import contribute
 from p2p_flock.secagg.opening import OpenedInMemory, Unopened
 from tests.property.cohorts import (
     answer_of,
@@ -218,3 +220,28 @@ def test_cheat__names_the_cheater_and_nobody_else(cheat: Cheat) -> None:
     else:
         faults += result.faults
     assert [(fault.culprit, fault.reason) for fault in faults] == [(cheat.cheater, reason) for reason in cheat.named]
+
+
+@examples(15)
+@given(st.one_of(complete_cohorts(4, 9), sparse_cohorts(8, 10)), st.data())
+def test_substituted_key__opens_nothing_of_whom_it_was_shown_to(cohort: Cohort, data: st.DataObject) -> None:
+    """SPEC §7: whoever a false endpoint shows another key of a member would be opened by the key's real owner."""
+    context = cohort.context
+    deceived = data.draw(st.sampled_from(cohort.seats))
+    victim = data.draw(st.sampled_from([seat for seat in cohort.seats if seat != deceived]))
+    forged_key = mask_public_key(digest_of("adversary"))
+    shown = replace(
+        context, members=tuple(replace(m, mask_key=forged_key) if m.seat == victim else m for m in context.members)
+    )
+    made = contribute(shown, deceived, cohort.mask_secrets[deceived], cohort.lanes[deceived], cohort.entropy[deceived])
+    published = cohort.with_made(made)
+    faults = Aggregator(context).handle(published.document_event(deceived))
+    assert [(fault.culprit, fault.reason) for fault in faults] == [(deceived, DropReason.BAD_ROOT)], "never held"
+    # Validators that lie together seal it all the same, and every member but the deceived one sees that seal.
+    manifest = published.manifest(cohort.seats)
+    for seat in cohort.seats:
+        if seat != deceived:
+            bundles, secrets = published.bundles_for(seat), cohort.made[seat].secrets
+            answer = compute_answer(context, secrets, SEAL, manifest, published.documents(), bundles)
+            assert isinstance(answer, Answered)
+            assert deceived not in {item.owner for item in answer.unmasking.items}, "nobody helps to open it"

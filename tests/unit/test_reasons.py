@@ -23,7 +23,7 @@ from p2p_flock.errors import AbortReason, DropReason, EvidenceError, Penalty
 from p2p_flock.secagg.answer import Refusal, Refused
 from p2p_flock.secagg.contributor import Contributed, Contributor, SealConfirmed, Unmasked
 from p2p_flock.secagg.opening import Unopened
-from p2p_flock.testing.alliance import Setting, make_setting
+from p2p_flock.testing.alliance import Setting, make_params, make_setting
 from p2p_flock.testing.members import Faults, Machine, make_machine
 from p2p_flock.testing.swarm import Swarm
 from tests.unit import reason_triggers as triggers
@@ -130,7 +130,9 @@ def test_honest__members_never_lose_standing(seed: int) -> None:
         crash=0.05,
         crashes_max=chance.choice([0, 4, 10]),
     )
-    swarm = Swarm(make_setting(salt=seed), seed, faults)
+    validators, cohorts = chance.choice([(3, 1), (3, 1), (1, 1), (3, 2), (5, 1)])
+    seats = validators + 5 * cohorts
+    swarm = Swarm(make_setting(make_params(validators, cohorts, seats), seats, salt=seed), seed, faults)
     swarm.run()
     assert {reason for reason in reasons_of(swarm) if reason.penalty is not Penalty.HARMLESS} == set(), f"seed {seed}"
     assert swarm.accusations == []
