@@ -39,10 +39,10 @@ def compute_round_max_ms(params: AllianceParams) -> int:
 
 @dataclass
 class _Round:
-    """Attributes: lost: (member, its role) of everybody that was down at some time while the round ran."""
+    """Attributes: lost: (member, its role) for each time that one stopped while the round ran, or was down already."""
 
     opens_at_ms: int
-    lost: set[tuple[int, Role]] = field(default_factory=set)
+    lost: list[tuple[int, Role]] = field(default_factory=list)
     sealed_at_ms: int | None = None
     ended: RoundSettled | RoundVoided | None = None
     ended_at_ms: int | None = None
@@ -84,7 +84,7 @@ class Stalls(Checker):
     def _lose(self, member: int) -> None:
         known, began = self._running(), self.roster.canonical.get(self.roster.newest_round)
         if known is not None and began is not None and member in began.members:
-            known.lost.add((member, began.context.role_of(began.members.index(member))))
+            known.lost.append((member, began.context.role_of(began.members.index(member))))
 
     def _stopped(self, fact: Stopped) -> None:
         self._down.add(fact.member)
@@ -141,7 +141,7 @@ class Stalls(Checker):
             allowed_ms += params.train_seconds * 1000 if trainers else 0
             allowed_ms += GRACE_MS
         if taken_ms > allowed_ms:
-            lost = ", ".join(f"{role.value} {member}" for member, role in sorted(known.lost, key=lambda x: x[0]))
+            lost = ", ".join(f"{role.value} {member}" for member, role in known.lost)
             raise self.fail(f"round {number} took {taken_ms} ms where {allowed_ms} are due (lost: {lost or 'nobody'})")
         if isinstance(known.ended, RoundVoided) and len(known.lost) <= 1:
             raise self.fail(f"round {number} is void because of a single member")
