@@ -169,6 +169,15 @@ class TrainerUnderTest(NodeUnderTest):
         self.tell(data.draw(st.sampled_from(events)))
         assert self.machine.phase is before or before is trainer.Phase.ANSWERING
 
+    @precondition(lambda self: self.life.record(trainer.CONTRIBUTION) is not None)
+    @rule(is_rare=st.integers(0, 9))
+    def old_backup_is_restored(self, is_rare: int) -> None:
+        """Backups leave secrets out: the journal tells of a contribution that this node cannot stand by."""
+        if is_rare == 0:
+            self.life.node.journal = [r for r in self.life.node.journal if not r.secret and r.kind != trainer.UNMASKING]
+            self.start()
+            assert self.machine.phase is trainer.Phase.ASIDE
+
     def teardown(self) -> None:
         """Back from a crash, the trainer stands by what it said, and goes on to the end where there is time."""
         if not hasattr(self, "life"):
@@ -178,7 +187,9 @@ class TrainerUnderTest(NodeUnderTest):
         if told == [True, True]:
             assert self.machine.phase is trainer.Phase.ANSWERED
         self.round_goes_on(8, None)
-        if told[0] or self.now_ms < self.found.context.seal_deadline_ms:
+        if told[0] and not any(record.secret for record in self.life.records()):
+            assert self.machine.phase is trainer.Phase.ASIDE
+        elif told[0] or self.now_ms < self.found.context.seal_deadline_ms:
             assert self.machine.phase is trainer.Phase.ANSWERED
 
 
