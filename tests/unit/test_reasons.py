@@ -15,7 +15,14 @@ import pytest
 
 from p2p_flock.alliance import evidence as evidence_module
 from p2p_flock.alliance.accusing import get_culprits, make_court, make_seal_statement
-from p2p_flock.alliance.evidence import Evidence, Fault, check_evidence, fault_of
+from p2p_flock.alliance.evidence import (
+    EVIDENCE_BYTES_MAX,
+    Evidence,
+    EvidenceRecord,
+    Fault,
+    check_evidence,
+    fault_of,
+)
 from p2p_flock.alliance.watching import Watch
 from p2p_flock.crypto.suite import sha256
 from p2p_flock.daemon.misbehave import make_trainer
@@ -26,6 +33,7 @@ from p2p_flock.secagg.opening import Unopened
 from p2p_flock.testing.alliance import Setting, make_params, make_setting
 from p2p_flock.testing.members import Faults, Machine, make_machine
 from p2p_flock.testing.swarm import Swarm
+from p2p_flock.wire.codec import decode
 from tests.unit import reason_triggers as triggers
 from tests.unit.reason_triggers import ALL, COHORT, Found, evidence_in, reasons_in
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
@@ -57,6 +65,17 @@ TRIGGERS: Mapping[DropReason, tuple[Callable[[], Found], ...]] = {
     DropReason.BAD_BALLOT: (triggers.ballot_that_was_not_committed_to,),
 }
 CASES = [(reason, trigger) for reason, found in TRIGGERS.items() for trigger in found]
+
+
+def plant(kind: str, cheat: int) -> Callable[[Setting, int], Machine]:
+    """Honest machines, but for one trainer."""
+
+    def make(of: Setting, seat: int) -> Machine:
+        if seat != cheat:
+            return make_machine(of, seat)
+        return make_trainer(kind, of.context, seat, of.signer(seat), of.mask_secrets[seat])
+
+    return make
 
 
 def find(penalty: Penalty) -> list[object]:
@@ -110,6 +129,26 @@ def test_slashable__evidence_convicts_the_cheater_alone(reason: DropReason, trig
     assert convicted == [(CONTEXT.seat(cheater).owner,)], "once, however often it shows"
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("equivocate", DropReason.EQUIVOCATION),
+        ("bad-share", DropReason.BAD_SHARE),
+        ("bad-dealing", DropReason.BAD_DEALING),
+    ],
+)
+def test_slashable__in_a_sparse_cohort_too(kind: str, reason: DropReason) -> None:
+    """The path to a share would lead elsewhere where its holders are not the dealer's."""
+    setting = make_setting(make_params(seat_count=12, threshold=4), 12)
+    cheat = setting.context.trainers[0]
+    assert not setting.context.cohorts[0].is_complete
+    swarm = Swarm(setting, 1, Faults(loss=0.1), make=plant(kind, cheat))
+    swarm.run()
+    found = [decode(EvidenceRecord, body, EVIDENCE_BYTES_MAX).evidence[0] for _, body in swarm.accusations]
+    assert found and reason in reasons_of(swarm)
+    assert {get_culprits(setting.context, evidence) for evidence in found} == {(cheat,)}
+
+
 # --- whatever the network does, honest nodes are named for harmless reasons only ---------------------------------
 
 
@@ -142,14 +181,7 @@ def test_honest__the_search_above_would_find_a_cheater() -> None:
     """A search that finds nothing whatever happens proves nothing."""
 
     setting = make_setting()
-    cheat = setting.context.trainers[0]
-
-    def make(of: Setting, seat: int) -> Machine:
-        if seat != cheat:
-            return make_machine(of, seat)
-        return make_trainer("bad-share", of.context, seat, of.signer(seat), of.mask_secrets[seat])
-
-    swarm = Swarm(setting, 1, make=make)
+    swarm = Swarm(setting, 1, make=plant("bad-share", setting.context.trainers[0]))
     swarm.run()
     assert DropReason.BAD_SHARE in reasons_of(swarm)
 
