@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -31,6 +32,7 @@ from p2p_flock.testing.faults import NONE, Faults
 from p2p_flock.testing.ledger import BLOCK_MS, Block, Ledger
 from p2p_flock.testing.network import NOTICED_MS, PULL_TIMEOUT_MS, Network
 from p2p_flock.testing.node import Node
+from p2p_flock.testing.sharing import sharing
 from p2p_flock.testing.suites import Suite
 from p2p_flock.testing.timeline import Timeline
 from p2p_flock.testing.trace import Trace
@@ -65,6 +67,7 @@ class Config:
         limit_ms: virtual time after which it ends whatever the state; by default from faults and rounds.
         endpoint_count: RPC endpoints of each member.
         parameter_count: width D of the model.
+        is_sharing: whether nodes share what is pure (``sharing.py``); the digest is the same without.
     """
 
     seed: int = 0
@@ -78,6 +81,7 @@ class Config:
     limit_ms: int | None = None
     endpoint_count: int = 1
     parameter_count: int = 6
+    is_sharing: bool = True
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,10 @@ class Simulation(Timeline):
         Raises:
             Violation: a checker found a property broken.
         """
+        with sharing() if self.config.is_sharing else nullcontext():
+            return self._run()
+
+    def _run(self) -> Result:
         chance = self._chance("founding")
         for node in self.nodes:
             weight = chance.randint(1, self.params.weight_max)

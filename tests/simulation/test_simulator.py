@@ -39,3 +39,19 @@ def test_simulation__other_seed_other_digest() -> None:
     """Broken: the seed decides nothing."""
     digests = {Simulation(Config(seed=seed, nodes=8, rounds=1)).run().digest for seed in range(3)}
     assert len(digests) == 3
+
+
+def test_simulation__sharing_changes_nothing() -> None:
+    """Broken: a result that nodes share is not a pure function of what they share it by."""
+    digests = {
+        Simulation(Config(seed=5, nodes=8, rounds=2, is_sharing=shares)).run().digest for shares in (True, False)
+    }
+    assert len(digests) == 1
+
+
+def test_simulation__suites_take_the_same_steps() -> None:
+    """Broken: the fast suite's messages are not those of the real one, and what it finds is about itself."""
+    counts = [Simulation(Config(seed=5, nodes=8, rounds=2, suite=suite)).run().counts for suite in ("fast", "real")]
+    assert {kind: counts[0][kind] for kind in ("Persisted", "ModelApplied", "Logged")} == {
+        kind: counts[1][kind] for kind in ("Persisted", "ModelApplied", "Logged")
+    }

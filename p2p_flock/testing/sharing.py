@@ -1,0 +1,95 @@
+"""Pure functions of the core, remembered by content while a simulation runs: what seven validators check is checked once.
+
+A thousand simulated nodes decode the same documents, check the same roots and agree on the same pair seeds. While
+:func:`sharing` is entered these functions of the core look up what another node has worked out from the same bytes.
+Only successes are remembered; tests compare digests of runs with and without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from p2p_flock.alliance import collecting, history, sealing, trainer, validator
+from p2p_flock.crypto import key_agreement
+from p2p_flock.secagg import aggregator, answer, collection, context, contributor
+
+ENTRIES_MAX = 100_000  # then all are forgotten: some rounds of a thousand nodes
+
+Function = Callable[..., Any]
+Key = Callable[..., object]
+
+
+def _remember(function: Function, key: Key, keep: bool = False) -> Function:
+    """``function`` with its results by ``key``; ``keep``: the arguments live as long, for the key holds their ids."""
+    known: dict[object, tuple[Any, object]] = {}
+
+    def look_up(*arguments: Any) -> Any:
+        name = key(*arguments)
+        found = known.get(name)
+        if found is None:
+            if len(known) >= ENTRIES_MAX:
+                known.clear()
+            found = known[name] = (function(*arguments), arguments if keep else None)
+        return found[0]
+
+    return look_up
+
+
+def _share_agreement() -> Function:
+    """X25519 gives both ends the same: the second one looks it up under the two public keys."""
+    public_of = _remember(key_agreement.mask_public_key, lambda secret: secret)
+    known: dict[tuple[bytes, bytes], bytes] = {}
+    original = key_agreement.agree
+
+    def agree(secret: bytes, public: bytes) -> bytes:
+        own = public_of(secret)
+        pair = (own, public) if own < public else (public, own)
+        if pair not in known:
+            if len(known) >= ENTRIES_MAX:
+                known.clear()
+            known[pair] = original(secret, public)
+        return known[pair]
+
+    return agree
+
+
+def _by_value(*arguments: object) -> object:
+    return arguments
+
+
+def _by_identity(*arguments: object) -> object:
+    return tuple(value if isinstance(value, bytes | int) else id(value) for value in arguments)
+
+
+# (where the name is looked up, name, key, whether the key holds identities)
+_SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
+    (collecting, "decode", _by_value, False),
+    (trainer, "decode", _by_value, False),
+    (sealing, "decode", _by_value, False),
+    (history, "is_usable_mask_key", _by_value, False),
+    (context, "is_usable_mask_key", _by_value, False),
+    (collection, "validate_root", _by_identity, True),
+    (answer, "validate_root", _by_identity, True),
+    (trainer, "get_sealed_entries", _by_identity, True),
+    (validator, "get_sealed_entries", _by_identity, True),
+    (aggregator, "get_sealed_entries", _by_identity, True),
+    (answer, "get_sealed_entries", _by_identity, True),
+)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Share from here to the end of the block."""
+    replaced = [(module, name, getattr(module, name)) for module, name, _, _ in _SHARED]
+    replaced.append((contributor, "agree", contributor.agree))
+    try:
+        for module, name, key, keep in _SHARED:
+            setattr(module, name, _remember(getattr(module, name), key, keep))
+        setattr(contributor, "agree", _share_agreement())  # noqa: B010 a plain assignment to a module is no better
+        yield
+    finally:
+        for module, name, original in replaced:
+            setattr(module, name, original)
