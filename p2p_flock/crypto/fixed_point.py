@@ -7,7 +7,8 @@ that every node gets the same bits (P2). Updates are clipped by L2 norm, statist
 A value v becomes X = round(v · levels · 2^k / bound) and, with a uniform k-bit integer u, ⌊(X + u) / 2^k⌋, whose mean
 is X / 2^k exactly. All of it fits 32 bits. So the only bias is that of X: half a unit, that is 2^-17 of a step, or
 2^-31 of the bound where levels are so many that this is more (k = min(16, 31 − bits of levels)); and the last bit of
-the value itself, where it is multiplied as float32.
+the value itself, where it is multiplied as float32. Differential privacy counts on this: before weighting, a lane is
+⌊x⌋ or ⌈x⌉ of the clipped, scaled value x, and the norm of all x is at most levels + 1, however floats were rounded.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from p2p_flock.chain.client import RpcClient
 from p2p_flock.testnet.options import alliance_params
 from p2p_flock.testnet.summary import node_names, summarise
 from p2p_flock.testnet.watch import RoundLog, Watch
-from tests.e2e.running import Testnet, processes_of, running_testnet
-from tests.e2e.test_testnet import assert_all_settled_and_agreed
+from tests.e2e.running import Testnet, inspect, processes_of, running_testnet
+from tests.e2e.test_testnet import RUN_SECONDS_MAX, assert_all_settled_and_agreed
 
 pytestmark = pytest.mark.slow
 NODES = 8
@@ -42,6 +42,17 @@ def test_testnet__goes_on_without_its_launcher(tmp_path: Path) -> None:
         assert_one_model(testnet, rounds)
         # The daemons end by themselves; chain and bootstrap node stay until stopped or until their time is over.
         testnet.wait_until(lambda: len(processes_of(testnet)) <= 3)
+
+
+def test_testnet__trains_in_a_packed_ring(tmp_path: Path) -> None:
+    """Sums of packed words would not open between real nodes, or nobody would adopt them."""
+    rounds = 3
+    options = ("--nodes", "6", "--rounds", str(rounds), "--lane-bits", "20", "--test-mode", "save_encodings")
+    with running_testnet(tmp_path, *options) as testnet:
+        assert testnet.wait(RUN_SECONDS_MAX) == 0, testnet.text()
+        assert_all_settled_and_agreed(testnet, 6, rounds)
+        added = inspect("readd", testnet.directory)
+        assert added.returncode == 0, added.stdout
 
 
 async def follow(watch: Watch, is_reached: Callable[[RoundLog], bool], seconds_max: float = 120.0) -> RoundLog:
