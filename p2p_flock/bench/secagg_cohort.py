@@ -23,6 +23,7 @@ from p2p_flock.crypto.ring import Words
 from p2p_flock.crypto.vectors import view_bytes
 from p2p_flock.errors import UsageError
 from p2p_flock.secagg import keys
+from p2p_flock.secagg.aggregator import DocumentReceived
 from p2p_flock.secagg.answer import sort_key
 from p2p_flock.secagg.context import CohortContext, build_context
 from p2p_flock.secagg.contributor import (
@@ -110,6 +111,11 @@ class Cohort:
     @property
     def documents(self) -> dict[int, ContributionDocument]:
         return {seat: made.document for seat, made in self.made.items()}
+
+    def document_event(self, seat: int) -> DocumentReceived:
+        """What a validator is given of one contribution."""
+        made = self.made[seat]
+        return DocumentReceived(seat, made.root, made.document_digest, made.document)
 
     def bundles_for(self, holder: int) -> dict[int, bytes]:
         return {

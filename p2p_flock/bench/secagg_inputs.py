@@ -68,7 +68,7 @@ class Task:
         return cls(**{**fields, "dropouts": tuple(fields["dropouts"])})
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def make_vectors(parameters: int, count: int) -> tuple[Floats, ...]:
     """``count`` float32 vectors within ±``VALUE_BOUND``; the same in every process."""
     vectors = []

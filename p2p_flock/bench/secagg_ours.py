@@ -31,7 +31,7 @@ from p2p_flock.crypto.masking import Engine, Masks, choose_engine, get_engine_na
 from p2p_flock.crypto.ring import Ring, Words
 from p2p_flock.crypto.vectors import MemorySink
 from p2p_flock.errors import P2PFlockError
-from p2p_flock.secagg.aggregator import Aggregator, DocumentReceived, SealConfirmed, UnmaskingReceived
+from p2p_flock.secagg.aggregator import Aggregator, SealConfirmed, UnmaskingReceived
 from p2p_flock.secagg.answer import Answered, compute_answer
 from p2p_flock.secagg.contributor import PreparedContribution, finish_contribution, mask_blocks
 from p2p_flock.secagg.opening import Opened, Opening, open_sum
@@ -93,7 +93,7 @@ class Validator:
     def collect(self, meter: Meter) -> Aggregator:
         """Check every document; nothing is sealed."""
         machine, made = Aggregator(self.cohort.context), self.cohort.made
-        events = [DocumentReceived(seat, m.root, m.document_digest, m.document) for seat, m in made.items()]
+        events = [self.cohort.document_event(seat) for seat in made]
         with meter.part("documents"):
             faults = [fault for event in events for fault in machine.handle(event)]
         assert not faults, faults
@@ -269,10 +269,9 @@ def answer_growth(task: Task) -> Answer:
     settle()
     made = cohort.made[CLIENT] = run_client(cohort, meter, room)
     answer = run_answer(cohort, made, meter)
-    other = cohort.made[needed[-1]]
-    machine = Aggregator(cohort.context)
+    machine, event = Aggregator(cohort.context), cohort.document_event(needed[-1])
     with meter.part("validator_document"):
-        assert machine.handle(DocumentReceived(needed[-1], other.root, other.document_digest, other.document)) == ()
+        assert machine.handle(event) == ()
     sizes = count_bytes(made, answer, cohort.context.vector_bytes)
     received = sum(len(encode(m.document)) + len(m.bundles.get(CLIENT, b"")) for m in cohort.made.values())
     messages = {
