@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from p2p_flock import errors as errors_module
 from p2p_flock.alliance import evidence as evidence_module
 from p2p_flock.alliance.accusing import get_culprits, make_court, make_seal_statement
 from p2p_flock.alliance.evidence import (
@@ -33,10 +35,12 @@ from p2p_flock.secagg.opening import Unopened
 from p2p_flock.testing.alliance import Setting, make_params, make_setting
 from p2p_flock.testing.members import Faults, Machine, make_machine
 from p2p_flock.testing.swarm import Swarm
+from p2p_flock.types import Verdict
 from p2p_flock.wire.codec import decode
 from tests.unit import reason_triggers as triggers
 from tests.unit.reason_triggers import ALL, COHORT, Found, evidence_in, reasons_in
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
+from tests.unit.test_alliance_gossip import BAD_ENVELOPES
 from tests.unit.test_alliance_validator import CONTEXT
 from tests.unit.test_alliance_watching import make_sealed
 from tests.vectors.test_evidence_vectors import COURT, VECTORS, read_call
@@ -147,6 +151,34 @@ def test_slashable__in_a_sparse_cohort_too(kind: str, reason: DropReason) -> Non
     found = [decode(EvidenceRecord, body, EVIDENCE_BYTES_MAX).evidence[0] for _, body in swarm.accusations]
     assert found and reason in reasons_of(swarm)
     assert {get_culprits(setting.context, evidence) for evidence in found} == {(cheat,)}
+
+
+def marked_checks() -> list[tuple[str, str, DropReason]]:
+    """(file, mark, reason) of every check that a comment marks as one to reject or to ignore for."""
+    found = []
+    for path in sorted(Path(errors_module.__file__).parent.rglob("*.py")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            mark = re.match(r"\s*# \[(REJECT|IGNORE)\]", line)
+            reason = re.search(r"DropReason\.(\w+)", "\n".join(lines[number : number + 8]))
+            if mark and reason:
+                found.append((path.name, mark[1], DropReason[reason[1]]))
+    return found
+
+
+def test_checks__are_marked_as_their_reason_is_classed() -> None:
+    """An honest peer would be cut off for a message that the comment above the check calls normal."""
+    checks = marked_checks()
+    assert len(checks) > 12
+    for place, mark, reason in checks:
+        assert (mark == "IGNORE") == (reason.penalty is Penalty.HARMLESS), f"{place}: {reason.name}"
+
+
+@pytest.mark.parametrize("name", BAD_ENVELOPES)
+def test_gossip__rejects_for_what_costs_standing_only(name: str) -> None:
+    """The verdict that cuts a peer off and the class of the reason would say two things."""
+    _, verdict, reason = BAD_ENVELOPES[name]
+    assert (verdict is Verdict.IGNORE) == (reason.penalty is Penalty.HARMLESS)
 
 
 # --- whatever the network does, honest nodes are named for harmless reasons only ---------------------------------
