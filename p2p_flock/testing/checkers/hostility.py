@@ -38,6 +38,7 @@ class Hostility(Checker):
     def __init__(self, roster: Roster) -> None:
         super().__init__(roster)
         self._loads: dict[tuple[int, int], _Load] = {}
+        self._fetch_limit = (b"", 0)  # seed of a round, blobs
 
     def handlers(self) -> Mapping[type, Handler]:
         return {
@@ -89,8 +90,11 @@ class Hostility(Checker):
 
     def _fetch_max(self, context: RoundContext) -> int:
         """Blobs of one trainer, or documents and bundles of a whole cohort."""
-        chunk_count = max(cohort.chunk_count for cohort in context.cohorts)
-        return chunk_count + 2 * max(len(cohort.seats) for cohort in context.cohorts) + 1
+        if self._fetch_limit[0] != context.seed:  # asked for at every Fetch of a round
+            chunk_count = max(cohort.chunk_count for cohort in context.cohorts)
+            most = chunk_count + 2 * max(len(cohort.seats) for cohort in context.cohorts) + 1
+            self._fetch_limit = (context.seed, most)
+        return self._fetch_limit[1]
 
     def _judge(self, fact: Acted, load: _Load, seat_count: int) -> None:
         """A Have grows by a trainer at least, a seal is signed once in a view, a seat is accused once in a life."""
