@@ -17,6 +17,7 @@ Cells = Mapping[str, Cell]
 
 CLIENT_PARTS = ("plan", "mask", "finish")
 KEY_PARTS = ("plan", "finish")
+COLLECTING_PARTS = ("documents", "chunk_digests")
 UNMASKING_PARTS = ("answer_checks", "rebuild", "open", "decode")
 SUM_PARTS = ("rebuild", "open")
 FLOWER_CLIENT_PARTS = ("setup", "share", "mask", "answer")
@@ -94,11 +95,11 @@ def _unmasking_by_turn(cell: Cell, engine: str, parts: Sequence[str]) -> list[fl
     return [early + seconds for seconds in _per_repetition(cell, engine, parts)]
 
 
-def unmasking_ratio(cell: Cell, engine: str) -> float | None:
-    """By how much Flower's server takes longer from the shares to the mean."""
+def unmasking_ratio(cell: Cell, engine: str, with_collecting: bool = False) -> float | None:
+    """By how much Flower's server takes longer from the shares to the mean; also with our checks before the seal."""
     if not has(cell, "validator", engine, "flower"):
         return None
-    ours = _unmasking_by_turn(cell, engine, UNMASKING_PARTS)
+    ours = _unmasking_by_turn(cell, engine, (*(COLLECTING_PARTS if with_collecting else ()), *UNMASKING_PARTS))
     return compute_ratio(_per_repetition(cell, "flower", FLOWER_SERVER_PARTS), ours)
 
 

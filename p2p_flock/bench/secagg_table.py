@@ -100,18 +100,19 @@ def _server(cells: Cells) -> str:
             continue
         accelerated = has(cell, ACCELERATED)
         row = [name, str(cell["validator"]["masks"])]
-        early = (("documents", "chunk_digests"), ("answer_checks",), ("rebuild",))
+        early = (figures.COLLECTING_PARTS, ("answer_checks",), ("rebuild",))
         row += [*(_ms(cpu(cell, "validator", *parts)) for parts in early), _ms(cpu(cell, "plain", "open"))]
         row += [_ms(cpu(cell, ACCELERATED, "open")) if accelerated else "–", _ms(cpu(cell, "plain", "decode"))]
         row += _flower_server(cell)
         row += [_times(figures.unmasking_ratio(cell, engine)) for engine in ("plain", ACCELERATED)]
         best = ACCELERATED if accelerated else "plain"
+        row.append(_times(figures.unmasking_ratio(cell, best, with_collecting=True)))
         row += [_ms(cpu(cell, "plain", "plain_sum")), _times(figures.plain_sum_ratio(cell, best, figures.SUM_PARTS))]
         row.append(_times(figures.plain_sum_ratio(cell, best, figures.UNMASKING_PARTS)))
         rows.append(row)
     columns = ["masks", "before the seal", "answers checked", "rebuilt", "opened", "accelerated", "decoded"]
     columns += ["Flower sum", "Flower secrets", "Flower masks", "Flower decode", "Flower/ours", "accelerated"]
-    columns += ["plain sum", "rebuilt + opened / plain sum", "all / plain sum"]
+    columns += ["with what is before the seal", "plain sum", "rebuilt + opened / plain sum", "all / plain sum"]
     return table("unmasking, CPU ms", columns, rows) if rows else ""
 
 

@@ -170,6 +170,7 @@ def test_figures__follow_from_the_cells() -> None:
     # Flower was repeated once: 40 s against the first turn's 0.3 s and the medians of checks and rebuilding.
     assert figures.unmasking_ratio(server, "plain") == pytest.approx(40 / (0.4 + 0.3))
     assert figures.unmasking_ratio(server, "accelerated") == pytest.approx(40 / (0.4 + 0.2))
+    assert figures.unmasking_ratio(server, "plain", with_collecting=True) == pytest.approx(40 / (0.4 + 0.3 + 4))
     assert figures.bytes_per_parameter(server) == pytest.approx(2.1)
     found = {figure.name: figure for figure in figures.list_figures(cells)}
     masking = found["masking, u16, d ≥ 1e6, per parameter and neighbor"]
