@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
@@ -15,13 +15,14 @@ from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
 from p2p_flock.crypto.suite import sha256
 from p2p_flock.ports import Effect, Event, Machine, SealObserved, SealRound
+from p2p_flock.testing.alliance import make_scaled_params, make_task
 from p2p_flock.testing.byzantine import Villain
 from p2p_flock.testing.byzantine.trainers import AnswersEverySeal
 from p2p_flock.testing.checkers import Violation
 from p2p_flock.testing.contract import RoundCall
-from p2p_flock.testing.facts import Fact, Logged, Make, Post, Said, Started, TookPost
+from p2p_flock.testing.facts import Fact, Logged, Make, Post, RoundBegan, Said, Started, TookPost
 from p2p_flock.testing.node import make_honest
-from p2p_flock.testing.simulator import Result, Simulation
+from p2p_flock.testing.simulator import Config, Result, Simulation
 from p2p_flock.types import CohortOutcome
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
@@ -36,7 +37,7 @@ from p2p_flock.wire.messages import (
     SealSignature,
     Unmasking,
 )
-from tests.simulation.running import Recorder, run
+from tests.simulation.running import Recorder, run, watch
 
 ADOPTED, UNDECIDED = (CohortOutcome.ADOPTED,), (CohortOutcome.UNDECIDED,)
 
@@ -366,6 +367,26 @@ def test_restored_backup__sits_out_and_comes_back(kind: type[Message]) -> None:
     restored = next(f.member for f in recorder.facts if isinstance(f, Started) and f.restored)
     assert result.is_complete
     assert any(isinstance(f, Said) and f.member == restored and f.round >= 2 for f in recorder.facts)
+
+
+# --- sparse graphs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, "ForbiddenItems"])
+def test_sparse_cohort__survives_dropouts(name: str | None) -> None:
+    """In a cohort of 37 each trainer's secrets lie with 15: two deaths, and one holder that says what it must not."""
+    base = make_scaled_params(40, 1, make_task(parameter_count=6))
+    params = replace(base, cohort_count=1, validator_count=3, threshold=10, collusion_bound=1)
+    makes: dict[int, Make] = {} if name is None else {5: Villain(name, "NeverSigns")}
+    config = Config(seed=1, nodes=40, rounds=1, params=params, makes=makes)
+    simulation, recorder = watch(Simulation(config)), Recorder()
+    simulation.watch(recorder)
+    for member, at_ms in ((11, 10), (23, 3500)):
+        simulation.at(at_ms, partial(simulation.nodes[member].stop, "killed for good", True))
+    assert simulation.run().rounds_settled == 1
+    context = next(fact.context for fact in recorder.facts if isinstance(fact, RoundBegan))
+    assert (len(context.cohorts[0].seats), context.cohorts[0].holder_count) == (37, 15)
+    assert outcomes(recorder) == [ADOPTED]
 
 
 # --- found by the simulator ----------------------------------------------------------------------------------------
