@@ -74,6 +74,7 @@ class Run:
     seed: int
     noise_multiplier: float
     folder: Path
+    has_votes: bool = True  # else every round is adopted
 
     @cached_property
     def kind(self) -> type[Task]:
@@ -118,13 +119,15 @@ class Run:
         for number in range(1, self.scenario.rounds + 1):
             roles = self.roles(number)
             candidate = parameters + self.aggregate(number, roles.trainers, sums, parameters)
-            votes = 0
-            for member in roles.validators:
-                judged = self.tasks[member].evaluate(sums, parameters, [candidate])
-                votes += judged.losses_after[0] <= judged.loss_before + self.params.loss_tolerance_micro / 1e6
-            if votes >= self.params.verdict_quorum:
+            votes = [self.judge(member, sums, parameters, candidate) for member in roles.validators]
+            if sum(votes) >= self.params.verdict_quorum or not self.has_votes:
                 parameters, adopted = candidate, adopted + 1
         return self.tasks[0].pool(self.tasks).measure(sums, parameters)[1], adopted
+
+    def judge(self, member: int, sums: Vector, parameters: Vector, candidate: Vector) -> bool:
+        """A validator's vote: its loss does not rise by more than the tolerance."""
+        judged = self.tasks[member].evaluate(sums, parameters, [candidate])
+        return judged.losses_after[0] <= judged.loss_before + self.params.loss_tolerance_micro / 1e6
 
     def aggregate(self, number: int, trainers: Sequence[int], sums: Vector, parameters: Vector) -> Vector:
         """The opened mean of a round: encoded, noised, summed in the ring, checked and decoded as nodes do."""
@@ -163,7 +166,9 @@ def write_members(scenario: Scenario, seed: int, folder: Path) -> list[Path]:
     return paths
 
 
-def measure(scenario: Scenario, epsilons: Sequence[float], seeds: int, folder: Path) -> dict[str, Any]:
+def measure(
+    scenario: Scenario, epsilons: Sequence[float], seeds: int, folder: Path, has_votes: bool = True
+) -> dict[str, Any]:
     """All rows of one scenario: score and adopted rounds by ε, each over the seeds, and the references."""
     rows: dict[str, dict[str, Any]] = {"alone": _row(), "plain FedAvg": _row(), "none": _row()}
     noises = {0.0: "none"}
@@ -173,7 +178,7 @@ def measure(scenario: Scenario, epsilons: Sequence[float], seeds: int, folder: P
         rows[noises[z]] = {**_row(), "epsilon": epsilon, "noise_multiplier": z}
     for seed in range(1, seeds + 1):
         for z, name in noises.items():
-            run = Run(scenario, seed, z, folder)
+            run = Run(scenario, seed, z, folder, has_votes)
             score, adopted = run.play()
             rows[name]["scores"].append(score)
             rows[name]["adopted"].append(adopted)
@@ -233,13 +238,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"data splits and schedules [{SEEDS}]")
     parser.add_argument("--epsilon", type=float, action="append", help=f"may be repeated {list(EPSILONS)}")
     parser.add_argument("--task", help="only the scenarios of this task")
+    parser.add_argument("--no-votes", action="store_true", help="adopt every round: what the updates alone teach")
     parser.add_argument("--json", type=Path, help="write all figures here")
     given = parser.parse_args()
     prepare_torch()
     started = time.perf_counter()
     chosen = [scenario for scenario in SCENARIOS if given.task in (None, scenario.task)]
     with tempfile.TemporaryDirectory(prefix="p2p_flock-bench-") as folder:
-        found = [measure(scenario, given.epsilon or EPSILONS, given.seeds, Path(folder)) for scenario in chosen]
+        found = [
+            measure(scenario, given.epsilon or EPSILONS, given.seeds, Path(folder), not given.no_votes)
+            for scenario in chosen
+        ]
     sys.stdout.write(render(found))
     sys.stderr.write(f"{given.seeds} seeds, {time.perf_counter() - started:.0f} s\n")
     if given.json is not None:

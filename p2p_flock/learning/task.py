@@ -30,7 +30,7 @@ from p2p_flock.learning.task_manifest import ENTRY_POINT_GROUP, Column, TaskMani
 from p2p_flock.learning.tasks.table import split_rows
 from p2p_flock.learning.vectorize import load_vector, subtract_vector, to_vector
 
-COUNT_CLIP: Final = 4096.0  # of the default statistic; at 2^18 levels it is summed in steps of 1/64 record, finer by weight_max
+COUNT_CLIP: Final = 4096.0  # of the default statistic; 2^18 levels are steps of 1/64 record, finer by weight_max
 DIGESTED_AT_ONCE: Final = 1 << 20  # parameters; bounds the copy
 Arrays = tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]
 
