@@ -142,6 +142,8 @@ class _Knowledge:
 
     def _find_bare(self, start: int) -> frozenset[int]:
         """The trainers that hide with ``start``, where they are too few and all their masks are open."""
+        if start in self._liars:
+            return frozenset()  # nothing is promised to it, and to others it may be the colluder
         needed = HONEST_MIN
         if len(self.seals) > SEALS_FEW:
             is_complete = len(self.context.neighbors(start)) == len(self.context.seats) - 1
