@@ -60,6 +60,15 @@ STEPS = (
         "unit",
         600,
     ),
+    Step(
+        "simulate",
+        (
+            *(PYTHON, "-m", "p2p_flock.testing.simulate", "--jobs", "2"),
+            *("--seeds", "200", "--nodes", "30", "--rounds", "2", "--faults", "all", "--large", "1000"),
+        ),
+        "alone",  # it takes both processors
+        600,
+    ),
     Step("e2e", (*PYTEST, *PATIENT, "-m", "not slow", "tests/e2e"), "alone", 600),
     Step("slow", (*PYTEST, *PATIENT, "-m", "slow", "tests"), "alone", 7200, is_default=False),
 )

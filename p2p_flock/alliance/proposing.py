@@ -184,6 +184,9 @@ class SealDesk:
         is_due, due_count = now_ms >= self._context.train_deadline_ms, len(self._context.eligible_trainers)
         if not is_due and collection.held_count() + 2 * len(collection.quarrels()) < due_count:
             return []  # said before every held one is looked at: this is asked after each message
+        said = self._haves.get(self._seat)
+        if said is not None and collection.held_count() <= len(said[1]):
+            return []
         held = collection.held_roots()
         quarrelling = {seat for pair in collection.quarrels() for seat in pair}
         complete = held.keys() | quarrelling >= self._context.eligible_trainers

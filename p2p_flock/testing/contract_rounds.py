@@ -20,13 +20,12 @@ from p2p_flock.crypto.signing import (
 )
 from p2p_flock.errors import CryptoError
 from p2p_flock.ports import CommitRound, SealRound, SettleRound
-from p2p_flock.testing.contract import (
-    BPS,
+from p2p_flock.testing.contract import BPS, Contract
+from p2p_flock.testing.contract_state import (
     CLOSED,
     WAITING,
     Call,
     Claim,
-    Contract,
     Log,
     Refused,
     RoundCall,

@@ -22,15 +22,7 @@ from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.watching import EVIDENCE
 from p2p_flock.errors import EvidenceError, WireError
 from p2p_flock.ports import SettleRound
-from p2p_flock.testing.contract import (
-    Call,
-    Reactivate,
-    RegisterKey,
-    RoundCall,
-    Slash,
-    Suspend,
-    VoidRound,
-)
+from p2p_flock.testing.contract_state import Call, Reactivate, RegisterKey, RoundCall, Slash, Suspend, VoidRound
 from p2p_flock.testing.ledger import OPEN, REVEALING
 from p2p_flock.wire.codec import decode
 
@@ -208,10 +200,12 @@ class Upkeep:
 
     def _come_back(self, history: AllianceHistory) -> None:
         node, now_ms = self._node, self._node.sim.now_ms
-        seated = any(entry.owner == node.owner for entry in history.seats)
-        if seated or node.owner not in history.suspended or node.owner in history.slashed or history.closed:
-            if node.owner not in history.suspended:
-                self._reactivations = 0
+        if node.owner not in history.suspended:
+            self._reactivations = 0
+            return
+        if node.owner in history.slashed or history.closed:
+            return
+        if any(entry.owner == node.owner for entry in history.seats):
             return
         ended = len(history.rounds) - (not history.rounds[-1].ended)
         if node.next_round < ended or now_ms < self._next_reactivation_ms:

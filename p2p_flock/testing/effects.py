@@ -11,7 +11,7 @@ from p2p_flock.crypto.vectors import MemorySink
 from p2p_flock.errors import UsageError
 from p2p_flock.secagg.contributor import mask_blocks
 from p2p_flock.secagg.opening import Opened, Unopened, open_sum
-from p2p_flock.testing.contract import RoundCall
+from p2p_flock.testing.contract_state import RoundCall
 from p2p_flock.testing.facts import Accused, Failed, Persisted, Said
 from p2p_flock.wire.messages import CHUNK_BYTES
 

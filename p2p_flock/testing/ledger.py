@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from p2p_flock.chain_events import ChainEvent
-from p2p_flock.testing.contract import CLOSED, RUNNING, Call, Contract, Log, Refused, State
+from p2p_flock.testing.contract import Contract
 from p2p_flock.testing.contract_rounds import execute
+from p2p_flock.testing.contract_state import CLOSED, RUNNING, Call, Log, Refused, State
 
 BLOCK_MS = 1000
 OPEN, SEALED, REVEALING = 1, 2, 3

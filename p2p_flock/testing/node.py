@@ -93,6 +93,7 @@ class Node:
         self._tick_at_ms: int | None = None
         self._early: deque[tuple[int, Envelope]] = deque(maxlen=EARLY_ENVELOPES_MAX)
         self._pulling: set[bytes] = set()
+        self._keys_kept: set[bytes] = set()  # seals of which the own next key was looked for
         self._told_end: tuple[object, ...] = ()
 
     # --- life --------------------------------------------------------------------------------------------------
@@ -121,6 +122,7 @@ class Node:
             self.journal = {number: dict(records) for number, records in self.backup.items()}
             self.secrets, self.mask_secrets = {}, {}
         self.upkeep = Upkeep(self)
+        self._keys_kept.clear()
         self.sim.emit(Started(self.sim.now_ms, self.number, restored))
         self.sim.tell_reachable(self, True)
         self.look()
@@ -298,8 +300,11 @@ class Node:
         """A seal that holds our contribution installed our next mask key: keep its secret beyond the round's."""
         for record in history.rounds[-2:]:
             number = record.opened.round
-            if record.manifest is None or record.sealed is None or record.sealed.manifest_digest not in self.blobs:
+            if record.manifest is None or record.sealed is None or record.sealed.seal in self._keys_kept:
                 continue
+            if record.sealed.manifest_digest not in self.blobs:
+                continue
+            self._keys_kept.add(record.sealed.seal)
             for persisted in self.secrets.get(number, {}).values():
                 secrets = decode(RoundSecrets, persisted.body, ROUND_SECRETS_BYTES_MAX)
                 sealed = any(entry.next_mask_key == secrets.next_mask_key for entry in record.manifest.entries)
@@ -399,7 +404,7 @@ class Node:
         number = self.context.round
         try:
             answer: tuple[ports.Effect, ...] = act(argument, self.sim.now_ms)
-        except Exception as error:  # noqa: BLE001 whatever comes out of a machine is what the checkers must know
+        except Exception as error:  # noqa: BLE001 - whatever comes out of a machine is what the checkers must know
             if self.is_honest:
                 self.sim.emit(Failed(self.sim.now_ms, self.number, number, f"{type(error).__name__}: {error}"))
             self.stop(f"{type(error).__name__}: {error}", is_final=True)

@@ -1,4 +1,4 @@
-"""Pure functions of the core, remembered by content while a simulation runs: what seven validators check is checked once.
+"""Pure functions of the core, remembered by content in a simulation: what seven validators check is checked once.
 
 A thousand simulated nodes decode the same documents, check the same roots and agree on the same pair seeds. While
 :func:`sharing` is entered these functions of the core look up what another node has worked out from the same bytes.
@@ -72,6 +72,7 @@ _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
     (history, "is_usable_mask_key", _by_value, False),
     (context, "is_usable_mask_key", _by_value, False),
     (collection, "validate_root", _by_identity, True),
+    (collection, "compute_sealed_bytes", _by_identity, True),
     (answer, "validate_root", _by_identity, True),
     (trainer, "get_sealed_entries", _by_identity, True),
     (validator, "get_sealed_entries", _by_identity, True),
@@ -83,8 +84,8 @@ _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
 @contextmanager
 def sharing() -> Iterator[None]:
     """Share from here to the end of the block."""
-    replaced = [(module, name, getattr(module, name)) for module, name, _, _ in _SHARED]
-    replaced.append((contributor, "agree", contributor.agree))
+    names = [(module, name) for module, name, _, _ in _SHARED] + [(contributor, "agree")]
+    replaced = [(module, name, getattr(module, name)) for module, name in names]
     try:
         for module, name, key, keep in _SHARED:
             setattr(module, name, _remember(getattr(module, name), key, keep))

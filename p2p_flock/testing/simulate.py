@@ -66,7 +66,7 @@ def run_case(case: Case) -> Outcome:
         result = simulation.run()
     except Violation as error:
         problem = f"{error} (at {simulation.now_ms - simulation.start_ms} ms)"
-    except Exception as error:  # noqa: BLE001 a run that breaks the simulator itself is a finding like any other
+    except Exception as error:  # noqa: BLE001 - a run that breaks the simulator itself is a finding like any other
         problem = f"{type(error).__name__}: {error} (at {simulation.now_ms - simulation.start_ms} ms)"
     if result is not None and not result.is_complete:
         problem = f"P3: it did not come to an end within {result.virtual_ms} ms"
@@ -139,6 +139,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--faults", default="all", help="none, all, or of crashes,network,reorgs,rpc,byzantine; name=value sets numbers"
     )
+    parser.add_argument("--large", type=int, default=0, help="before them one round without faults of so many nodes")
     parser.add_argument("--suite", choices=("fast", "real"), default="fast")
     parser.add_argument("--parameters", type=int, default=6, help="parameters of the model")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -157,7 +158,9 @@ def make_cases(arguments: argparse.Namespace) -> list[Case]:
         ValueError: an unknown fault.
     """
     nodes, rounds = arguments.nodes, arguments.rounds
-    return [
+    large = arguments.large
+    first = [Case(arguments.seed, large, 1, parse_faults("none", 0, large, 1), arguments.suite)] if large else []
+    return first + [
         Case(
             seed,
             nodes,

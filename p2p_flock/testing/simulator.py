@@ -10,11 +10,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +20,13 @@ from numpy.typing import NDArray
 from p2p_flock import ports
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.chain_events import ChainEvent, RoundOpened, RoundSealed
-from p2p_flock.params import AllianceParams
 from p2p_flock.testing import hazards
-from p2p_flock.testing.alliance import DOMAIN, OPENS_AT_S, make_model, make_scaled_params, make_task
-from p2p_flock.testing.contract import CLOSED, Call, Contract, Join, State
+from p2p_flock.testing.alliance import DOMAIN, OPENS_AT_S, make_model, make_task
+from p2p_flock.testing.configuration import Checker, Config, Result, make_default_params
+from p2p_flock.testing.contract import Contract
+from p2p_flock.testing.contract_state import CLOSED, Call, Join, State
 from p2p_flock.testing.endpoints import Endpoint, read_together
-from p2p_flock.testing.facts import BalanceTaken, Ended, Fact, Healed, Logged, Make, Reorganised, RoundBegan, Served
-from p2p_flock.testing.faults import NONE, Faults
+from p2p_flock.testing.facts import BalanceTaken, Ended, Fact, Healed, Logged, Reorganised, RoundBegan, Served
 from p2p_flock.testing.ledger import BLOCK_MS, Block, Ledger
 from p2p_flock.testing.network import NOTICED_MS, PULL_TIMEOUT_MS, Network
 from p2p_flock.testing.node import Node
@@ -40,76 +38,12 @@ from p2p_flock.testing.world import World
 from p2p_flock.types import Role
 from p2p_flock.wire.messages import Contribution, Envelope, Message
 
+__all__ = ["Checker", "Config", "Result", "Simulation", "make_default_params"]
+
 BALANCE_STAKES = 10  # what each member owns at the start
 UPKEEP_MS = 500  # after each block
 CREATOR = bytes(19) + b"\x01"
 RETRANSMIT_MS = 15_000  # a transaction that no block took is sent again; ``chain/transactions.py``
-
-
-class Checker(Protocol):
-    """What ``checkers/`` provides: told every fact as it happens; raises Violation."""
-
-    def observe(self, fact: Fact) -> None:
-        """Something happened."""
-
-    def finish(self) -> None:
-        """Nothing more will."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """A simulation.
-
-    Attributes:
-        params: the alliance's; by default scaled to ``nodes``.
-        makes: machines that are not the honest ones, by member; those members count as byzantine, unless
-            ``are_all_honest``: then these are honest members with a (planted) bug.
-        limit_ms: virtual time after which it ends whatever the state; by default from faults and rounds.
-        endpoint_count: RPC endpoints of each member.
-        parameter_count: width D of the model.
-        is_sharing: whether nodes share what is pure (``sharing.py``); the digest is the same without.
-    """
-
-    seed: int = 0
-    nodes: int = 8
-    rounds: int = 2
-    faults: Faults = NONE
-    suite: str = "fast"
-    params: AllianceParams | None = None
-    makes: Mapping[int, Make] = field(default_factory=dict)
-    are_all_honest: bool = False
-    limit_ms: int | None = None
-    endpoint_count: int = 1
-    parameter_count: int = 6
-    is_sharing: bool = True
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a simulation ended.
-
-    Attributes:
-        is_complete: the alliance closed by itself and every honest running node holds the last model.
-        events: actions taken from the heap; facts: told to the checkers.
-    """
-
-    digest: str
-    rounds_settled: int
-    rounds_voided: int
-    is_complete: bool
-    virtual_ms: int
-    events: int
-    facts: int
-    counts: Mapping[str, int]
-
-
-def make_default_params(nodes: int, rounds: int, parameter_count: int) -> AllianceParams:
-    """Scaled to ``nodes``.
-
-    Raises:
-        ParameterError: no alliance of this size is possible.
-    """
-    return make_scaled_params(nodes, rounds, make_task(parameter_count=parameter_count))
 
 
 class Simulation(Timeline):
@@ -423,8 +357,8 @@ class Simulation(Timeline):
 
     def choose_sources(self, node: Node, count: int) -> Sequence[int]:
         """Other members that run, beginning with another one every time."""
-        others = [other.number for other in self.nodes if other is not node and self._serves(node.number, other.number)]
-        return self.random.sample(others, min(count, len(others)))
+        tried = self.random.sample(range(len(self.nodes)), min(2 * count, len(self.nodes)))
+        return [other for other in tried if other != node.number and self._serves(node.number, other)][:count]
 
     def is_model_served(self, node: Node, digest: bytes) -> bool:
         """Whether some reachable member holds this model."""
