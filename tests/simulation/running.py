@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 
 from p2p_flock.ports import Machine
 from p2p_flock.testing.checkers import CHECKERS, Panel, Roster, make_panel
+from p2p_flock.testing.configuration import Config, Result
 from p2p_flock.testing.facts import Fact, Make, Post
 from p2p_flock.testing.faults import NONE, Faults
 from p2p_flock.testing.node import make_honest
-from p2p_flock.testing.simulator import Config, Result, Simulation
+from p2p_flock.testing.simulator import Simulation
 from p2p_flock.types import Role
 
 QUIET_ROUND_MS = 12_000  # with the simulator's training and judging times; twice what is measured

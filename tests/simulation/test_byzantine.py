@@ -15,8 +15,8 @@ from p2p_flock.ports import MessageReceived, Persist, Send
 from p2p_flock.testing.alliance import OPENS_AT_S, make_params, make_setting
 from p2p_flock.testing.byzantine import TRAINERS, VALIDATORS, Villain, compute_byzantine_max, draw_villains
 from p2p_flock.testing.byzantine.noise import BURST_MS, Noise
+from p2p_flock.testing.configuration import Result
 from p2p_flock.testing.facts import Accused, Acted, Logged, TookPost
-from p2p_flock.testing.simulator import Result
 from p2p_flock.types import CohortOutcome, Role
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import Contribution

@@ -34,7 +34,8 @@ from p2p_flock.secagg.opening import Opened
 from p2p_flock.testing.byzantine.trainers import CrookedTrainer, ForbiddenItems, NeverSpeaks, TellsOne, TwoAnswers
 from p2p_flock.testing.byzantine.validators import CrookedValidator, RevealsEarly, TwoHaves
 from p2p_flock.testing.checkers import Violation
-from p2p_flock.testing.contract import Contract, Leave, Log, State
+from p2p_flock.testing.contract import Contract
+from p2p_flock.testing.contract_state import Leave, Log, State
 from p2p_flock.testing.facts import Post, Said
 from p2p_flock.testing.faults import Faults
 from p2p_flock.testing.ledger import Ledger

@@ -19,10 +19,11 @@ from p2p_flock.testing.alliance import make_scaled_params, make_task
 from p2p_flock.testing.byzantine import Villain
 from p2p_flock.testing.byzantine.trainers import AnswersEverySeal
 from p2p_flock.testing.checkers import Violation
-from p2p_flock.testing.contract import RoundCall
+from p2p_flock.testing.configuration import Config, Result
+from p2p_flock.testing.contract_state import RoundCall
 from p2p_flock.testing.facts import Fact, Logged, Make, Post, RoundBegan, Said, Started, TookPost
 from p2p_flock.testing.node import make_honest
-from p2p_flock.testing.simulator import Config, Result, Simulation
+from p2p_flock.testing.simulator import Simulation
 from p2p_flock.types import CohortOutcome
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
