@@ -43,8 +43,7 @@ class Collection:
         self._needed: dict[int, dict[bytes, tuple[int, int]]] = {}  # seat → blob not held yet → least and most bytes
         self._quarrels: set[tuple[int, int]] = set()  # (lower, higher seat) with different pair commitments
         self._held_blobs: dict[bytes, int] = {}  # bounded: only blobs that some document names are taken
-        self._needing: dict[bytes, set[int]] = {}  # blob not held yet → seats whose contribution needs it
-        self._complete: set[int] = set()  # seats of which nothing is missing
+        self._needing, self._complete = dict[bytes, set[int]](), set[int]()  # blob → seats that miss it; who has all
 
     def take_document(self, seat: int, received: ReceivedDocument) -> Faults:
         """Take a document; the first of a seat stays."""
@@ -77,10 +76,10 @@ class Collection:
 
     def forget(self, seat: int) -> None:
         """Drop a document because another one of this seat was sealed."""
-        for digest in self._needed[seat]:
+        for digest in self._needed.pop(seat):
             self._needing[digest].discard(seat)
         self._complete.discard(seat)
-        del self.documents[seat], self._needed[seat]
+        del self.documents[seat]
         self._quarrels = {pair for pair in self._quarrels if seat not in pair}
 
     def take_blob(self, digest: bytes, size_bytes: int) -> Faults:

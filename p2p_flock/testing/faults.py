@@ -72,8 +72,7 @@ def draw_faults(seed: int, nodes: int, rounds: int, kinds: Iterable[str]) -> Fau
     """
     chance = random.Random(f"faults {seed}")
     chosen = set(kinds)
-    unknown = chosen - set(KINDS)
-    if unknown:
+    if unknown := chosen - set(KINDS):
         raise ValueError(f"there are no faults {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
     few = max(1, nodes // 10)
     faults = Faults(heal_ms=rounds * chance.choice([6_000, 12_000, 24_000]))

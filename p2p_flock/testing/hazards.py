@@ -30,7 +30,7 @@ def plan(sim: Simulation, chance: random.Random) -> None:
     if faults.heal_ms == 0:
         return
     for _ in range(faults.partitions):
-        sim.at(chance.randrange(faults.heal_ms), partial(_split, sim))
+        sim.network.split(len(sim.nodes), sim.now_ms + chance.randrange(faults.heal_ms))
     for member in chance.sample(members, min(faults.deaths, len(sim.nodes))):
         sim.at(chance.randrange(faults.heal_ms), partial(sim.nodes[member].stop, "killed for good", True))
     for member in chance.sample(members, min(faults.restores, len(sim.nodes))):
@@ -61,11 +61,6 @@ def heal(sim: Simulation) -> None:
         sim.at(sim.network.latency_ms(), node.look)
 
 
-def _split(sim: Simulation) -> None:
-    if not sim.is_healed:
-        sim.network.split(len(sim.nodes), sim.now_ms)
-
-
 def _restore(sim: Simulation, node: Node) -> None:
     if not node.is_dead:
         node.stop("moved to another machine")
@@ -86,8 +81,8 @@ def _lie(sim: Simulation, node: Node, chance: random.Random) -> None:
         sim.at(BLOCK_MS, partial(_lie, sim, node, chance))
         return
     timestamp_s = tip.timestamp_s + 1
-    words = -(-len(context.trainers) // 256)
-    survivors = tuple(chance.getrandbits(min(256, len(context.trainers) - 256 * word)) for word in range(words))
+    sizes = [min(256, len(context.trainers) - start) for start in range(0, len(context.trainers), 256)]
+    survivors = tuple(map(chance.getrandbits, sizes))
     view, digest, beacon_round = 0, chance.randbytes(32), context.snapshot.beacon_round
     seal = seal_struct_hash(context.domain, context.round, view, beacon_round, context.seed, digest, survivors)
     positions = tuple(range(context.params.seal_quorum))

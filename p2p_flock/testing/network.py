@@ -66,10 +66,10 @@ class Network:
         """Whether one blob asked of one source does not come."""
         return not self.is_healed and self._faults.loss > 0 and self._chance.random() < self._faults.loss
 
-    def split(self, members: int, now_ms: int) -> Partition:
-        """A new partition, anything from one member alone to two halves."""
+    def split(self, members: int, start_ms: int) -> Partition:
+        """A partition from ``start_ms`` on, anything from one member alone to two halves."""
         count = self._chance.randint(1, max(1, members // 2))
         side = frozenset(self._chance.sample(range(members), count))
-        cut = Partition(now_ms, now_ms + self._chance.randint(500, self._faults.partition_ms), side)
+        cut = Partition(start_ms, start_ms + self._chance.randint(500, self._faults.partition_ms), side)
         self.partitions.append(cut)
         return cut
