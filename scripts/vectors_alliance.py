@@ -60,7 +60,7 @@ PLAIN: dict[str, list[object]] = {
     "Envelope": [1, 2**32 - 1, 4095, b"", SIGNATURE],
     "Manifest": [ROUND, [[4, D[0], D[1], D[2]], [1, D[3], D[4], D[5]]]],
     "Hint": [2**64 - 1, 0, "sealed"],
-    "Bundle": [1, 2, D[0] + D[1]],
+    "Bundle": [1, 2, D[0] + D[1], D[2]],
 }
 BAD_PLAIN: dict[str, tuple[str, object]] = {
     "bad_short_digest": ("Contribution", [D[0], D[1][:31]]),

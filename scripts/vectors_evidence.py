@@ -224,10 +224,10 @@ class Maker:
         def judge(index: int, answer: Unmasking, **changes: object) -> BadShare:
             item = right.items[index]
             secret_of = item.owner if isinstance(item, SelfMaskShare) else item.dropout
-            document, place = cohort.made[item.owner].document, context.place(secret_of, holder)
-            committed = get_share_commitment(context, document, secret_of, holder)
+            received, place = cohort.made[item.owner].received, context.place(secret_of, holder)
+            committed = get_share_commitment(context, received, secret_of, holder)
             leaf = share_leaf(secret_of, place, holder, committed)
-            proof = prove_leaf(context, document, leaf)
+            proof = prove_leaf(context, received, leaf)
             message = self.say(holder, encode(answer), 2)
             evidence = BadShare(message, index, seal, manifest, context.digest, committed, place, proof)
             return replace(evidence, **changes)
@@ -335,14 +335,15 @@ class Maker:
         places: tuple[int, ...],
         with_secret: bool,
     ) -> BadDealing:
-        context, document = cohort.context, cohort.made[dealer].document
+        context, received = cohort.context, cohort.made[dealer].received
+        document = received.document
         holders = context.holders(secret_of)
 
         def path(leaf: bytes) -> LeafProof:
-            return prove_leaf(context, document, leaf)
+            return prove_leaf(context, received, leaf)
 
         def commitment_at(place: int) -> bytes:
-            return get_share_commitment(context, document, secret_of, holders[place])
+            return get_share_commitment(context, received, secret_of, holders[place])
 
         dealt = tuple(
             DealtShare(p, holders[p], shares[p], path(share_leaf(secret_of, p, holders[p], commitment_at(p))))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from p2p_flock.secagg.aggregator import UnmaskingReceived
-from p2p_flock.secagg.document import compute_document_digest, compute_document_root
+from p2p_flock.secagg.document import compute_document_digest
 from p2p_flock.secagg.graph import compute_ring_order
 from p2p_flock.secagg.reference import run_cohort
 from p2p_flock.wire.codec import encode
@@ -101,18 +101,26 @@ def _bad_documents(cohort: Cohort, seat: int) -> list[Case]:
     cases: list[Case] = []
     for name, (change, reason) in changes.items():
         changed = change(document)
-        root, digest = compute_document_root(cohort.context, changed), compute_document_digest(changed)
+        digest = compute_document_digest(changed)
+        root = digest_of("no root of it")  # its form is judged first
         cases.append(
             {
                 "name": name,
                 "seat": seat,
                 "document": encode(changed).hex(),
+                "commitments": cohort.made[seat].commitments.hex(),
                 "root": root.hex(),
                 "document_digest": digest.hex(),
                 "reason": reason,
             }
         )
-    honest: Case = {"seat": seat, "document": encode(document).hex(), "root": cohort.made[seat].root.hex()}
+    made = cohort.made[seat]
+    honest: Case = {
+        "seat": seat,
+        "document": encode(document).hex(),
+        "commitments": made.commitments.hex(),
+        "root": cohort.made[seat].root.hex(),
+    }
     cases.append({"name": "bad_document_root", **honest, "document_digest": cohort.made[seat].document_digest.hex()})
     cases[-1] |= {"root": digest_of("forged").hex(), "reason": "BAD_ROOT"}
     return cases

@@ -23,21 +23,24 @@ from p2p_flock.alliance.evidence import (
 )
 from p2p_flock.alliance.sealing import Seal
 from p2p_flock.chain_events import RoundSealed
-from p2p_flock.crypto import merkle
 from p2p_flock.crypto.secret_sharing import combine_shares, find_wrong_shares
 from p2p_flock.errors import EvidenceError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import get_secret_of
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import (
-    compute_leaves,
+    ReceivedDocument,
+    build_columns,
+    build_tree,
+    compute_other_leaves,
+    compute_share_leaves,
     get_pair_commitment,
     get_share_commitment,
     pair_leaf,
     self_mask_leaf,
     share_leaf,
 )
-from p2p_flock.wire.messages import ContributionDocument, Envelope, Unmasking
+from p2p_flock.wire.messages import Envelope, Unmasking
 
 
 def make_court(context: RoundContext) -> Court:
@@ -80,7 +83,7 @@ def find_bad_share(
     manifest: bytes,
     answer: Envelope,
     unmasking: Unmasking,
-    documents: Mapping[int, ContributionDocument],
+    documents: Mapping[int, ReceivedDocument],
 ) -> BadShare | None:
     """Evidence of the first share in an answer that is not the committed one; ``None`` where all are.
 
@@ -107,7 +110,7 @@ def find_bad_share(
 def find_bad_dealing(
     cohort: CohortContext,
     contribution: Envelope,
-    document: ContributionDocument,
+    received: ReceivedDocument,
     shares: Mapping[int, Mapping[int, bytes]],
 ) -> BadDealing | None:
     """Evidence against a dealer from its holders' answers; ``None`` where they show nothing wrong.
@@ -120,7 +123,7 @@ def find_bad_dealing(
     """
     for secret_of, found in sorted(shares.items()):
         if len(found) >= cohort.threshold:
-            evidence = _judge_dealing(cohort, contribution, document, secret_of, found)
+            evidence = _judge_dealing(cohort, contribution, received, secret_of, found)
             if evidence is not None:
                 return evidence
     return None
@@ -129,16 +132,16 @@ def find_bad_dealing(
 def _judge_dealing(
     cohort: CohortContext,
     contribution: Envelope,
-    document: ContributionDocument,
+    received: ReceivedDocument,
     secret_of: int,
     found: Mapping[int, bytes],
 ) -> BadDealing | None:
-    dealer = document.seat
+    document, dealer = received.document, received.document.seat
     by_place = {cohort.place(secret_of, seat): share for seat, share in found.items()}
     first = sorted(by_place)[: cohort.threshold]
     wrong = find_wrong_shares(by_place, cohort.threshold)
     chosen = sorted([*first, *wrong[:1]])
-    dealt = tuple(_dealt_share(cohort, document, secret_of, place, by_place[place]) for place in chosen)
+    dealt = tuple(_dealt_share(cohort, received, secret_of, place, by_place[place]) for place in chosen)
     if wrong:
         return BadDealing(contribution, cohort.digest, secret_of, dealt, bytes(32), bytes(32), NO_PROOF)
     secret = combine_shares(by_place, cohort.threshold)
@@ -151,25 +154,32 @@ def _judge_dealing(
         right = keys.commit_pair_seed(cohort, dealer, secret_of, secret)
     if right == committed:
         return None
-    proof = prove_leaf(cohort, document, leaf)
+    proof = prove_leaf(cohort, received, leaf)
     return BadDealing(contribution, cohort.digest, secret_of, dealt, committed, pair_context, proof)
 
 
 def _dealt_share(
-    cohort: CohortContext, document: ContributionDocument, secret_of: int, place: int, share: bytes
+    cohort: CohortContext, received: ReceivedDocument, secret_of: int, place: int, share: bytes
 ) -> DealtShare:
     holder = cohort.holders(secret_of)[place]
-    commitment = get_share_commitment(cohort, document, secret_of, holder)
-    proof = prove_leaf(cohort, document, share_leaf(secret_of, place, holder, commitment))
+    commitment = get_share_commitment(cohort, received, secret_of, holder)
+    proof = prove_leaf(cohort, received, share_leaf(secret_of, place, holder, commitment))
     return DealtShare(place, holder, share, proof)
 
 
-def prove_leaf(cohort: CohortContext, document: ContributionDocument, leaf: bytes) -> LeafProof:
-    """The path of a leaf that the document holds.
+def prove_leaf(cohort: CohortContext, received: ReceivedDocument, leaf: bytes) -> LeafProof:
+    """The path of a leaf under the contribution's root.
 
     Raises:
-        ValueError: it holds no such leaf.
+        ValueError: there is no such leaf.
     """
-    leaves = compute_leaves(cohort, document)
-    index = leaves.index(leaf)
-    return LeafProof(len(leaves), index, merkle.compute_proof(cohort.digest, leaves, index))
+    dealer = received.document.seat
+    columns = build_columns(cohort, dealer, received.commitments)
+    tree = build_tree(cohort, received.document, columns)
+    for column, leaves in enumerate(compute_share_leaves(cohort, dealer, received.commitments).values()):
+        if leaf in leaves:
+            place = leaves.index(leaf)
+            proof = (*columns.prove(column, place), *tree.columns_path)
+            return LeafProof(columns.count, (column << columns.height) + place, proof)
+    place = compute_other_leaves(cohort, received.document).index(leaf)
+    return LeafProof(columns.count, tree.first_index + place, tree.prove(place))

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.errors import DropReason, RemoteProtocolError, WireError
 from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceived, SealConfirmed
+from p2p_flock.secagg.document import validate_digest
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import DOCUMENT_BYTES_MAX, Contribution, ContributionDocument, Manifest
 
-Stage = tuple[bytes, bool]  # document digest, and whether that document is here: then its chunks and bundles are next
+# Digest of the document, or of the commitments that it names, and whether both are here: chunks and bundles are next.
+Stage = tuple[bytes, bool]
 
 
 class Collection:
@@ -34,6 +36,8 @@ class Collection:
         self._learned: dict[int, Contribution] = {}  # from proposals, where nothing was announced here
         self._taken: dict[int, Contribution] = {}  # of which the document is here, and good
         self._refused: set[bytes] = set()  # digests of documents that were fetched and are no good
+        # digest -> a document of the right form, until its commitments are here
+        self._pending: dict[bytes, ContributionDocument] = {}
         # With a thousand trainers nothing may look at all of them for every message. What follows keeps that short.
         self._open: set[int] = set()  # named seats of which something is missing, or was when it was looked at last
         self._cohorts_needing: dict[bytes, set[int]] = {}  # chunk or bundle -> cohorts where a document names it
@@ -82,11 +86,8 @@ class Collection:
         """
         faults: list[RemoteProtocolError] = []
         for seat in sorted(self._open) if blobs else ():
-            contribution = self._contribution_of(seat)
-            data = blobs.get(contribution.document_digest)
-            if data is not None and self.document(seat) is None:
-                found = self._take_document(seat, contribution, data)
-                faults += found if seat in self._announced else []  # a leader's word convicts nobody
+            found = self._take_read(seat, blobs) if self.document(seat) is None else []
+            faults += found if seat in self._announced else []  # a leader's word convicts nobody
         found_sizes = {**sizes, **{digest: len(data) for digest, data in blobs.items()}}
         for digest, size_bytes in found_sizes.items():
             for cohort in sorted(self._cohorts_needing.get(digest, ())):
@@ -101,16 +102,41 @@ class Collection:
     def _contribution_of(self, seat: int) -> Contribution:
         return self._announced.get(seat) or self._learned[seat]
 
+    def _take_read(self, seat: int, blobs: Mapping[bytes, bytes]) -> list[RemoteProtocolError]:
+        """The seat's document among ``blobs``, and the commitments that it names."""
+        contribution = self._contribution_of(seat)
+        digest = contribution.document_digest
+        if digest in blobs and digest not in self._pending:
+            faults = self._take_document(seat, contribution, blobs[digest])
+            if faults:
+                return faults
+        pending = self._pending.get(digest)
+        if pending is None or pending.commitments_digest not in blobs:
+            return []
+        return self._take_commitments(seat, contribution, pending, blobs[pending.commitments_digest])
+
     def _take_document(self, seat: int, contribution: Contribution, data: bytes) -> list[RemoteProtocolError]:
+        digest = contribution.document_digest
         try:
             document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
+            validate_digest(self._aggregator_of(seat).context, seat, document, digest)
         except WireError as error:
-            self._refused.add(contribution.document_digest)
+            self._refused.add(digest)
             return [RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, str(error))]
-        event = DocumentReceived(seat, contribution.root, contribution.document_digest, document)
-        faults = self._aggregator_of(seat).handle(event)
+        except RemoteProtocolError as fault:
+            self._refused.add(digest)
+            return [fault]
+        self._pending[digest] = document
+        return []
+
+    def _take_commitments(
+        self, seat: int, contribution: Contribution, document: ContributionDocument, data: bytes
+    ) -> list[RemoteProtocolError]:
+        digest = contribution.document_digest
+        faults = self._aggregator_of(seat).handle(DocumentReceived(seat, contribution.root, digest, document, data))
+        del self._pending[digest]
         if self.document(seat) is None:
-            self._refused.add(contribution.document_digest)
+            self._refused.add(digest)
         else:
             self._taken[seat] = contribution
             cohort = self._context.assignment.cohort_of(seat)
@@ -174,11 +200,15 @@ class Collection:
             if digest in self._refused or aggregator.is_complete(seat):
                 self._open.discard(seat)
             else:
-                stages.append((seat, (digest, aggregator.get_document(seat) is not None)))
+                pending = self._pending.get(digest)
+                is_known = aggregator.get_document(seat) is not None
+                stages.append((seat, (digest if pending is None else pending.commitments_digest, is_known)))
         return stages
 
     def missing(self, seat: int) -> tuple[bytes, ...]:
-        """Digests to fetch for the contribution of one of :meth:`open_stages`: its document, then what that names."""
+        """Digests to fetch for one of :meth:`open_stages`: its document, its commitments, then chunks and bundles."""
         if self.document(seat) is None:
-            return (self._contribution_of(seat).document_digest,)
+            digest = self._contribution_of(seat).document_digest
+            pending = self._pending.get(digest)
+            return (digest if pending is None else pending.commitments_digest,)
         return tuple(blob.digest for blob in self._aggregator_of(seat).get_needed_blobs(seat))

@@ -142,7 +142,10 @@ def _encode(r: RoundInputs, seat: int, cohort: Sequence[int]) -> list[int]:
     """Weighted fixed point, lifted back to signed integers, and the trainer's share of the noise."""
     width = r.manifest.width(r.model.stage)
     dither = keystream(derive_key(r.entropy[seat], "dither"), DITHER_BYTES_PER_LANE * width)
-    levels, bits = r.params.levels_in(r.model.stage), 32  # every ring holds the same integers; here they are seen plainly
+    levels, bits = (
+        r.params.levels_in(r.model.stage),
+        32,
+    )  # every ring holds the same integers; here they are seen plainly
     if r.model.stage is Stage.STATISTICS:
         lanes = encode_statistics(r.values[seat], r.manifest.statistics_clip, levels, 1, dither, bits)
     else:

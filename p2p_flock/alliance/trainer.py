@@ -208,7 +208,7 @@ class TrainerMachine:
         return (
             # Keyed by root: killed before the contribution is journalled, a restart draws others under their own key.
             Persist(SECRETS, made.root.hex(), encode(made.secrets), secret=True),
-            StoreBlobs((encode(made.document), *made.bundles.values())),
+            StoreBlobs((encode(made.document), made.commitments, *made.bundles.values())),
         )
 
     def _announce(self, event: Event, now_ms: int) -> tuple[Effect, ...]:

@@ -45,7 +45,7 @@ from p2p_flock.secagg.opening import Unopened
 from p2p_flock.types import Vote
 from p2p_flock.wire.messages import (
     CHUNK_BYTES,
-    DOCUMENT_BYTES_MAX,
+    COMMITMENTS_BYTES_MAX,
     MANIFEST_BYTES_MAX,
     Ballot,
     BallotCommitment,
@@ -359,7 +359,7 @@ class ValidatorMachine:
         """Ask for what is missing and not on its way already; again :data:`FETCH_RETRY_MS` after the answer.
 
         Each masked vector comes from its trainer, the first source; the other validators are for what it cannot give.
-        Documents and manifests are read here; chunks and bundles go to the store and only their sizes are told.
+        Manifests, documents and commitments are read here; chunks and bundles go to the store, their sizes are told.
         """
         wanted = self._collection.open_stages()
         if self._sealed is not None and self.manifest is None and not self._is_nonsense:
@@ -374,8 +374,8 @@ class ValidatorMachine:
             tag = f"pull {self._pull_count}"
             self._pulls[tag], self._asked[seat] = (seat, stage), (stage, None)
             digests = stage[:1] if seat == self.seat else self._collection.missing(seat)
-            is_read = not stage[1]  # documents and the manifest; chunks and bundles follow
-            limit = max(MANIFEST_BYTES_MAX, DOCUMENT_BYTES_MAX) if is_read else CHUNK_BYTES
+            is_read = not stage[1]  # the manifest, documents, commitments; chunks and bundles follow
+            limit = max(MANIFEST_BYTES_MAX, COMMITMENTS_BYTES_MAX) if is_read else CHUNK_BYTES
             effects.append(Fetch(tag, digests, others if seat == self.seat else (seat, *others), limit, is_read))
         return effects
 

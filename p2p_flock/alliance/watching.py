@@ -96,21 +96,21 @@ class Watch:
             return []
         message = decode(Unmasking, answer.body, MESSAGE_BYTES_MAX)
         documents = {
-            entry.seat: document
+            entry.seat: received
             for entry in manifest.entries
-            if (document := aggregator.get_document(entry.seat)) is not None
+            if (received := aggregator.get_received(entry.seat)) is not None
         }
         evidence = accusing.find_bad_share(*(self._context, sealed, encode(manifest), answer, message, documents))
         return [] if evidence is None else self._accuse(evidence)
 
     def note_bad_dealing(self, manifest: Manifest, aggregator: Aggregator, dealer: int) -> list[Effect]:
         """An opening failed for a dealer's shares. Without its signed message somebody else has to accuse."""
-        document, said = aggregator.get_document(dealer), self._first.get((dealer, CONTRIBUTION))
+        received, said = aggregator.get_received(dealer), self._first.get((dealer, CONTRIBUTION))
         sealed_root = next((entry.root for entry in manifest.entries if entry.seat == dealer), None)
-        if document is None or said is None or self._roots[dealer] != sealed_root:
+        if received is None or said is None or self._roots[dealer] != sealed_root:
             return []
         shares = {of: found for (seat, of), found in aggregator.get_shares().items() if seat == dealer}
-        evidence = accusing.find_bad_dealing(aggregator.context, said, document, shares)
+        evidence = accusing.find_bad_dealing(aggregator.context, said, received, shares)
         return [] if evidence is None else self._accuse(evidence)
 
     # --- who tells whom what -----------------------------------------------------------------------------------

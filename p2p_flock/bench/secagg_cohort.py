@@ -115,7 +115,7 @@ class Cohort:
     def document_event(self, seat: int) -> DocumentReceived:
         """What a validator is given of one contribution."""
         made = self.made[seat]
-        return DocumentReceived(seat, made.root, made.document_digest, made.document)
+        return DocumentReceived(seat, made.root, made.document_digest, made.document, made.commitments)
 
     def bundles_for(self, holder: int) -> dict[int, bytes]:
         return {

@@ -74,7 +74,7 @@ def count_bytes(made: PreparedContribution, answer: Unmasking, vector_bytes: int
     contribution = Contribution(made.root, made.document_digest)
     return {
         "chunks": vector_bytes,
-        "document": len(encode(made.document)),
+        "document": len(encode(made.document)) + len(made.commitments),
         "bundles": sum(map(len, made.bundles.values())),
         "messages": len(encode(contribution)) + len(encode(answer)) + 2 * ENVELOPE_BYTES,
     }
@@ -275,7 +275,7 @@ def answer_growth(task: Task) -> Answer:
     sizes = count_bytes(made, answer, cohort.context.vector_bytes)
     received = sum(len(encode(m.document)) + len(m.bundles.get(CLIENT, b"")) for m in cohort.made.values())
     messages = {
-        "sent": 2 + 1 + len(made.bundles) + cohort.context.chunk_count,  # contribution, answer; the rest is pulled
+        "sent": 2 + 2 + len(made.bundles) + cohort.context.chunk_count,  # contribution, answer, document, commitments
         "received": 2 * (len(needed) - 1),
     }
     return {"parts": meter.parts, "bytes_by_kind": sizes, "bytes_received": received, "messages": messages}

@@ -4,16 +4,15 @@ Called by ``secagg/`` for the root of a contribution. Every leaf is hashed with 
 and its own index, and leaves and nodes have different domains: no node can pass for a leaf (RFC 6962 §2.1), no leaf for
 another, no tree for a shorter or longer one. An odd last node moves up unchanged.
 
-A :class:`ColumnTree` is such a tree whose first leaves stand in columns: aligned subtrees, filled up with blanks that
-nobody hashes. Whoever has the columns' roots and the other leaves finds the root, without the columns' leaves.
+A :class:`ColumnTree` is such a tree whose first leaves stand in :class:`Columns`: aligned subtrees, filled up with
+blanks that nobody hashes, under one node. Whoever has all leaves of one column and the siblings of its root checks them
+together; paths up to the node over all columns do not depend on the leaves after them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 from p2p_flock.crypto import suite
 from p2p_flock.errors import CryptoError
@@ -97,92 +96,89 @@ def compute_proof(domain: bytes, payloads: Sequence[bytes], index: int) -> tuple
     return _prove(_levels(domain, payloads), index)
 
 
-@dataclass(frozen=True)
-class ColumnTree:
-    """See the module; ``height`` 0 is the plain tree.
+class Columns:
+    """The columns of a tree: aligned subtrees of 2^height leaves, as many as the next power of two, blank ones last.
 
     Attributes:
-        height: a column has 2^height places.
-        column_roots: of its columns in order, each as :meth:`compute_column_root` gives it.
-        payloads: of the leaves after the columns, one at least.
-
-    Raises:
-        CryptoError: on construction, with no such payload or more than ``LEAVES_MAX`` leaves.
+        count: leaves of the whole tree, blanks and those after the columns included.
+        height: of one column; height_all: of the subtree that all of them make, whose root is ``root``.
     """
 
-    domain: bytes
-    height: int
-    column_roots: tuple[bytes, ...]
-    payloads: tuple[bytes, ...]
+    def __init__(self, domain: bytes, others: int, height: int, columns: Sequence[Sequence[bytes]]) -> None:
+        """Hash everything.
 
-    def __post_init__(self) -> None:
-        if not self.payloads or self.count > LEAVES_MAX:
-            raise CryptoError(f"a tree has leaves after its columns, and {LEAVES_MAX} leaves at most")
+        Args:
+            others: how many leaves follow the columns.
+            columns: payloads of each column's leaves, one column at least.
 
-    @property
-    def count(self) -> int:
-        """Leaves in all, blanks included."""
-        return self.first_index + len(self.payloads)
-
-    @property
-    def first_index(self) -> int:
-        """Index of the first leaf after the columns."""
-        return len(self.column_roots) << self.height
-
-    @cached_property
-    def _lower(self) -> list[list[bytes]]:
-        """The leaves after the columns and what stands over them, up to the level of the columns' roots.
-
-        No pair of those levels holds a leaf of a column, and the last node is odd in the whole level where it is here.
+        Raises:
+            CryptoError: no column, no leaf after them, more than ``LEAVES_MAX`` leaves, or a column has more payloads
+                than places.
         """
-        levels = [_hash_leaves(self.domain, self.payloads, self.count, self.first_index)]
-        for _ in range(self.height):
-            levels.append(_hash_pairs(levels[-1]))
-        return levels
-
-    @cached_property
-    def _upper(self) -> list[list[bytes]]:
-        return _fold([*self.column_roots, *self._lower[-1]])
+        if not columns or others < 1:
+            raise CryptoError("a tree has columns, and leaves after them")
+        self.domain, self.height = domain, height
+        self.height_all = height + (len(columns) - 1).bit_length()
+        self.count = (1 << self.height_all) + others
+        if self.count > LEAVES_MAX:
+            raise CryptoError(f"a Merkle tree has at most {LEAVES_MAX} leaves")
+        self._columns = [_stack(domain, self.count, height, at, leaves) for at, leaves in enumerate(columns)]
+        self._upper = _raise([levels[-1][0] for levels in self._columns], self.height_all - height)
 
     @property
     def root(self) -> bytes:
-        """The 32-byte root of the whole tree."""
+        """The node over all columns."""
         return self._upper[-1][0]
 
-    def _column_levels(self, column: int, payloads: Sequence[bytes]) -> list[list[bytes]]:
-        return _stack_column(self.domain, self.count, self.height, column, payloads)
-
-    def holds_column(self, column: int, payloads: Sequence[bytes]) -> bool:
-        """Whether these are the leaves of the column."""
-        return self._column_levels(column, payloads)[-1][0] == self.column_roots[column]
-
-    def prove_in_column(self, column: int, payloads: Sequence[bytes], place: int) -> tuple[bytes, ...]:
-        """The siblings of leaf ``column · 2^height + place``, from the column's payloads."""
-        return _prove(self._column_levels(column, payloads), place) + _prove(self._upper, column)
-
-    def prove(self, index: int) -> tuple[bytes, ...]:
-        """The siblings of leaf ``first_index + index``."""
-        return _prove(self._lower, index) + _prove(self._upper, len(self.column_roots) + (index >> self.height))
+    def prove(self, column: int, place: int) -> tuple[bytes, ...]:
+        """The siblings of leaf ``column · 2^height + place`` up to :attr:`root`."""
+        return _prove(self._columns[column], place) + _prove(self._upper, column)
 
 
-def compute_column_roots(
-    domain: bytes, count: int, height: int, columns: Sequence[Sequence[bytes]]
-) -> tuple[bytes, ...]:
-    """The roots of a tree's columns, from their payloads; ``count`` are the leaves of the whole tree, blanks included.
+class ColumnTree:
+    """The whole tree. Attributes: ``columns``; ``first_index``, of the first leaf after them."""
 
-    Raises:
-        CryptoError: a column has more payloads than places.
-    """
-    return tuple(
-        _stack_column(domain, count, height, column, payloads)[-1][0] for column, payloads in enumerate(columns)
-    )
+    def __init__(self, columns: Columns, payloads: Sequence[bytes]) -> None:
+        """Hash the leaves after the columns, as many as were announced.
+
+        Raises:
+            CryptoError: it is another number of leaves.
+        """
+        self.columns, self.first_index = columns, 1 << columns.height_all
+        if self.first_index + len(payloads) != columns.count:
+            raise CryptoError("the tree was begun for another number of leaves")
+        # No pair below the level of the columns' root holds a leaf of theirs and another one, and the last node of such
+        # a level is odd in the whole tree where it is odd here.
+        self._rest = [_hash_leaves(columns.domain, payloads, columns.count, self.first_index)]
+        for _ in range(columns.height_all):
+            self._rest.append(_hash_pairs(self._rest[-1]))
+        self._upper = _fold([columns.root, *self._rest[-1]])
+
+    @property
+    def root(self) -> bytes:
+        """The 32-byte root."""
+        return self._upper[-1][0]
+
+    @property
+    def columns_path(self) -> tuple[bytes, ...]:
+        """The siblings of the columns' root: with them a path up to it goes on to the root."""
+        return _prove(self._upper, 0)
+
+    def prove(self, place: int) -> tuple[bytes, ...]:
+        """The siblings of leaf ``first_index + place``."""
+        return _prove(self._rest, place) + _prove(self._upper, 1 + (place >> self.columns.height_all))
 
 
-def _stack_column(domain: bytes, count: int, height: int, column: int, payloads: Sequence[bytes]) -> list[list[bytes]]:
-    """The levels of one column, its root last; a blank stands where a level would be odd."""
+def _stack(domain: bytes, count: int, height: int, column: int, payloads: Sequence[bytes]) -> list[list[bytes]]:
+    """The levels of one column, its root last."""
     if len(payloads) > 1 << height:
         raise CryptoError(f"a column of {1 << height} places holds no {len(payloads)} leaves")
-    levels = [_hash_leaves(domain, payloads, count, column << height) or [BLANK]]
+    return _raise(_hash_leaves(domain, payloads, count, column << height), height)
+
+
+def _raise(level: list[bytes], height: int) -> list[list[bytes]]:
+    """This level and ``height`` more; a blank stands where one would be odd, or empty."""
+    levels = [level or [BLANK]]
     for _ in range(height):
         if len(levels[-1]) % 2:
             levels[-1].append(BLANK)
@@ -190,17 +186,50 @@ def _stack_column(domain: bytes, count: int, height: int, column: int, payloads:
     return levels
 
 
-def verify_proof(root: bytes, domain: bytes, count: int, index: int, payload: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether ``payload`` is leaf ``index`` of the ``count`` leaves under ``root``; false for anything malformed."""
-    if not 1 <= count <= LEAVES_MAX or not 0 <= index < count:
+def verify_column(
+    root: bytes,
+    domain: bytes,
+    count: int,
+    height: int,
+    column: int,
+    payloads: Sequence[bytes],
+    proof: Sequence[bytes],
+) -> bool:
+    """Whether exactly ``payloads`` are the leaves of a column under ``root``; false for anything malformed.
+
+    Args:
+        proof: the siblings of the column's root up to the tree's: those of any of its leaves but the first ``height``.
+    """
+    if not 1 <= count <= LEAVES_MAX or not 0 <= column << height < count or len(payloads) > 1 << height:
         return False
-    digest = _leaf(domain, count, index, payload)
+    column_root = _stack(domain, count, height, column, payloads)[-1][0]
+    return _climb(column_root, column, (count + (1 << height) - 1) >> height, proof) == root
+
+
+def count_siblings(count: int, index: int) -> int:
+    """How long the proof of leaf ``index`` of ``count`` leaves is."""
+    length = 0
+    while count > 1:
+        length += index ^ 1 < count
+        index, count = index // 2, (count + 1) // 2
+    return length
+
+
+def _climb(digest: bytes, index: int, count: int, proof: Sequence[bytes]) -> bytes | None:
+    """The root over node ``index`` of a level with ``count`` nodes; ``None`` with too many or too few siblings."""
     siblings = list(proof)
     while count > 1:
         if index ^ 1 < count:
             if not siblings:
-                return False
+                return None
             sibling = siblings.pop(0)
             digest = _node(digest, sibling) if index % 2 == 0 else _node(sibling, digest)
         index, count = index // 2, (count + 1) // 2
-    return not siblings and digest == root
+    return None if siblings else digest
+
+
+def verify_proof(root: bytes, domain: bytes, count: int, index: int, payload: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether ``payload`` is leaf ``index`` of the ``count`` leaves under ``root``; false for anything malformed."""
+    if not 1 <= count <= LEAVES_MAX or not 0 <= index < count:
+        return False
+    return _climb(_leaf(domain, count, index, payload), index, count, proof) == root

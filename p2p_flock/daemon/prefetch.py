@@ -23,7 +23,7 @@ Pull = Callable[[Sequence[bytes], Sequence[int], int], Awaitable[Mapping[bytes, 
 
 
 async def prefetch_answer(pull: Pull, context: RoundContext, seat: int, sealed: RoundSealed) -> None:
-    """Pull manifest, documents and bundles that the answer of ``seat`` is made of; gives up silently, see the module."""
+    """Pull manifest, documents and bundles that the answer of ``seat`` is made of; gives up silently (see module)."""
     validators = context.assignment.validators
     found = await pull((sealed.manifest_digest,), validators, MANIFEST_BYTES_MAX)
     try:

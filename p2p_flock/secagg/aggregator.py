@@ -14,9 +14,9 @@ from p2p_flock.crypto.suite import sha256
 from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, RemoteProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import get_sealed_entries, get_secret_of, sort_key
-from p2p_flock.secagg.collection import Collection, Faults, NeededBlob, ReceivedDocument
+from p2p_flock.secagg.collection import Collection, Faults, NeededBlob
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.secagg.document import get_share_commitments
+from p2p_flock.secagg.document import ReceivedDocument, get_share_commitments
 from p2p_flock.secagg.opening import (
     OpenedInMemory,
     Opening,
@@ -39,12 +39,16 @@ from p2p_flock.wire.messages import (
 
 @dataclass(frozen=True, slots=True)
 class DocumentReceived:
-    """A decoded document, with root and digest as its trainer announced them under its signature, or as sealed."""
+    """A decoded document, with root and digest as its trainer announced them under its signature, or as sealed.
+
+    ``commitments``: the blob that the document names.
+    """
 
     seat: int
     root: bytes
     document_digest: bytes
     document: ContributionDocument
+    commitments: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,7 @@ class Aggregator:
         # [REJECT] Another contribution of this trainer than the sealed one.
         if sealed is not None and (event.root, event.document_digest) != (sealed.root, sealed.document_digest):
             return (RemoteProtocolError(event.seat, DropReason.EQUIVOCATION, "not the sealed contribution"),)
-        received = ReceivedDocument(event.root, event.document_digest, event.document)
+        received = ReceivedDocument(event.root, event.document_digest, event.document, event.commitments)
         return self._collection.take_document(event.seat, received)
 
     def _take_seal(self, event: SealConfirmed) -> Faults:
@@ -253,7 +257,7 @@ class Aggregator:
         committed = self._committed.get((dealer, secret_of))
         if committed is None:
             head, between = keys.frame_share(self.context.sharing_context(dealer, secret_of))
-            row = get_share_commitments(self.context, self._collection.documents[dealer].document, secret_of)
+            row = get_share_commitments(self.context, self._collection.documents[dealer], secret_of)
             committed = self._committed[dealer, secret_of] = _CommittedShares(head, between, row)
         start = SHARE_BYTES * self.context.place(secret_of, holder)
         digest = sha256(committed.head + holder.to_bytes(2, "big") + committed.between + share)
@@ -288,8 +292,12 @@ class Aggregator:
 
     def get_document(self, seat: int) -> ContributionDocument | None:
         """The validated document of ``seat``, or ``None``."""
-        received = self._collection.documents.get(seat)
+        received = self.get_received(seat)
         return None if received is None else received.document
+
+    def get_received(self, seat: int) -> ReceivedDocument | None:
+        """The same with its root and all commitments to shares."""
+        return self._collection.documents.get(seat)
 
     # --- after the seal ----------------------------------------------------------------------------------------
 
@@ -323,7 +331,7 @@ class Aggregator:
         phase = self._gathering()
         if self.get_unrecoverable():
             return Unopened(AbortReason.TOO_FEW_ANSWERS)
-        documents = {seat: self._collection.documents[seat].document for seat in phase.entries}
+        documents = {seat: self._collection.documents[seat] for seat in phase.entries}
         return prepare_opening(self.context, documents, self._shares, sum_bound)
 
     def open(self, vectors: Mapping[int, Sequence[bytes]], sum_bound: int) -> OpenedInMemory | Unopened:

@@ -13,10 +13,10 @@ from enum import Enum
 from p2p_flock.crypto import suite
 from p2p_flock.errors import CryptoError, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
-from p2p_flock.secagg.bundle import open_bundle
+from p2p_flock.secagg.bundle import holds_all_shares, holds_self_mask_share, open_bundle
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.dealing import compute_dealing, get_share
-from p2p_flock.secagg.document import get_bundle_digest, get_pair_commitment, get_share_commitment, validate_root
+from p2p_flock.secagg.document import get_bundle_digest, get_pair_commitment, validate_digest
 from p2p_flock.secagg.graph import find_short
 from p2p_flock.secagg.secrets import RoundSecrets
 from p2p_flock.wire.messages import (
@@ -118,7 +118,8 @@ def compute_answer(
         if dealer not in sealed_documents:
             continue
         try:
-            shares = _open_shares(context, secrets, sealed_documents[dealer], bundles.get(dealer))
+            document, root = sealed_documents[dealer], dealers[dealer].root
+            shares = _open_shares(context, secrets, document, root, bundles.get(dealer), secrets_of)
         except RemoteProtocolError as fault:
             faults += (fault,)
         else:
@@ -185,7 +186,7 @@ def _check_documents(
         try:
             if dealer not in documents:
                 raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its document was not found")
-            validate_root(context, dealer, documents[dealer], entry.root, entry.document_digest)
+            validate_digest(context, dealer, documents[dealer], entry.document_digest)
         except RemoteProtocolError as fault:
             faults += (fault,)
         else:
@@ -223,9 +224,14 @@ def _find_mismatches(context: CohortContext, secrets: RoundSecrets, documents: D
 
 
 def _open_shares(
-    context: CohortContext, secrets: RoundSecrets, document: ContributionDocument, sealed_bundle: bytes | None
+    context: CohortContext,
+    secrets: RoundSecrets,
+    document: ContributionDocument,
+    root: bytes,
+    sealed_bundle: bytes | None,
+    secrets_of: tuple[int, ...],
 ) -> dict[int, bytes]:
-    """This seat's shares of all secrets of one dealer, each checked against the sealed document.
+    """This seat's shares of ``secrets_of``, secrets of one dealer, checked to be those under the sealed root.
 
     Raises:
         RemoteProtocolError: BAD_BUNDLE, the dealer is the culprit; NO_CONTRIBUTION without a bundle.
@@ -241,13 +247,11 @@ def _open_shares(
         bundle = open_bundle(context, key, dealer, holder, sealed_bundle)
     except CryptoError as error:
         raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, str(error)) from error
-    shares: dict[int, bytes] = {}
-    for place, secret_of in enumerate(context.secrets_held(dealer, holder)):
-        share = bundle.shares[SHARE_BYTES * place : SHARE_BYTES * (place + 1)]
-        commitment = keys.commit_share(context, dealer, secret_of, holder, share)
-        if commitment != get_share_commitment(context, document, secret_of, holder):
-            # Not BAD_SHARE: only the two ends of the bundle see it, so nobody else can be shown it.
-            detail = f"another share of the secret for seat {secret_of} than committed"
-            raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, detail)
-        shares[secret_of] = share
-    return shares
+    # Whoever says only its share of the self mask has its path; the others rebuild their whole column.
+    holds = holds_self_mask_share if secrets_of == (dealer,) else holds_all_shares
+    if not holds(context, bundle, root, document.columns_path):
+        # Not BAD_SHARE: only the two ends of the bundle see it, so nobody else can be shown it.
+        raise RemoteProtocolError(dealer, DropReason.BAD_BUNDLE, "it holds other shares than committed to")
+    places = {secret_of: place for place, secret_of in enumerate(context.secrets_held(dealer, holder))}
+    starts = {secret_of: SHARE_BYTES * places[secret_of] for secret_of in secrets_of}
+    return {secret_of: bundle.shares[start : start + SHARE_BYTES] for secret_of, start in starts.items()}

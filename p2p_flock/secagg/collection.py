@@ -11,19 +11,10 @@ from dataclasses import dataclass
 from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.secagg.bundle import compute_sealed_bytes
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.secagg.document import get_pair_commitment, validate_root
+from p2p_flock.secagg.document import ReceivedDocument, get_pair_commitment, validate_root
 from p2p_flock.wire.messages import ContributionDocument
 
 Faults = tuple[RemoteProtocolError, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedDocument:
-    """A validated document under its announced root and digest."""
-
-    root: bytes
-    document_digest: bytes
-    document: ContributionDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ class Collection:
         if known is not None:
             return (RemoteProtocolError(seat, DropReason.EQUIVOCATION, "two contributions in one round"),)
         try:
-            validate_root(self.context, seat, received.document, received.root, received.document_digest)
+            validate_root(self.context, seat, received)
         except RemoteProtocolError as fault:
             return (fault,)
         self._quarrels |= {

@@ -17,7 +17,7 @@ from p2p_flock.errors import ParameterError
 from p2p_flock.params import COHORTS_MAX, SEATS_MAX, compute_holder_count
 from p2p_flock.secagg import graph
 from p2p_flock.types import ADDRESS_BYTES, Domain, Seat
-from p2p_flock.wire.messages import CHUNK_BYTES, VECTOR_BYTES_MAX
+from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, VECTOR_BYTES_MAX
 
 PROTOCOL_VERSION = 1
 
@@ -195,16 +195,31 @@ class CohortContext:
 
         Its neighbors and theirs, ascending, without itself; in a complete graph its neighbors.
         """
+        return tuple(other for other in self.columns(seat) if other != seat)
+
+    def columns(self, dealer: int) -> tuple[int, ...]:
+        """Whoever holds a share of one of the dealer's secrets, itself too, ascending: a column each (SPEC §4)."""
         if self.is_complete:
-            return self.neighbors(seat)
-        found = frozenset[int]().union(*(self.holder_set(secret_of) for secret_of in self.holders(seat)))
-        return tuple(sorted(found - {seat}))
+            return self.holders(dealer)
+        if dealer not in self._columns:
+            found = frozenset[int]().union(*(self.holder_set(secret_of) for secret_of in self.holders(dealer)))
+            self._columns[dealer] = tuple(sorted(found))
+        return self._columns[dealer]
+
+    @cached_property
+    def _columns(self) -> dict[int, tuple[int, ...]]:
+        return {}  # filled on demand
 
     def secrets_held(self, dealer: int, holder: int) -> tuple[int, ...]:
         """The s, ascending, for which ``holder`` holds a share of the dealer's secret for s: what its bundle is of."""
         if self.is_complete:
             return self.holders(dealer)
         return tuple(sorted(self.holder_set(dealer) & self.holder_set(holder)))
+
+    @property
+    def commitments_bytes(self) -> int:
+        """Size of one contribution's commitments to shares: h secrets among h holders each."""
+        return SHARE_BYTES * self.holder_count * self.holder_count
 
     @cached_property
     def cohort_root(self) -> bytes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from p2p_flock.crypto import suite
+from p2p_flock.crypto import merkle, suite
 from p2p_flock.crypto.key_agreement import agree, mask_public_key
 from p2p_flock.crypto.masking import Masks, masks_into
 from p2p_flock.crypto.ring import Words
@@ -22,14 +22,13 @@ from p2p_flock.crypto.vectors import view_bytes
 from p2p_flock.errors import LocalProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.answer import Answered, Documents, Refusal, Refused, compute_answer
-from p2p_flock.secagg.bundle import seal_bundle
+from p2p_flock.secagg.bundle import make_bundle, seal_bundle
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.secagg.dealing import commit_shares, compute_dealing, join_shares
-from p2p_flock.secagg.document import compute_document_digest, compute_document_root
+from p2p_flock.secagg.dealing import Dealing, commit_dealing, compute_dealing
+from p2p_flock.secagg.document import ReceivedDocument, build_columns, build_tree, compute_document_digest
 from p2p_flock.secagg.secrets import NeighborSecrets, PartnerSecrets, RoundSecrets
 from p2p_flock.wire.messages import (
     CHUNK_BYTES,
-    Bundle,
     BundleDigest,
     ContributionDocument,
     Manifest,
@@ -73,6 +72,7 @@ class PreparedContribution:
 
     Attributes:
         document: to be published under its sha-256; ``root`` and ``document_digest`` go to the validators.
+        commitments: to all shares, to be published under its sha-256.
         bundles: per partner the sealed bundle for it.
         secrets: to be persisted, encrypted, before any of the others leaves the node.
         chunks: the masked update y_i, 1 MiB each, the last one shorter, where it was made in memory
@@ -82,9 +82,15 @@ class PreparedContribution:
     document: ContributionDocument
     root: bytes
     document_digest: bytes
+    commitments: bytes
     bundles: Mapping[int, bytes]
     secrets: RoundSecrets
     chunks: tuple[bytes, ...] = ()
+
+    @property
+    def received(self) -> ReceivedDocument:
+        """What a validator has of it before chunks and bundles."""
+        return ReceivedDocument(self.root, self.document_digest, self.document, self.commitments)
 
 
 def plan_masking(context: CohortContext, seat: int, mask_secret_key: bytes, entropy: bytes) -> Masking:
@@ -150,17 +156,10 @@ def mask_blocks(masking: Masking, blocks: Iterable[Words], put: PutChunk) -> tup
 def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> PreparedContribution:
     """Deal the secrets and commit to everything. Run once per round number, ever, for one ``masking``."""
     context, seat = masking.context, masking.seat
-    neighbors, partners, pair_seeds = context.neighbors(seat), context.partners(seat), masking.pair_seeds
+    neighbors, pair_seeds = context.neighbors(seat), masking.pair_seeds
     dealing = compute_dealing(context, seat, masking.self_mask, pair_seeds)
-    bundles = {
-        other: seal_bundle(
-            context,
-            keys.derive_bundle_key(context, masking.agreed[other], seat, other),
-            Bundle(seat, other, join_shares(context, dealing, seat, other)),
-        )
-        for other in partners
-    }
-    document = ContributionDocument(
+    commitments = commit_dealing(context, dealing, seat)
+    plain = ContributionDocument(
         round=context.round,
         cohort=context.cohort,
         seat=seat,
@@ -171,16 +170,48 @@ def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> P
         pair_commitments=tuple(
             PairCommitment(other, keys.commit_pair_seed(context, seat, other, pair_seeds[other])) for other in neighbors
         ),
-        share_commitments=tuple(
-            commit_shares(context, seat, secret_of, shares) for secret_of, shares in sorted(dealing.items())
-        ),
-        bundle_digests=tuple(BundleDigest(other, suite.sha256(bundles[other])) for other in partners),
+        commitments_digest=suite.sha256(commitments),
+        bundle_digests=(),
         next_mask_key=mask_public_key(masking.next_mask_secret),
+        columns_path=b"",
     )
-    root, document_digest = compute_document_root(context, document), compute_document_digest(document)
-    return PreparedContribution(
-        document, root, document_digest, bundles, _make_secrets(masking, document, root, document_digest)
-    )
+    return assemble(masking, plain, dealing, commitments)
+
+
+def assemble(
+    masking: Masking, plain: ContributionDocument, dealing: Dealing, commitments: bytes
+) -> PreparedContribution:
+    """Seal the bundles, and put everything under one root.
+
+    Args:
+        plain: the document; its bundle digests and its path are not looked at.
+    """
+    context, seat = masking.context, masking.seat
+    columns = build_columns(context, seat, commitments)
+    bundles = {
+        other: seal_bundle(
+            context,
+            keys.derive_bundle_key(context, masking.agreed[other], seat, other),
+            make_bundle(context, dealing, columns, seat, other),
+        )
+        for other in context.partners(seat)
+    }
+    return commit_bundles(masking, plain, commitments, columns, bundles)
+
+
+def commit_bundles(
+    masking: Masking,
+    plain: ContributionDocument,
+    commitments: bytes,
+    columns: merkle.Columns,
+    bundles: Mapping[int, bytes],
+) -> PreparedContribution:
+    """The second half of :func:`assemble`: ``columns`` of the commitments are built, bundles sealed already."""
+    named = replace(plain, bundle_digests=tuple(BundleDigest(o, suite.sha256(b)) for o, b in bundles.items()))
+    tree = build_tree(masking.context, named, columns)
+    document = replace(named, columns_path=b"".join(tree.columns_path))
+    secrets = _make_secrets(masking, document, tree.root, compute_document_digest(document))
+    return PreparedContribution(document, secrets.root, secrets.document_digest, commitments, bundles, secrets)
 
 
 def contribute(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from p2p_flock.crypto.secret_sharing import split_secrets
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.context import CohortContext
-from p2p_flock.wire.messages import SHARE_BYTES, ShareCommitments
+from p2p_flock.wire.messages import SHARE_BYTES
 
 # secret_of → the shares of that secret, 32 bytes each, one after the other in the order of context.holders(secret_of)
 Dealing = Mapping[int, bytes]
@@ -47,7 +47,11 @@ def join_shares(context: CohortContext, dealing: Dealing, dealer: int, holder: i
     )
 
 
-def commit_shares(context: CohortContext, dealer: int, secret_of: int, shares: bytes) -> ShareCommitments:
-    """The document's row for one secret; ``shares`` as in :data:`Dealing`."""
-    sharing_context = context.sharing_context(dealer, secret_of)
-    return ShareCommitments(secret_of, keys.commit_shares_under(sharing_context, context.holders(secret_of), shares))
+def commit_dealing(context: CohortContext, dealing: Dealing, dealer: int) -> bytes:
+    """The blob of all commitments: row by row in the order of ``context.holders(dealer)``."""
+    return b"".join(
+        [
+            keys.commit_shares_under(context.sharing_context(dealer, of), context.holders(of), dealing[of])
+            for of in context.holders(dealer)
+        ]
+    )

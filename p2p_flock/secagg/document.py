@@ -6,6 +6,7 @@ Called by contributor (to make one), by survivors and by validators (to check ot
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 
 from p2p_flock.crypto import merkle, suite
 from p2p_flock.crypto.key_agreement import is_usable_mask_key
@@ -15,7 +16,7 @@ from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, BundleDigest, ContributionDocument, PairCommitment
 
 # First byte of a leaf's payload.
-_HEADER, _CHUNK, _SELF_MASK, _PAIR, _SHARE, _BUNDLE, _NEXT_KEY = range(7)
+_HEADER, _CHUNK, _SELF_MASK, _PAIR, _SHARE, _BUNDLES, _NEXT_KEY = range(7)
 
 
 def _u16(value: int) -> bytes:
@@ -26,21 +27,49 @@ def _u32(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
 
-def compute_leaves(context: CohortContext, document: ContributionDocument) -> list[bytes]:
-    """Payloads of the Merkle leaves in order: header, chunks, self mask, pairs, shares, bundles, next mask key.
+@dataclass(frozen=True, slots=True)
+class ReceivedDocument:
+    """A document with all commitments to shares, as one trainer announced or a seal names it.
+
+    Attributes:
+        commitments: the blob under ``document.commitments_digest``.
+    """
+
+    root: bytes
+    document_digest: bytes
+    document: ContributionDocument
+    commitments: bytes
+
+
+def compute_column_height(context: CohortContext) -> int:
+    """A holder's column of the tree has 2^height places: as many as there are holders of one secret, or more."""
+    return (context.holder_count - 1).bit_length()
+
+
+def count_other_leaves(context: CohortContext) -> int:
+    """Leaves of a contribution's tree after the columns: :func:`compute_other_leaves`."""
+    return 4 + context.chunk_count + context.holder_count - 1
+
+
+def count_leaves(context: CohortContext, dealer: int) -> int:
+    """Leaves of a contribution's tree, blanks included."""
+    return (1 << compute_columns_height(context, dealer)) + count_other_leaves(context)
+
+
+def compute_columns_height(context: CohortContext, dealer: int) -> int:
+    """Siblings on the path from a share's leaf to the node over all columns."""
+    return compute_column_height(context) + (len(context.columns(dealer)) - 1).bit_length()
+
+
+def compute_other_leaves(context: CohortContext, document: ContributionDocument) -> list[bytes]:
+    """Payloads of the leaves after the columns, in order: header, chunks, self mask, pairs, bundles, next mask key.
 
     A pair's leaf names what its keys are bound to, a share's leaf its holder: with them a leaf says all that its
     commitment means, so that the contract can judge a share or a dealing that it never saw the document of.
-
-    Args:
-        document: of a member of the cohort, and of the form that :func:`validate_document` demands.
-
-    Raises:
-        ParameterError: it names seats that are no members.
     """
     d = document
     header = [_u32(d.round), bytes([d.cohort]), _u16(d.seat), bytes([d.lane_bits]), _u32(d.lane_count)]
-    counts = [len(d.chunk_digests), len(d.pair_commitments), len(d.share_commitments), len(d.bundle_digests)]
+    counts = [len(d.chunk_digests), len(d.pair_commitments), context.holder_count, len(d.bundle_digests)]
     leaves = [bytes([_HEADER]) + b"".join(header) + _u32(CHUNK_BYTES) + b"".join(_u16(count) for count in counts)]
     leaves += [bytes([_CHUNK]) + _u32(index) + digest for index, digest in enumerate(d.chunk_digests)]
     leaves.append(self_mask_leaf(d.self_mask_commitment))
@@ -48,21 +77,46 @@ def compute_leaves(context: CohortContext, document: ContributionDocument) -> li
         pair_leaf(pair.neighbor, context.pair_context(d.seat, pair.neighbor), pair.commitment)
         for pair in d.pair_commitments
     ]
+    bundles = b"".join([_u16(bundle.partner) + bundle.digest for bundle in d.bundle_digests])
+    leaves += [bytes([_BUNDLES]) + bundles, bytes([_NEXT_KEY]) + d.next_mask_key]
+    return leaves
+
+
+def compute_share_leaves(context: CohortContext, dealer: int, commitments: bytes) -> dict[int, list[bytes]]:
+    """Payloads of each column's leaves: holder → its shares' leaves by ascending ``secret_of``.
+
+    Args:
+        commitments: the whole blob, of the right size.
+    """
+    columns: dict[int, list[bytes]] = {holder: [] for holder in context.columns(dealer)}
     labels: tuple[int, ...] = ()
     places: list[bytes] = []
-    for row in d.share_commitments:
-        holders = context.holders(row.secret_of)
-        if holders != labels:  # in a complete graph they are the same for every row
+    start = 0
+    for secret_of in context.holders(dealer):
+        holders = context.holders(secret_of)
+        if holders != labels:  # in a complete graph they are the same for every secret
             labels, places = holders, [_u16(index) + _u16(holder) for index, holder in enumerate(holders)]
-        head, commitments = bytes([_SHARE]) + _u16(row.secret_of), row.commitments  # as in share_leaf
-        starts = range(0, len(commitments), SHARE_BYTES)
-        leaves += [
-            head + place + commitments[start : start + SHARE_BYTES]
-            for place, start in zip(places, starts, strict=False)
-        ]
-    leaves += [bytes([_BUNDLE]) + _u16(bundle.partner) + bundle.digest for bundle in d.bundle_digests]
-    leaves.append(bytes([_NEXT_KEY]) + d.next_mask_key)
-    return leaves
+        head = bytes([_SHARE]) + _u16(secret_of)  # as in share_leaf
+        for holder, place in zip(holders, places, strict=True):
+            columns[holder].append(head + place + commitments[start : start + SHARE_BYTES])
+            start += SHARE_BYTES
+    return columns
+
+
+def build_columns(context: CohortContext, dealer: int, commitments: bytes) -> merkle.Columns:
+    """The part of a contribution's tree that commits to shares; ``commitments`` of the right size."""
+    columns = list(compute_share_leaves(context, dealer, commitments).values())
+    return merkle.Columns(context.digest, count_other_leaves(context), compute_column_height(context), columns)
+
+
+def build_tree(context: CohortContext, document: ContributionDocument, columns: merkle.Columns) -> merkle.ColumnTree:
+    """The whole tree, for a document of the right form; its ``columns_path`` is not looked at.
+
+    Raises:
+        CryptoError: the document has another number of chunks or neighbors than the cohort.
+        ParameterError: it names seats that are no members.
+    """
+    return merkle.ColumnTree(columns, compute_other_leaves(context, document))
 
 
 def self_mask_leaf(commitment: bytes) -> bytes:
@@ -78,15 +132,6 @@ def pair_leaf(neighbor: int, pair_context: bytes, commitment: bytes) -> bytes:
 def share_leaf(secret_of: int, index: int, holder: int, commitment: bytes) -> bytes:
     """Payload of the leaf of one share; ``index`` is the holder's place (0-based) in the sharing."""
     return bytes([_SHARE]) + _u16(secret_of) + _u16(index) + _u16(holder) + commitment
-
-
-def compute_document_root(context: CohortContext, document: ContributionDocument) -> bytes:
-    """The contribution's 32-byte root: what the trainer signs and what is sealed. For a document of the right form.
-
-    Raises:
-        ParameterError: as :func:`compute_leaves`.
-    """
-    return merkle.compute_root(context.digest, compute_leaves(context, document))
 
 
 def compute_document_digest(document: ContributionDocument) -> bytes:
@@ -105,14 +150,12 @@ def validate_document(context: CohortContext, seat: int, document: ContributionD
     d = document
     if d.round != context.round:
         raise RemoteProtocolError(seat, DropReason.WRONG_ROUND, f"document of round {d.round}")
-    neighbors, holders, row_bytes = context.neighbors(seat), context.holders(seat), SHARE_BYTES * context.holder_count
     checks = {
         "names another cohort or seat": (d.cohort, d.seat) == (context.cohort, seat),
         "has other lanes": (d.lane_bits, d.lane_count) == (context.lane_bits, context.lane_count),
         "has a wrong number of chunks": len(d.chunk_digests) == context.chunk_count,
-        "commits to pair seeds of other neighbors": tuple(p.neighbor for p in d.pair_commitments) == neighbors,
-        "shares other secrets": tuple(row.secret_of for row in d.share_commitments) == holders,
-        "shares with other holders": all(len(row.commitments) == row_bytes for row in d.share_commitments),
+        "commits to pair seeds of other neighbors": tuple(p.neighbor for p in d.pair_commitments)
+        == context.neighbors(seat),
         "bundles for other partners": tuple(b.partner for b in d.bundle_digests) == context.partners(seat),
         # The spent key again would let one later disclosure open two rounds.
         "names no fresh next mask key": is_usable_mask_key(d.next_mask_key)
@@ -123,30 +166,48 @@ def validate_document(context: CohortContext, seat: int, document: ContributionD
             raise RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, f"the document {fault}")
 
 
-def validate_root(
-    context: CohortContext, seat: int, document: ContributionDocument, root: bytes, document_digest: bytes
-) -> None:
-    """Check that a document is the one announced, and well formed.
+def validate_digest(context: CohortContext, seat: int, document: ContributionDocument, document_digest: bytes) -> None:
+    """Check that a document is the one announced or sealed, and well formed; its root is not looked at.
 
     Raises:
-        RemoteProtocolError: as :func:`validate_document`; BAD_ROOT where digest or root do not belong to it.
+        RemoteProtocolError: as :func:`validate_document`; BAD_ROOT where the digest does not belong to it.
     """
     validate_document(context, seat, document)
     if compute_document_digest(document) != document_digest:
         raise RemoteProtocolError(seat, DropReason.BAD_ROOT, "the document has another digest than announced")
-    if compute_document_root(context, document) != root:
+
+
+def validate_root(context: CohortContext, seat: int, received: ReceivedDocument) -> None:
+    """Check that document and commitments are those announced, and well formed. Run by validators.
+
+    Raises:
+        RemoteProtocolError: as :func:`validate_digest`; BAD_DOCUMENT where the commitments are not the document's,
+            BAD_ROOT where the root does not belong to them.
+    """
+    document, commitments = received.document, received.commitments
+    validate_digest(context, seat, document, received.document_digest)
+    if len(commitments) != context.commitments_bytes:
+        raise RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, "it commits to another number of shares")
+    if suite.sha256(commitments) != document.commitments_digest:
+        raise RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, "these are not the commitments that it names")
+    tree = build_tree(context, document, build_columns(context, seat, commitments))
+    if tree.root != received.root:
         raise RemoteProtocolError(seat, DropReason.BAD_ROOT)
+    if b"".join(tree.columns_path) != document.columns_path:
+        raise RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, "its path leads to another root")
 
 
-def get_share_commitments(context: CohortContext, document: ContributionDocument, secret_of: int) -> bytes:
-    """All commitments to the shares of one secret in a validated document, 32 bytes each, in the order of holders."""
-    return document.share_commitments[context.place(document.seat, secret_of)].commitments
+def get_share_commitments(context: CohortContext, received: ReceivedDocument, secret_of: int) -> bytes:
+    """All commitments to one secret's shares under a validated document, 32 bytes each, in the order of holders."""
+    row_bytes = SHARE_BYTES * context.holder_count
+    start = row_bytes * context.place(received.document.seat, secret_of)
+    return received.commitments[start : start + row_bytes]
 
 
-def get_share_commitment(context: CohortContext, document: ContributionDocument, secret_of: int, holder: int) -> bytes:
-    """The commitment to ``holder``'s share of the secret ``secret_of`` in a validated document."""
+def get_share_commitment(context: CohortContext, received: ReceivedDocument, secret_of: int, holder: int) -> bytes:
+    """The commitment to ``holder``'s share of the secret ``secret_of`` under a validated document."""
     start = SHARE_BYTES * context.place(secret_of, holder)
-    return get_share_commitments(context, document, secret_of)[start : start + SHARE_BYTES]
+    return get_share_commitments(context, received, secret_of)[start : start + SHARE_BYTES]
 
 
 def get_pair_commitment(document: ContributionDocument, neighbor: int) -> bytes:

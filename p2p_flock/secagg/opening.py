@@ -18,8 +18,8 @@ from p2p_flock.crypto.vectors import BlobSink, MemorySink, view_bytes
 from p2p_flock.errors import AbortReason, DropReason, RemoteProtocolError
 from p2p_flock.secagg import keys
 from p2p_flock.secagg.context import CohortContext, aggregate_preamble
-from p2p_flock.secagg.document import get_pair_commitment, get_share_commitment
-from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, ContributionDocument
+from p2p_flock.secagg.document import ReceivedDocument, get_pair_commitment, get_share_commitment
+from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES
 
 # (dealer, secret_of) → holder's seat → checked share
 Shares = Mapping[tuple[int, int], Mapping[int, bytes]]
@@ -71,7 +71,7 @@ def compute_needed_secrets(context: CohortContext, sealed: Container[int], deale
 
 
 def prepare_opening(
-    context: CohortContext, documents: Mapping[int, ContributionDocument], shares: Shares, sum_bound: int
+    context: CohortContext, documents: Mapping[int, ReceivedDocument], shares: Shares, sum_bound: int
 ) -> Opening | Unopened:
     """Rebuild every needed secret and check that it was dealt as committed.
 
@@ -91,12 +91,12 @@ def prepare_opening(
         (keys.derive_stream_key(secrets[dealer, of]), -1 if of == dealer else -keys.compute_pair_sign(dealer, of))
         for dealer, of in needed
     )
-    digests = tuple((seat, documents[seat].chunk_digests) for seat in sorted(documents))
+    digests = tuple((seat, documents[seat].document.chunk_digests) for seat in sorted(documents))
     return Opening(context, digests, signed_keys, sum_bound)
 
 
 def rebuild_secrets(
-    context: CohortContext, documents: Mapping[int, ContributionDocument], shares: Shares
+    context: CohortContext, documents: Mapping[int, ReceivedDocument], shares: Shares
 ) -> tuple[dict[tuple[int, int], bytes], tuple[RemoteProtocolError, ...]]:
     """All secrets in ``shares``, and what is wrong with those that are missing, in the order of ``shares``.
 
@@ -130,7 +130,7 @@ def rebuild_secrets(
 
 def _judge_dealing(
     context: CohortContext,
-    document: ContributionDocument,
+    received: ReceivedDocument,
     secret_of: int,
     secret: bytes,
     shares_agree: bool,
@@ -147,7 +147,7 @@ def _judge_dealing(
         shares_agree: whether all that were said lie on the one polynomial, so that their commitments need no look.
         silent: places of which no share was said; unsaid: the shares that belong there, 32 bytes each.
     """
-    dealer = document.seat
+    document, dealer = received.document, received.document.seat
     if secret_of == dealer:
         matches = keys.commit_self_mask(context, dealer, secret) == document.self_mask_commitment
     else:
@@ -161,7 +161,7 @@ def _judge_dealing(
     holders = context.holders(secret_of)
     sharing_context = context.sharing_context(dealer, secret_of)
     right = keys.commit_shares_under(sharing_context, [holders[place] for place in silent], unsaid)
-    committed = [get_share_commitment(context, document, secret_of, holders[place]) for place in silent]
+    committed = [get_share_commitment(context, received, secret_of, holders[place]) for place in silent]
     if right != b"".join(committed):
         return RemoteProtocolError(dealer, DropReason.BAD_COMMITMENT, detail)
     return None

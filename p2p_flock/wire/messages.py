@@ -19,6 +19,7 @@ CHUNKS_MAX = VECTOR_BYTES_MAX // CHUNK_BYTES
 HOLDERS_MAX = SHARING_HOLDERS_MAX
 NEIGHBORS_MAX = HOLDERS_MAX - 1
 SHARE_BYTES = 32  # a share, and a commitment to one
+PROOF_DIGESTS_MAX = 20  # of a tree of 2^20 leaves
 PARTNERS_MAX = 2 * NEIGHBORS_MAX  # neighbors and theirs on the ring (secagg/SPEC.md §2)
 
 U8 = Annotated[int, Range(0, 2**8 - 1)]
@@ -54,18 +55,6 @@ class PairCommitment:
 
 
 @dataclass(frozen=True, slots=True)
-class ShareCommitments:
-    """Hashes of the shares of one secret, 32 bytes each, in the order of the holders (N[secret_of], ascending seat).
-
-    ``secret_of`` is the trainer's own seat for its self mask b_i, else the neighbor j whose pair seed k_ij is shared.
-    One string of bytes: as an array they would take a tenth more and most of the time that a document is decoded in.
-    """
-
-    secret_of: SeatIndex
-    commitments: Annotated[bytes, Length(SHARE_BYTES, SHARE_BYTES * HOLDERS_MAX)]
-
-
-@dataclass(frozen=True, slots=True)
 class BundleDigest:
     """sha-256 of the sealed bundle for one partner: a member that holds a share of one of the trainer's secrets."""
 
@@ -75,7 +64,13 @@ class BundleDigest:
 
 @dataclass(frozen=True, slots=True)
 class ContributionDocument:
-    """Every leaf under a contribution's Merkle root. Published as a content-addressed blob by the trainer."""
+    """What is under a contribution's Merkle root, but for the commitments to shares; a blob that the trainer publishes.
+
+    ``commitments_digest`` is the sha-256 of these, a blob of their own that validators pull: for each seat s of
+    N[seat], ascending, H(ctx_seat,s ‖ holder ‖ share) of each holder of N[s], ascending, 32 bytes each. Survivors do
+    without: their bundles prove the few that they need, up to a node from which ``columns_path``, 32 bytes for each
+    sibling, goes on to the root.
+    """
 
     round: U32
     cohort: U8
@@ -85,26 +80,30 @@ class ContributionDocument:
     chunk_digests: Annotated[tuple[Digest, ...], Length(1, CHUNKS_MAX)]
     self_mask_commitment: Digest
     pair_commitments: Annotated[tuple[PairCommitment, ...], Length(1, NEIGHBORS_MAX)]
-    share_commitments: Annotated[tuple[ShareCommitments, ...], Length(2, HOLDERS_MAX)]
+    commitments_digest: Digest
     bundle_digests: Annotated[tuple[BundleDigest, ...], Length(1, PARTNERS_MAX)]
     next_mask_key: Digest
+    columns_path: Annotated[bytes, Length(0, SHARE_BYTES * PROOF_DIGESTS_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """Plaintext that a trainer seals for one partner: that partner's shares of the trainer's secrets.
 
-    ``shares``: 32 bytes for each seat of ``CohortContext.secrets_held(dealer, holder)``, in that order.
+    Attributes:
+        shares: 32 bytes for each seat of ``CohortContext.secrets_held(dealer, holder)``, in that order.
+        proof: 32 bytes for each sibling, from the leaf of one of these shares up to the node over all columns.
     """
 
     dealer: SeatIndex
     holder: SeatIndex
     shares: Annotated[bytes, Length(SHARE_BYTES, SHARE_BYTES * HOLDERS_MAX)]
+    proof: Annotated[bytes, Length(0, SHARE_BYTES * PROOF_DIGESTS_MAX)]
 
 
-# 255 rows of 255 share commitments take 2,082,585 bytes, 4,096 chunk digests 139,264, 508 bundles 19,304, 254 neighbors
-# 9,652: 2.15 MiB.
-DOCUMENT_BYTES_MAX = 5 << 19
+# 4,096 chunk digests take 139,264 bytes, 508 bundles 19,304, 254 neighbors 9,652: 165 KiB.
+DOCUMENT_BYTES_MAX = 1 << 18
+COMMITMENTS_BYTES_MAX = SHARE_BYTES * HOLDERS_MAX * HOLDERS_MAX  # 2 MiB
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from p2p_flock.chain_events import BallotsCommitted, LogPosition, RoundSealed
 from p2p_flock.alliance.confirming import ConfirmationGate
+from p2p_flock.chain_events import BallotsCommitted, LogPosition, RoundSealed
 
 
 def at(block: int) -> LogPosition:

@@ -135,7 +135,7 @@ def test_dropout__before_contributing() -> None:
 
 def test_dropout__after_contributing() -> None:
     """A masked update whose sender is gone would be lost, or opened."""
-    _, recorder = play(When(says(Contribution), kill_sender, 200))
+    _, recorder = play(When(says(Contribution), kill_sender, 400))  # it takes three pulls until the validators hold it
     assert (outcomes(recorder), survivors(recorder)) == ([ADOPTED], [5])
 
 

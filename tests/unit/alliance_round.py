@@ -57,11 +57,11 @@ class ContributedRound:
         return {seat: made.root for seat, made in self.made.items()}
 
     def blobs_of(self, seats: Iterable[int] | None = None) -> dict[bytes, bytes]:
-        """Documents, chunks and bundles of these trainers, by digest."""
+        """Documents, commitments, chunks and bundles of these trainers, by digest."""
         found = []
         for seat in self.made if seats is None else seats:
             made = self.made[seat]
-            found += [encode(made.document), *made.chunks, *made.bundles.values()]
+            found += [encode(made.document), made.commitments, *made.chunks, *made.bundles.values()]
         return {sha256(blob): blob for blob in found}
 
     def say(self, seat: int, message: Message) -> MessageReceived:

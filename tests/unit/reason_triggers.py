@@ -172,7 +172,9 @@ def hear_document(cohort: Cohort, seat: int) -> Found:
 
 
 def document_without_a_neighbor() -> Found:
-    return hear_document(COHORT.with_document(7, lambda d: replace(d, pair_commitments=d.pair_commitments[1:])), 7)
+    made = COHORT.made[7]
+    document = replace(made.document, pair_commitments=made.document.pair_commitments[1:])
+    return hear_document(COHORT.with_made(replace(made, document=document)), 7)
 
 
 def document_under_another_root() -> Found:

@@ -15,13 +15,19 @@ from p2p_flock.secagg.aggregator import Aggregator, BlobVerified, DocumentReceiv
 from p2p_flock.secagg.answer import Answered, compute_answer
 from p2p_flock.secagg.bundle import seal_bundle
 from p2p_flock.secagg.context import CohortContext, build_context
-from p2p_flock.secagg.contributor import PreparedContribution, contribute
-from p2p_flock.secagg.dealing import commit_shares, compute_dealing, join_shares
-from p2p_flock.secagg.document import compute_document_digest, compute_document_root
+from p2p_flock.secagg.contributor import (
+    Masking,
+    PreparedContribution,
+    assemble,
+    commit_bundles,
+    contribute,
+    plan_masking,
+)
+from p2p_flock.secagg.dealing import commit_dealing, compute_dealing
+from p2p_flock.secagg.document import build_columns
 from p2p_flock.types import Domain, Seat
 from p2p_flock.wire.messages import (
     Bundle,
-    BundleDigest,
     ContributionDocument,
     Manifest,
     ManifestEntry,
@@ -96,7 +102,7 @@ class Cohort:
 
     def document_event(self, seat: int) -> DocumentReceived:
         made = self.made[seat]
-        return DocumentReceived(seat, made.root, made.document_digest, made.document)
+        return DocumentReceived(seat, made.root, made.document_digest, made.document, made.commitments)
 
     def blob_events(self, seat: int) -> list[BlobVerified]:
         made = self.made[seat]
@@ -132,25 +138,28 @@ class Cohort:
     def with_made(self, made: PreparedContribution) -> Cohort:
         return replace(self, made={**self.made, made.document.seat: made})
 
+    def masking(self, seat: int) -> Masking:
+        """All secrets of its contribution."""
+        return plan_masking(self.context, seat, self.mask_secrets[seat], self.entropy[seat])
+
+    def dealing(self, dealer: int) -> dict[int, bytes]:
+        """What it dealt, as an honest dealer."""
+        masking = self.masking(dealer)
+        return dict(compute_dealing(self.context, dealer, masking.self_mask, masking.pair_seeds))
+
     def with_document(self, seat: int, change: Callable[[ContributionDocument], ContributionDocument]) -> Cohort:
-        """``seat`` publishes a changed document under the root that belongs to it."""
+        """``seat`` publishes a changed document under the root that belongs to it, and bundles that fit."""
         made = self.made[seat]
-        document = change(made.document)
-        root, digest = compute_document_root(self.context, document), compute_document_digest(document)
-        secrets = replace(made.secrets, root=root, document_digest=digest, next_mask_key=document.next_mask_key)
-        return self.with_made(replace(made, document=document, root=root, document_digest=digest, secrets=secrets))
+        changed = assemble(self.masking(seat), change(made.document), self.dealing(seat), made.commitments)
+        return self.with_made(replace(changed, chunks=made.chunks))
 
     def with_bundle(self, dealer: int, holder: int, sealed_bundle: bytes) -> Cohort:
         """``dealer`` commits to, and publishes, these bytes as its bundle for ``holder``."""
         made = self.made[dealer]
-        changed = self.with_made(replace(made, bundles={**made.bundles, holder: sealed_bundle}))
-
-        def change(document: ContributionDocument) -> ContributionDocument:
-            digest = hashlib.sha256(sealed_bundle).digest()
-            entries = tuple(BundleDigest(holder, digest) if e.partner == holder else e for e in document.bundle_digests)
-            return replace(document, bundle_digests=entries)
-
-        return changed.with_document(dealer, change)
+        bundles = {**made.bundles, holder: sealed_bundle}
+        columns = build_columns(self.context, dealer, made.commitments)
+        changed = commit_bundles(self.masking(dealer), made.document, made.commitments, columns, bundles)
+        return self.with_made(replace(changed, chunks=made.chunks))
 
     def seal_bundle_for(self, dealer: int, holder: int, bundle: Bundle) -> bytes:
         agreed = agree(self.mask_secrets[dealer], self.context.member(holder).mask_key)
@@ -158,30 +167,12 @@ class Cohort:
 
     def with_dealing(self, dealer: int, secret_of: int, shares: tuple[bytes, ...], commit: bool = True) -> Cohort:
         """``dealer`` deals these shares of one secret; with ``commit`` it also commits to them."""
-        secrets = self.made[dealer].secrets
-        dealing = dict(
-            compute_dealing(
-                self.context, dealer, secrets.self_mask, {n.neighbor: n.pair_seed for n in secrets.neighbors}
-            )
-        )
-        dealing[secret_of] = b"".join(shares)
-        changed = self
-        for holder in self.context.partners(dealer):
-            parts = join_shares(self.context, dealing, dealer, holder)
-            sealed_bundle = self.seal_bundle_for(dealer, holder, Bundle(dealer, holder, parts))
-            changed = changed.with_bundle(dealer, holder, sealed_bundle)
-        if not commit:
-            return changed
-        row = commit_shares(self.context, dealer, secret_of, dealing[secret_of])
-        return changed.with_document(
-            dealer,
-            lambda document: replace(
-                document,
-                share_commitments=tuple(
-                    row if old.secret_of == secret_of else old for old in document.share_commitments
-                ),
-            ),
-        )
+        made, honest = self.made[dealer], self.dealing(dealer)
+        dealing = {**honest, secret_of: b"".join(shares)}
+        commitments = commit_dealing(self.context, dealing if commit else honest, dealer)
+        plain = replace(made.document, commitments_digest=hashlib.sha256(commitments).digest())
+        changed = assemble(self.masking(dealer), plain, dealing, commitments)
+        return self.with_made(replace(changed, chunks=made.chunks))
 
     def with_pair_commitment(self, seat: int, neighbor: int, commitment: bytes) -> Cohort:
         """``seat`` commits to something else than its pair seed with ``neighbor``."""

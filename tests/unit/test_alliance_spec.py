@@ -31,7 +31,7 @@ def test_spec__numbers_are_those_of_the_code() -> None:
     assert trainer.FETCH_RETRY_MS == validator.FETCH_RETRY_MS == 1000 and "asks again every 1 s" in spec
     assert trainer.LAST_CALL_PERMILLE == 800 and "80 % of the unmask phase" in spec
     assert leading.GONE_GRACE_MS == 1000 and "a grace of 1 s" in spec
-    assert messages.DOCUMENT_BYTES_MAX == 5 << 19 and messages.MANIFEST_BYTES_MAX == messages.CHUNK_BYTES == 1 << 20
+    assert messages.DOCUMENT_BYTES_MAX == 256 << 10 and messages.MANIFEST_BYTES_MAX == messages.CHUNK_BYTES == 1 << 20
     assert all(f"`{hint}`" in wire for hint in HINTS)
 
 

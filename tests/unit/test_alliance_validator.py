@@ -11,6 +11,7 @@ from p2p_flock.alliance.balloting import BALLOT
 from p2p_flock.alliance.proposing import HAVE, SEAL_SIGNATURE
 from p2p_flock.alliance.validator import _ADVANCE, _TABLE, REPEAT_MS, TICK_MS, Phase, ValidatorMachine, persist_first
 from p2p_flock.chain_events import BallotsCommitted
+from p2p_flock.crypto.suite import sha256
 from p2p_flock.errors import AbortReason
 from p2p_flock.ports import (
     BlobsFetched,
@@ -145,8 +146,13 @@ def test_sealing__fetches_what_is_announced() -> None:
     (fetch,) = effects_of(Fetch, machine.handle(ROUND.say(trainer, ROUND.contribution(trainer)), NOW_MS))
     assert isinstance(fetch, Fetch) and fetch.seats == (trainer, SECOND, THIRD) and fetch.is_read
     assert fetch.digests == (ROUND.contribution(trainer).document_digest,)
-    documents = {fetch.digests[0]: ROUND.blobs_of([trainer])[fetch.digests[0]]}
-    (more,) = effects_of(Fetch, machine.handle(BlobsFetched(fetch.tag, documents), NOW_MS))
+    blobs = ROUND.blobs_of([trainer])
+    document = {fetch.digests[0]: blobs[fetch.digests[0]]}
+    (then,) = effects_of(Fetch, machine.handle(BlobsFetched(fetch.tag, document), NOW_MS))
+    assert isinstance(then, Fetch) and then.is_read
+    assert then.digests == (sha256(ROUND.made[trainer].commitments),), "to shares, as many as 25"
+    commitments = {then.digests[0]: blobs[then.digests[0]]}
+    (more,) = effects_of(Fetch, machine.handle(BlobsFetched(then.tag, commitments), NOW_MS))
     assert isinstance(more, Fetch) and len(more.digests) == 5, "one chunk and four bundles"
     assert not more.is_read, "only their sizes matter here"
 
@@ -168,8 +174,8 @@ def test_sealing__holds_what_it_hears_the_sizes_of() -> None:
     machine, trainer = ROUND.validator(0, announced=()), ROUND.trainers[0]
     machine.handle(ROUND.say(trainer, ROUND.contribution(trainer)), NOW_MS)
     blobs = ROUND.blobs_of([trainer])
-    document = ROUND.contribution(trainer).document_digest
-    machine.handle(BlobsFetched("", {document: blobs.pop(document)}), NOW_MS)
+    for digest in (ROUND.contribution(trainer).document_digest, sha256(ROUND.made[trainer].commitments)):
+        machine.handle(BlobsFetched("", {digest: blobs.pop(digest)}), NOW_MS)
     machine.handle(BlobsFetched("", {}, {digest: len(data) for digest, data in blobs.items()}), NOW_MS)
     assert machine._collection.held_roots() == {trainer: ROUND.made[trainer].root}
 

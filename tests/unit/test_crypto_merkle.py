@@ -79,66 +79,41 @@ def columns_of(sizes: tuple[int, ...]) -> list[list[bytes]]:
     return [[bytes([column, place]) * 9 for place in range(size)] for column, size in enumerate(sizes)]
 
 
-@pytest.mark.parametrize("others", [1, 2, 3, 5, 8, 13])
-@pytest.mark.parametrize(("height", "sizes"), [(0, (1, 1)), (1, (2,)), (2, (4, 3, 1)), (3, (5, 8, 0, 1, 7)), (2, ())])
-def test_columns__stand_in_the_same_tree(height: int, sizes: tuple[int, ...], others: int) -> None:
-    """A survivor that has the columns' roots would find another root than a validator that has their leaves."""
-    payloads, columns = tuple(bytes([7, n]) for n in range(others)), columns_of(sizes)
-    count = (len(sizes) << height) + others
-    tree = merkle.ColumnTree(
-        b"d" * 32, height, merkle.compute_column_roots(b"d" * 32, count, height, columns), payloads
-    )
-    assert tree.count == count
-    for column, leaves in enumerate(columns):
-        assert tree.holds_column(column, leaves) and not tree.holds_column(column, [*leaves[:-1], b"other"])
+@pytest.mark.parametrize("others", [1, 2, 3, 5, 8, 13, 70])
+@pytest.mark.parametrize(("height", "sizes"), [(0, (1, 1)), (1, (2,)), (2, (4, 3, 1)), (3, (5, 8, 0, 1, 7)), (1, (0,))])
+def test_columns__prove_every_leaf_and_themselves(height: int, sizes: tuple[int, ...], others: int) -> None:
+    """A survivor could not tell that its shares are those under the sealed root, or a contract that one is not."""
+    leaves_after, stacks = [bytes([7, n]) for n in range(others)], columns_of(sizes)
+    columns = merkle.Columns(DOMAIN, others, height, stacks)
+    tree, count = merkle.ColumnTree(columns, leaves_after), columns.count
+    for column, leaves in enumerate(stacks):
         for place, payload in enumerate(leaves):
-            proof = tree.prove_in_column(column, leaves, place)
-            index = (column << height) + place
-            assert merkle.verify_proof(tree.root, b"d" * 32, count, index, payload, proof)
-            assert not merkle.verify_proof(tree.root, b"d" * 32, count, index, payload + b"x", proof)
-    for place, payload in enumerate(payloads):
-        proof = tree.prove(place)
-        assert merkle.verify_proof(tree.root, b"d" * 32, count, tree.first_index + place, payload, proof)
+            proof, index = (*columns.prove(column, place), *tree.columns_path), (column << height) + place
+            assert merkle.count_siblings(count, index) == len(proof)
+            assert merkle.verify_proof(tree.root, DOMAIN, count, index, payload, proof)
+            assert not merkle.verify_proof(tree.root, DOMAIN, count, index, payload + b"x", proof)
+            upper = proof[height:]
+            assert merkle.verify_column(tree.root, DOMAIN, count, height, column, leaves, upper)
+            for bad in ([*leaves[:-1], b"other"], leaves[:-1], [*leaves, b"more"], leaves[::-1] if place else []):
+                assert not merkle.verify_column(tree.root, DOMAIN, count, height, column, bad, upper)
+            assert not merkle.verify_column(tree.root, DOMAIN, count, height, column, leaves, [*upper, bytes(32)])
+    for place, payload in enumerate(leaves_after):
+        assert merkle.verify_proof(tree.root, DOMAIN, count, tree.first_index + place, payload, tree.prove(place))
 
 
-def test_columns__without_any_are_the_plain_tree() -> None:
-    """Two trees would be called one."""
-    payloads = [bytes([n]) for n in range(11)]
-    assert merkle.ColumnTree(b"d" * 32, 0, (), tuple(payloads)).root == merkle.compute_root(b"d" * 32, payloads)
-
-
-def test_columns__full_ones_are_the_plain_tree() -> None:
+def test_columns__that_are_full_make_the_plain_tree() -> None:
     """Leaves of columns would be hashed otherwise than all others."""
-    columns, payloads = columns_of((4, 4)), (b"a", b"b", b"c")
-    flat = [leaf for leaves in columns for leaf in leaves] + list(payloads)
-    roots = merkle.compute_column_roots(b"d" * 32, 11, 2, columns)
-    assert merkle.ColumnTree(b"d" * 32, 2, roots, payloads).root == merkle.compute_root(b"d" * 32, flat)
+    leaves = payloads(11)
+    columns = merkle.Columns(DOMAIN, 3, 2, (leaves[:4], leaves[4:8]))
+    assert merkle.ColumnTree(columns, leaves[8:]).root == merkle.compute_root(DOMAIN, leaves)
 
 
-def test_columns__too_long_or_alone_are_refused() -> None:
+def test_columns__bad_shapes_are_refused() -> None:
     """A column would run into the next one, or a tree have no leaf that says what it is."""
+    for others, height, stacks in ((1, 1, columns_of((3,))), (0, 1, columns_of((1,))), (1, 1, [])):
+        with pytest.raises(CryptoError):
+            merkle.Columns(DOMAIN, others, height, stacks)
     with pytest.raises(CryptoError):
-        merkle.compute_column_roots(b"d" * 32, 9, 1, columns_of((3,)))
+        merkle.Columns(DOMAIN, 1, 20, columns_of((1,)))
     with pytest.raises(CryptoError):
-        merkle.ColumnTree(b"d" * 32, 1, (), ())
-
-
-def hash_slowly(domain: bytes, leaves: list[bytes]) -> bytes:
-    """The root by one framed hash per leaf and pair, level by level."""
-    numbers = [(len(leaves).to_bytes(4, "big"), n.to_bytes(4, "big")) for n in range(len(leaves))]
-    level = [
-        suite.hash32("p2p_flock merkle leaf v1", domain, *number, leaf)
-        for number, leaf in zip(numbers, leaves, strict=True)
-    ]
-    while len(level) > 1:
-        pairs = [level[at : at + 2] for at in range(0, len(level), 2)]
-        level = [suite.hash32("p2p_flock merkle node v1", *pair) if len(pair) == 2 else pair[0] for pair in pairs]
-    return level[0]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 6, 31, 256, 1001])
-def test_compute_root__equals_the_definition(count: int) -> None:
-    """The fast way would commit to a root that nobody else computes. Leaves of many sizes, domains too."""
-    leaves = [suite.sha256(bytes([n % 7, n // 7 % 256])) * (n % 13) + bytes(n % 3) for n in range(count)]
-    for domain in (b"", DOMAIN, bytes(300)):
-        assert merkle.compute_root(domain, leaves) == hash_slowly(domain, leaves)
+        merkle.ColumnTree(merkle.Columns(DOMAIN, 2, 1, columns_of((1,))), [b"a"])

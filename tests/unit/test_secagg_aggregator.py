@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from p2p_flock.crypto.secret_sharing import split_secret
 from p2p_flock.crypto.ring import Ring
+from p2p_flock.crypto.secret_sharing import split_secret
 from p2p_flock.errors import AbortReason, DropReason, LocalProtocolError, RemoteProtocolError
 from p2p_flock.params import RINGS
 from p2p_flock.secagg.aggregator import (

@@ -9,6 +9,7 @@ import pytest
 from p2p_flock.errors import DropReason
 from p2p_flock.secagg.answer import Answered, Refusal, Refused, compute_answer
 from p2p_flock.secagg.dealing import compute_dealing, get_share
+from p2p_flock.secagg.document import compute_columns_height
 from p2p_flock.wire.messages import Bundle, Manifest, ManifestEntry, PairSeedShare, SelfMaskShare
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
 
@@ -170,7 +171,8 @@ def bad_bundles() -> dict[str, tuple[Cohort, DropReason]]:
 
     def bundle(bundle_dealer: int, bundle_holder: int, secrets_of: tuple[int, ...]) -> bytes:
         parts = b"".join(shares[of] for of in secrets_of)
-        return COHORT.seal_bundle_for(dealer, holder, Bundle(bundle_dealer, bundle_holder, parts))
+        proof = bytes(32 * compute_columns_height(COHORT.context, dealer))
+        return COHORT.seal_bundle_for(dealer, holder, Bundle(bundle_dealer, bundle_holder, parts, proof))
 
     cases = {
         "tampered": (made.bundles[holder][:-1] + b"\0", DropReason.BAD_BUNDLE),

@@ -49,7 +49,7 @@ def seal_event(cohort: Cohort, seat: int, sealed: tuple[int, ...], seal: bytes =
 def test_contribute__gives_what_its_document_says() -> None:
     """Validators would never hold the contribution of an honest trainer."""
     for seat, made in COHORT.made.items():
-        validate_root(COHORT.context, seat, made.document, made.root, made.document_digest)
+        validate_root(COHORT.context, seat, made.received)
         assert tuple(hashlib.sha256(chunk).digest() for chunk in made.chunks) == made.document.chunk_digests
         for entry in made.document.bundle_digests:
             assert hashlib.sha256(made.bundles[entry.partner]).digest() == entry.digest

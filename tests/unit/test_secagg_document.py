@@ -8,10 +8,16 @@ from dataclasses import replace
 import pytest
 
 from p2p_flock.errors import DropReason, RemoteProtocolError
+from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import (
+    build_columns,
+    build_tree,
     compute_document_digest,
-    compute_document_root,
-    compute_leaves,
+    compute_other_leaves,
+    compute_share_leaves,
+    count_other_leaves,
+    get_share_commitment,
+    share_leaf,
     validate_document,
     validate_root,
 )
@@ -37,17 +43,6 @@ BAD_DOCUMENTS: dict[str, tuple[Change, DropReason]] = {
     ),
     "neighbor_twice": (
         lambda d: replace(d, pair_commitments=(d.pair_commitments[0], *d.pair_commitments[:-1])),
-        DropReason.BAD_DOCUMENT,
-    ),
-    "secret_missing": (lambda d: replace(d, share_commitments=d.share_commitments[1:]), DropReason.BAD_DOCUMENT),
-    "holder_missing": (
-        lambda d: replace(
-            d,
-            share_commitments=(
-                replace(d.share_commitments[0], commitments=d.share_commitments[0].commitments[32:]),
-                *d.share_commitments[1:],
-            ),
-        ),
         DropReason.BAD_DOCUMENT,
     ),
     "bundle_missing": (lambda d: replace(d, bundle_digests=d.bundle_digests[:-1]), DropReason.BAD_DOCUMENT),
@@ -77,43 +72,81 @@ def test_validate_document__of_a_stranger_is_refused() -> None:
     assert reason_of(lambda: validate_document(COHORT.context, 5, DOCUMENT)) == (5, DropReason.UNKNOWN_SENDER)
 
 
-@pytest.mark.parametrize("name", [*BAD_DOCUMENTS, "same"])
-def test_compute_document_root__binds_every_field(name: str) -> None:
-    """Two documents under one root: the trainer could show different ones to different people."""
-    change = BAD_DOCUMENTS[name][0] if name in BAD_DOCUMENTS else lambda document: document
-    roots = {compute_document_root(COHORT.context, document) for document in (DOCUMENT, change(DOCUMENT))}
-    assert len(roots) == (1 if name == "same" else 2)
+def root_of(document: ContributionDocument, context: CohortContext = COHORT.context) -> bytes:
+    return build_tree(context, document, build_columns(context, 4, COHORT.made[4].commitments)).root
 
 
-def test_compute_document_root__binds_each_leaf() -> None:
-    """A share commitment or bundle could be exchanged after sealing."""
+def test_root__binds_every_leaf() -> None:
+    """Something could be exchanged after sealing: the trainer could show different things to different people."""
     changes: list[Change] = [
+        lambda d: d,
+        lambda d: replace(d, round=5),
+        lambda d: replace(d, cohort=1),
+        lambda d: replace(d, seat=1),
+        lambda d: replace(d, lane_bits=16),
+        lambda d: replace(d, lane_count=39),
         lambda d: replace(d, chunk_digests=(digest_of(1),)),
         lambda d: replace(d, self_mask_commitment=digest_of(1)),
         lambda d: replace(
             d, pair_commitments=(*d.pair_commitments[:3], replace(d.pair_commitments[3], commitment=digest_of(1)))
         ),
         lambda d: replace(d, bundle_digests=(*d.bundle_digests[:3], replace(d.bundle_digests[3], digest=digest_of(1)))),
+        lambda d: replace(d, bundle_digests=d.bundle_digests[:-1]),
         lambda d: replace(d, next_mask_key=digest_of(1)),
     ]
-    roots = {compute_document_root(COHORT.context, change(DOCUMENT)) for change in changes}
-    assert len(roots | {COHORT.made[4].root}) == len(changes) + 1
-    other_round = replace(COHORT.context, round=5)
-    assert compute_document_root(other_round, DOCUMENT) != COHORT.made[4].root
+    roots = {root_of(change(DOCUMENT)) for change in changes}
+    assert len(roots) == len(changes) and COHORT.made[4].root in roots
+    assert root_of(DOCUMENT, replace(COHORT.context, round=5)) not in roots
 
 
-def test_compute_leaves__no_two_are_alike() -> None:
-    """A proof for one entry would serve for another."""
-    leaves = compute_leaves(COHORT.context, DOCUMENT)
-    assert len(set(leaves)) == len(leaves) == 1 + 1 + 1 + 4 + 25 + 4 + 1
-
-
-def test_validate_root__bad_root_or_digest_is_refused() -> None:
-    """The announced root is what is signed and sealed; a document beside it would bind nobody."""
+def test_root__binds_every_commitment() -> None:
+    """A share could be exchanged after sealing."""
     made, context = COHORT.made[4], COHORT.context
-    validate_root(context, 4, DOCUMENT, made.root, made.document_digest)
+    for start in range(0, len(made.commitments), 32):
+        changed = made.commitments[:start] + digest_of(start) + made.commitments[start + 32 :]
+        assert build_tree(context, DOCUMENT, build_columns(context, 4, changed)).root != made.root
+
+
+def test_leaves__no_two_are_alike() -> None:
+    """A proof for one entry would serve for another."""
+    made, context = COHORT.made[4], COHORT.context
+    leaves = compute_other_leaves(context, DOCUMENT)
+    assert len(leaves) == count_other_leaves(context) == 1 + 1 + 1 + 4 + 1 + 1
+    leaves += [leaf for column in compute_share_leaves(context, 4, made.commitments).values() for leaf in column]
+    assert len(set(leaves)) == len(leaves) == 9 + 25
+
+
+def test_get_share_commitment__is_the_leaf_of_the_column() -> None:
+    """A holder would be judged by another commitment than the one under the root."""
+    for cohort in (COHORT, make_cohort(12, 6)):
+        made, context, dealer = cohort.made[4], cohort.context, 4
+        for holder, leaves in compute_share_leaves(context, dealer, made.commitments).items():
+            secrets = context.secrets_held(dealer, holder)
+            assert leaves == [
+                share_leaf(
+                    of, context.place(of, holder), holder, get_share_commitment(context, made.received, of, holder)
+                )
+                for of in secrets
+            ]
+
+
+def test_validate_root__bad_ones_are_refused() -> None:
+    """The announced root is what is signed and sealed; a document beside it would bind nobody."""
+    received, context = COHORT.made[4].received, COHORT.context
+    validate_root(context, 4, received)
     bad = (4, DropReason.BAD_ROOT)
-    assert reason_of(lambda: validate_root(context, 4, DOCUMENT, digest_of(1), made.document_digest)) == bad
-    assert reason_of(lambda: validate_root(context, 4, DOCUMENT, made.root, digest_of(1))) == bad
-    other = COHORT.with_pair_commitment(4, 1, digest_of(2)).made[4].document
-    assert reason_of(lambda: validate_root(context, 4, other, made.root, compute_document_digest(other))) == bad
+    assert reason_of(lambda: validate_root(context, 4, replace(received, root=digest_of(1)))) == bad
+    assert reason_of(lambda: validate_root(context, 4, replace(received, document_digest=digest_of(1)))) == bad
+    other = COHORT.with_pair_commitment(4, 1, digest_of(2)).made[4].received
+    assert reason_of(lambda: validate_root(context, 4, replace(other, root=received.root))) == bad
+
+
+def test_validate_root__bad_commitments_or_path_are_the_trainers_fault() -> None:
+    """Validators would hold commitments that no answer can be checked by, or survivors be led to another root."""
+    received, context = COHORT.made[4].received, COHORT.context
+    bad = (4, DropReason.BAD_DOCUMENT)
+    for commitments in (received.commitments[:-32], received.commitments + bytes(32), b"", bytes(25 * 32)):
+        assert reason_of(lambda data=commitments: validate_root(context, 4, replace(received, commitments=data))) == bad
+    document = replace(DOCUMENT, columns_path=DOCUMENT.columns_path[32:] + digest_of(1))
+    changed = replace(received, document=document, document_digest=compute_document_digest(document))
+    assert reason_of(lambda: validate_root(context, 4, changed)) == bad

@@ -23,6 +23,7 @@ from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
     CHUNKS_MAX,
+    COMMITMENTS_BYTES_MAX,
     DOCUMENT_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     SEATS_MAX,
@@ -32,7 +33,6 @@ from p2p_flock.wire.messages import (
     PairCommitment,
     PairSeedShare,
     SelfMaskShare,
-    ShareCommitments,
     Unmasking,
     UnmaskingItem,
 )
@@ -187,6 +187,7 @@ def test_sizes__a_contribution_with_255_holders_fits() -> None:
         seat = made.document.seat
         assert context.holder_count == 255
         assert len(encode(made.document)) <= DOCUMENT_BYTES_MAX
+        assert len(made.commitments) == context.commitments_bytes == COMMITMENTS_BYTES_MAX
         assert len(encode(made.secrets)) <= ROUND_SECRETS_BYTES_MAX
         assert decode(RoundSecrets, encode(made.secrets), ROUND_SECRETS_BYTES_MAX) == made.secrets
         for partner, bundle in made.bundles.items():
@@ -199,9 +200,9 @@ def test_sizes__the_largest_document_fits() -> None:
     document = ContributionDocument(
         2**32 - 1, 255, last, 32, 2**32 - 1, (bytes(32),) * CHUNKS_MAX, bytes(32),
         tuple(PairCommitment(last, bytes(32)) for _ in range(254)),
-        tuple(ShareCommitments(last, bytes(32 * 255)) for _ in range(255)),
-        tuple(BundleDigest(last, bytes(32)) for _ in range(508)),
         bytes(32),
+        tuple(BundleDigest(last, bytes(32)) for _ in range(508)),
+        bytes(32), bytes(32 * 20),
     )  # fmt: skip
     data = encode(document)
     assert len(data) <= DOCUMENT_BYTES_MAX

@@ -75,7 +75,9 @@ def sealed_aggregator(name: str) -> Aggregator:
     context, _, made = contribute_all(name)
     machine = Aggregator(context)
     for seat, one in made.items():
-        assert machine.handle(DocumentReceived(seat, one.root, one.document_digest, one.document)) == ()
+        assert (
+            machine.handle(DocumentReceived(seat, one.root, one.document_digest, one.document, one.commitments)) == ()
+        )
         for blob in (*one.chunks, *one.bundles.values()):
             assert machine.handle(BlobVerified(hashlib.sha256(blob).digest(), len(blob))) == ()
     machine.handle(aggregator.SealConfirmed(bytes.fromhex(RUNS[name]["seal"]), manifest_of(context, made)))
@@ -119,7 +121,7 @@ def test_secagg__refused_document(case: dict) -> None:
     machine = Aggregator(contribute_all(FILE["refused_for"])[0])
     document = decode(ContributionDocument, bytes.fromhex(case["document"]), DOCUMENT_BYTES_MAX)
     root, digest = bytes.fromhex(case["root"]), bytes.fromhex(case["document_digest"])
-    faults = machine.handle(DocumentReceived(case["seat"], root, digest, document))
+    faults = machine.handle(DocumentReceived(case["seat"], root, digest, document, bytes.fromhex(case["commitments"])))
     assert [(fault.culprit, fault.reason.name) for fault in faults] == [(case["seat"], case["reason"])]
 
 

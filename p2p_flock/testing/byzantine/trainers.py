@@ -24,18 +24,23 @@ from p2p_flock.ports import (
     UpdateMasked,
 )
 from p2p_flock.secagg import keys
-from p2p_flock.secagg.bundle import seal_bundle
-from p2p_flock.secagg.contributor import Contributed, Masking, finish_contribution
-from p2p_flock.secagg.dealing import compute_dealing, join_shares
-from p2p_flock.secagg.document import compute_document_digest, compute_document_root
+from p2p_flock.secagg.bundle import make_bundle, seal_bundle
+from p2p_flock.secagg.contributor import (
+    Contributed,
+    Masking,
+    PreparedContribution,
+    assemble,
+    commit_bundles,
+    finish_contribution,
+)
+from p2p_flock.secagg.dealing import compute_dealing
+from p2p_flock.secagg.document import build_columns
 from p2p_flock.testing.byzantine.noise import Noise
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
     DOCUMENT_BYTES_MAX,
     KIND_OF_MESSAGE,
     MESSAGE_BYTES_MAX,
-    Bundle,
-    BundleDigest,
     Contribution,
     ContributionDocument,
     PairCommitment,
@@ -44,8 +49,6 @@ from p2p_flock.wire.messages import (
     Unmasking,
     UnmaskingItem,
 )
-
-Forged = tuple[ContributionDocument, Sequence[bytes]]
 
 
 class CrookedTrainer(TrainerMachine):
@@ -82,94 +85,103 @@ class ForgingTrainer(CrookedTrainer):
     def _publish_forgery(self, masking: Masking, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
         stored = next(effect for effect in effects if isinstance(effect, StoreBlobs))
         document = decode(ContributionDocument, stored.blobs[0], DOCUMENT_BYTES_MAX)
-        forged, bundles = self.forge(masking, document, stored.blobs[1:])
-        assert self._secrets is not None
-        root, digest = compute_document_root(self._cohort, forged), compute_document_digest(forged)
-        self._secrets = replace(self._secrets, root=root, document_digest=digest, next_mask_key=forged.next_mask_key)
+        forged = self.forge(masking, finish_contribution(masking, document.chunk_digests))
+        self._secrets = forged.secrets
         self._contributor.phase = Contributed(self._secrets)
-        self._contribution = self.context.seal_envelope(self.seat, Contribution(root, digest), self._sign)
-        kept = Persist(SECRETS, root.hex(), encode(self._secrets), secret=True)
-        return (kept, StoreBlobs((encode(forged), *bundles)))
+        contribution = Contribution(forged.root, forged.document_digest)
+        self._contribution = self.context.seal_envelope(self.seat, contribution, self._sign)
+        kept = Persist(SECRETS, forged.root.hex(), encode(self._secrets), secret=True)
+        return (kept, StoreBlobs((encode(forged.document), forged.commitments, *forged.bundles.values())))
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        """The document and the bundles, in the order of its partners, that it publishes instead."""
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        """What it publishes instead of ``made``."""
         raise NotImplementedError
 
 
-def with_bundles(document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-    """The document that commits to these bundles."""
-    digests = tuple(
-        BundleDigest(entry.partner, suite.sha256(data))
-        for entry, data in zip(document.bundle_digests, bundles, strict=True)
-    )
-    return replace(document, bundle_digests=digests), bundles
+def with_bundles(masking: Masking, made: PreparedContribution, bundles: Sequence[bytes]) -> PreparedContribution:
+    """The contribution whose document commits to these bundles; paths to the columns' node do not change."""
+    sealed = dict(zip(made.bundles, bundles, strict=True))
+    columns = build_columns(masking.context, masking.seat, made.commitments)
+    return commit_bundles(masking, made.document, made.commitments, columns, sealed)
+
+
+def with_document(masking: Masking, made: PreparedContribution, document: ContributionDocument) -> PreparedContribution:
+    """The contribution with another document, all else as it was and under the root that fits."""
+    dealing = compute_dealing(masking.context, masking.seat, masking.self_mask, masking.pair_seeds)
+    return assemble(masking, document, dealing, made.commitments)
 
 
 class BadBundle(ForgingTrainer):
     """Seals nothing for half of its partners: bytes that no key opens."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        spoilt = [bytes(len(data)) if place % 2 else data for place, data in enumerate(bundles)]
-        return with_bundles(document, spoilt)
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        return with_bundles(
+            masking, made, [bytes(len(data)) if place % 2 else data for place, data in enumerate(made.bundles.values())]
+        )
 
 
 class BadShareInBundle(ForgingTrainer):
     """Seals shares for one partner that it did not commit to."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        cohort, victim = masking.context, document.bundle_digests[0].partner
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        cohort, victim = masking.context, min(made.bundles)
         dealing = compute_dealing(cohort, self.seat, suite.sha256(masking.self_mask), masking.pair_seeds)
         key = keys.derive_bundle_key(cohort, masking.agreed[victim], self.seat, victim)
-        wrong = Bundle(self.seat, victim, join_shares(cohort, dealing, self.seat, victim))
-        return with_bundles(document, [seal_bundle(cohort, key, wrong), *bundles[1:]])
+        columns = build_columns(cohort, self.seat, made.commitments)
+        wrong = seal_bundle(cohort, key, make_bundle(cohort, dealing, columns, self.seat, victim))
+        return with_bundles(
+            masking, made, [wrong if partner == victim else data for partner, data in made.bundles.items()]
+        )
 
 
 class BadDealing(ForgingTrainer):
     """Shares another self mask than it masks with and commits to, so that nobody can open its cohort."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        wrong = finish_contribution(replace(masking, self_mask=suite.sha256(masking.self_mask)), document.chunk_digests)
-        mixed = replace(wrong.document, self_mask_commitment=document.self_mask_commitment)
-        return mixed, list(wrong.bundles.values())
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        other = replace(masking, self_mask=suite.sha256(masking.self_mask))
+        wrong = finish_contribution(other, made.document.chunk_digests)
+        mixed = replace(wrong.document, self_mask_commitment=made.document.self_mask_commitment)
+        return with_document(other, wrong, mixed)
 
 
 class WrongMask(ForgingTrainer):
     """Commits to and shares, all in order, another self mask than it masked with: the sum is garbage."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        wrong = finish_contribution(replace(masking, self_mask=suite.sha256(masking.self_mask)), document.chunk_digests)
-        return wrong.document, list(wrong.bundles.values())
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        other = replace(masking, self_mask=suite.sha256(masking.self_mask))
+        return finish_contribution(other, made.document.chunk_digests)
 
 
 class Quarreller(ForgingTrainer):
     """Commits to other pair seeds than its neighbors, as one would whose keys were substituted."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        pairs = tuple(PairCommitment(p.neighbor, suite.sha256(p.commitment)) for p in document.pair_commitments)
-        return replace(document, pair_commitments=pairs), bundles
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        pairs = tuple(PairCommitment(p.neighbor, suite.sha256(p.commitment)) for p in made.document.pair_commitments)
+        return with_document(masking, made, replace(made.document, pair_commitments=pairs))
 
 
 class QuarrelsWithOne(ForgingTrainer):
     """Quarrels with a single neighbor: both are left out, and it costs the honest one a round at most."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        first, *rest = document.pair_commitments
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        first, *rest = made.document.pair_commitments
         pairs = (PairCommitment(first.neighbor, suite.sha256(first.commitment)), *rest)
-        return replace(document, pair_commitments=pairs), bundles
+        return with_document(masking, made, replace(made.document, pair_commitments=pairs))
 
 
 class MisshapenDocument(ForgingTrainer):
     """A document that is canonical and not of this cohort's form."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        return replace(document, cohort=document.cohort ^ 1, lane_count=document.lane_count + 1), bundles
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        wrong = replace(made.document, cohort=made.document.cohort ^ 1, lane_count=made.document.lane_count + 1)
+        return with_document(masking, made, wrong)
 
 
 class SpentKey(ForgingTrainer):
     """Installs a mask key of low order as its next one."""
 
-    def forge(self, masking: Masking, document: ContributionDocument, bundles: Sequence[bytes]) -> Forged:
-        return replace(document, next_mask_key=bytes(32)), bundles
+    def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
+        return with_document(masking, made, replace(made.document, next_mask_key=bytes(32)))
 
 
 class TwoContributions(CrookedTrainer):
@@ -178,13 +190,15 @@ class TwoContributions(CrookedTrainer):
     _second: Contribution | None = None
 
     def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        masking = self._masking
         effects = super().handle(event, now_ms)
-        if isinstance(event, UpdateMasked) and self.phase is Phase.PREPARED:
+        if isinstance(event, UpdateMasked) and masking is not None and self.phase is Phase.PREPARED:
             stored = next(effect for effect in effects if isinstance(effect, StoreBlobs))
             document = decode(ContributionDocument, stored.blobs[0], DOCUMENT_BYTES_MAX)
-            other = replace(document, next_mask_key=mask_public_key(suite.sha256(document.next_mask_key)))
-            self._second = Contribution(compute_document_root(self._cohort, other), compute_document_digest(other))
-            effects = (*effects, StoreBlobs((encode(other),)))
+            changed = replace(document, next_mask_key=mask_public_key(suite.sha256(document.next_mask_key)))
+            other = with_document(masking, finish_contribution(masking, document.chunk_digests), changed)
+            self._second = Contribution(other.root, other.document_digest)
+            effects = (*effects, StoreBlobs((encode(other.document), *other.bundles.values())))
         return effects
 
     def twist(self, effect: Effect) -> tuple[Effect, ...]:
