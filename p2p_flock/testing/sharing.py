@@ -15,6 +15,7 @@ from typing import Any
 from p2p_flock.alliance import collecting, history, sealing, trainer, validator
 from p2p_flock.crypto import key_agreement
 from p2p_flock.secagg import aggregator, answer, collection, context, contributor
+from p2p_flock.secagg.document import ReceivedDocument
 
 ENTRIES_MAX = 100_000  # then all are forgotten: some rounds of a thousand nodes
 
@@ -64,6 +65,10 @@ def _by_identity(*arguments: object) -> object:
     return tuple(value if isinstance(value, bytes | int) else id(value) for value in arguments)
 
 
+def _by_announcement(context: object, seat: int, received: ReceivedDocument) -> object:
+    return (id(context), seat, received.root, received.document_digest, id(received.document), received.commitments)
+
+
 # (where the name is looked up, name, key, whether the key holds identities)
 _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
     (collecting, "decode", _by_value, False),
@@ -71,9 +76,10 @@ _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
     (sealing, "decode", _by_value, False),
     (history, "is_usable_mask_key", _by_value, False),
     (context, "is_usable_mask_key", _by_value, False),
-    (collection, "validate_root", _by_identity, True),
+    (collection, "validate_root", _by_announcement, True),
+    (collecting, "validate_digest", _by_identity, True),
     (collection, "compute_sealed_bytes", _by_identity, True),
-    (answer, "validate_root", _by_identity, True),
+    (answer, "validate_digest", _by_identity, True),
     (trainer, "get_sealed_entries", _by_identity, True),
     (validator, "get_sealed_entries", _by_identity, True),
     (aggregator, "get_sealed_entries", _by_identity, True),
@@ -84,10 +90,11 @@ _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
 @contextmanager
 def sharing() -> Iterator[None]:
     """Share from here to the end of the block."""
-    names = [(module, name) for module, name, _, _ in _SHARED] + [(contributor, "agree")]
+    shared = [entry for entry in _SHARED if hasattr(entry[0], entry[1])]  # one that was renamed costs time only
+    names = [(module, name) for module, name, _, _ in shared] + [(contributor, "agree")]
     replaced = [(module, name, getattr(module, name)) for module, name in names]
     try:
-        for module, name, key, keep in _SHARED:
+        for module, name, key, keep in shared:
             setattr(module, name, _remember(getattr(module, name), key, keep))
         setattr(contributor, "agree", _share_agreement())  # noqa: B010 a plain assignment to a module is no better
         yield
