@@ -32,7 +32,7 @@ from p2p_flock.alliance.evidence import (
 from p2p_flock.alliance.sortition import compute_seed
 from p2p_flock.crypto.secret_sharing import split_secret
 from p2p_flock.crypto.signing import address_of, envelope_digest, seal_digest, sign
-from p2p_flock.secagg.document import get_share_commitment, pair_leaf, self_mask_leaf, share_leaf
+from p2p_flock.secagg.document import get_pair_commitment, get_share_commitment, pair_leaf, self_mask_leaf, share_leaf
 from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Contribution, Envelope, PairSeedShare, SelfMaskShare, Unmasking
 from tests.unit.secagg_cohort import Cohort, digest_of, make_cohort
@@ -357,7 +357,7 @@ class Maker:
             committed, pair_context = document.self_mask_commitment, blank
             leaf = self_mask_leaf(committed)
         else:
-            committed = next(p.commitment for p in document.pair_commitments if p.neighbor == secret_of)
+            committed = get_pair_commitment(context, document, secret_of)
             pair_context = context.pair_context(dealer, secret_of)
             leaf = pair_leaf(secret_of, pair_context, committed)
         return BadDealing(said, context.digest, secret_of, dealt, committed, pair_context, path(leaf))

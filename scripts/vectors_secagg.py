@@ -85,11 +85,11 @@ def _bad_documents(cohort: Cohort, seat: int) -> list[Case]:
         "bad_document_cohort": (lambda d: replace(d, cohort=1), "BAD_DOCUMENT"),
         "bad_document_lane_count": (lambda d: replace(d, lane_count=d.lane_count + 1), "BAD_DOCUMENT"),
         "bad_document_neighbor_missing": (
-            lambda d: replace(d, pair_commitments=d.pair_commitments[1:]),
+            lambda d: replace(d, pair_commitments=d.pair_commitments[32:]),
             "BAD_DOCUMENT",
         ),
-        "bad_document_neighbor_order": (
-            lambda d: replace(d, bundle_digests=d.bundle_digests[::-1]),
+        "bad_document_bundle_missing": (
+            lambda d: replace(d, bundle_digests=d.bundle_digests[32:]),
             "BAD_DOCUMENT",
         ),
         "bad_document_spent_key": (

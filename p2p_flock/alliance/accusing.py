@@ -149,7 +149,10 @@ def _judge_dealing(
         committed, pair_context = document.self_mask_commitment, bytes(32)
         leaf, right = self_mask_leaf(committed), keys.commit_self_mask(cohort, dealer, secret)
     else:
-        committed, pair_context = get_pair_commitment(document, secret_of), cohort.pair_context(dealer, secret_of)
+        committed, pair_context = (
+            get_pair_commitment(cohort, document, secret_of),
+            cohort.pair_context(dealer, secret_of),
+        )
         leaf = pair_leaf(secret_of, pair_context, committed)
         right = keys.commit_pair_seed(cohort, dealer, secret_of, secret)
     if right == committed:

@@ -17,7 +17,7 @@ from p2p_flock.crypto.fixed_point import Encoder
 from p2p_flock.crypto.noise import Noise
 from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
 from p2p_flock.crypto.suite import derive_key, sha256
-from p2p_flock.errors import WireError
+from p2p_flock.errors import RemoteProtocolError, WireError
 from p2p_flock.ports import (
     BlobsFetched,
     Effect,
@@ -46,6 +46,7 @@ from p2p_flock.secagg.contributor import (
     SealConfirmed,
     plan_masking,
 )
+from p2p_flock.secagg.document import get_bundle_digest, validate_document
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
 from p2p_flock.types import Stage
 from p2p_flock.wire.codec import decode, encode
@@ -329,8 +330,10 @@ class TrainerMachine:
             if data is None or entry.seat in self._documents:
                 continue
             try:
-                self._documents[entry.seat] = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
-            except WireError as error:
+                document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
+                validate_document(self._cohort, entry.seat, document)
+                self._documents[entry.seat] = document
+            except (WireError, RemoteProtocolError) as error:
                 reports.append(Report("unmask", str(error), entry.seat))
         return reports
 
@@ -341,12 +344,8 @@ class TrainerMachine:
         return []
 
     def _bundle_digests(self) -> dict[int, bytes]:
-        return {
-            seat: item.digest
-            for seat, document in self._documents.items()
-            for item in document.bundle_digests
-            if item.partner == self.seat
-        }
+        cohort = self._cohort
+        return {seat: get_bundle_digest(cohort, document, self.seat) for seat, document in self._documents.items()}
 
     def _missing_digests(self) -> tuple[bytes, ...]:
         assert self._seal is not None

@@ -42,11 +42,15 @@ def _hash_leaves(domain: bytes, payloads: Sequence[bytes], count: int, start: in
     ]
 
 
+# The frame around the two halves of a node: what is the same in all of them.
+_BLANK_NODE = suite.frame(_NODE, bytes(suite.DIGEST_BYTES), bytes(suite.DIGEST_BYTES))
+_NODE_HEAD = _BLANK_NODE[: -2 * suite.DIGEST_BYTES - 8]
+_NODE_BETWEEN = _BLANK_NODE[-suite.DIGEST_BYTES - 8 : -suite.DIGEST_BYTES]
+
+
 def _hash_pairs(level: Sequence[bytes]) -> list[bytes]:
     """:func:`_node` of every two; an odd last one as it is."""
-    blank = suite.frame(_NODE, bytes(suite.DIGEST_BYTES), bytes(suite.DIGEST_BYTES))
-    head, between = blank[: -2 * suite.DIGEST_BYTES - 8], blank[-suite.DIGEST_BYTES - 8 : -suite.DIGEST_BYTES]
-    sha256 = hashlib.sha256
+    head, between, sha256 = _NODE_HEAD, _NODE_BETWEEN, hashlib.sha256
     pairs = zip(level[::2], level[1::2], strict=False)
     return [sha256(head + left + between + right).digest() for left, right in pairs] + list(level[len(level) & ~1 :])
 

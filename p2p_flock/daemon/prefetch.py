@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.sealing import decode_sealed_manifest
 from p2p_flock.chain_events import RoundSealed
-from p2p_flock.errors import WireError
+from p2p_flock.errors import RemoteProtocolError, WireError
 from p2p_flock.secagg.answer import compute_dealers, get_sealed_entries
 from p2p_flock.secagg.bundle import SEALED_BUNDLE_BYTES_MAX
+from p2p_flock.secagg.document import get_bundle_digest, validate_document
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import DOCUMENT_BYTES_MAX, MANIFEST_BYTES_MAX, ContributionDocument
 
@@ -32,15 +33,18 @@ async def prefetch_answer(pull: Pull, context: RoundContext, seat: int, sealed: 
         return
     cohort = context.cohorts[context.assignment.cohort_of(seat)]
     sealed_entries = get_sealed_entries(cohort, manifest)
-    entries = [sealed_entries[dealer] for dealer in compute_dealers(cohort, seat, sealed_entries)]
+    dealers = compute_dealers(cohort, seat, sealed_entries)
+    entries = [sealed_entries[dealer] for dealer in dealers]
     sources = (*validators, *(entry.seat for entry in entries))
     documents = await pull([entry.document_digest for entry in entries], sources, DOCUMENT_BYTES_MAX)
     bundles: list[bytes] = []
     for data in documents.values():
         try:
             document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
-        except WireError:
+            validate_document(cohort, document.seat, document)
+        except (WireError, RemoteProtocolError):
             continue
-        bundles += [bundle.digest for bundle in document.bundle_digests if bundle.partner == seat]
+        if document.seat in dealers:
+            bundles.append(get_bundle_digest(cohort, document, seat))
     if bundles:
         await pull(bundles, sources, SEALED_BUNDLE_BYTES_MAX)

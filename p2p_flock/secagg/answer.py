@@ -206,18 +206,18 @@ def _find_mismatches(context: CohortContext, secrets: RoundSecrets, documents: D
     }
     faults: Faults = ()
     for seat, document in documents.items():
-        for pair in document.pair_commitments:
-            if pair.neighbor == secrets.seat:
-                differs = own[seat] != pair.commitment
-            elif pair.neighbor in documents and seat < pair.neighbor:
-                differs = get_pair_commitment(documents[pair.neighbor], seat) != pair.commitment
+        for other in context.neighbors(seat):
+            if other == secrets.seat:
+                theirs = own[seat]
+            elif other in documents and seat < other:
+                theirs = get_pair_commitment(context, documents[other], seat)
             else:
                 continue
-            if differs:
-                detail = f"seats {seat} and {pair.neighbor}"
+            if get_pair_commitment(context, document, other) != theirs:
+                detail = f"seats {seat} and {other}"
                 faults += tuple(
                     RemoteProtocolError(culprit, DropReason.PAIR_SEED_MISMATCH, detail)
-                    for culprit in (seat, pair.neighbor)
+                    for culprit in (seat, other)
                     if culprit != secrets.seat
                 )
     return faults
@@ -239,7 +239,7 @@ def _open_shares(
     dealer, holder = document.seat, secrets.seat
     if sealed_bundle is None:
         raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its bundle was not found")
-    if suite.sha256(sealed_bundle) != get_bundle_digest(document, holder):
+    if suite.sha256(sealed_bundle) != get_bundle_digest(context, document, holder):
         # Not the dealer's doing: whoever served these bytes lied. Harmless to the dealer.
         raise RemoteProtocolError(dealer, DropReason.NO_CONTRIBUTION, "its bundle was not found, only other bytes")
     key = next(entry.bundle_key for entry in secrets.partners if entry.partner == dealer)

@@ -12,6 +12,7 @@ from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.secagg.bundle import compute_sealed_bytes
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import ReceivedDocument, get_pair_commitment, validate_root
+from p2p_flock.types import DIGEST_BYTES
 from p2p_flock.wire.messages import ContributionDocument
 
 Faults = tuple[RemoteProtocolError, ...]
@@ -53,7 +54,8 @@ class Collection:
             (min(seat, other), max(seat, other))
             for other, theirs in self.documents.items()
             if other in self.context.holder_set(seat)
-            and get_pair_commitment(theirs.document, seat) != get_pair_commitment(received.document, other)
+            and get_pair_commitment(self.context, theirs.document, seat)
+            != get_pair_commitment(self.context, received.document, other)
         }
         self.documents[seat] = received
         self._needed[seat] = _compute_needed(self.context, received.document)
@@ -131,9 +133,10 @@ def _compute_needed(context: CohortContext, document: ContributionDocument) -> d
         (digest, context.chunk_bytes(index), context.chunk_bytes(index))
         for index, digest in enumerate(document.chunk_digests)
     ]
-    for bundle in document.bundle_digests:
-        size_bytes = compute_sealed_bytes(context, document.seat, bundle.partner)
-        limits.append((bundle.digest, size_bytes, size_bytes))
+    for place, partner in enumerate(context.partners(document.seat)):
+        size_bytes = compute_sealed_bytes(context, document.seat, partner)
+        digest = document.bundle_digests[DIGEST_BYTES * place : DIGEST_BYTES * (place + 1)]
+        limits.append((digest, size_bytes, size_bytes))
     needed: dict[bytes, tuple[int, int]] = {}
     for digest, low, high in limits:
         known_low, known_high = needed.get(digest, (low, high))

@@ -29,10 +29,8 @@ from p2p_flock.secagg.document import ReceivedDocument, build_columns, build_tre
 from p2p_flock.secagg.secrets import NeighborSecrets, PartnerSecrets, RoundSecrets
 from p2p_flock.wire.messages import (
     CHUNK_BYTES,
-    BundleDigest,
     ContributionDocument,
     Manifest,
-    PairCommitment,
     Unmasking,
 )
 
@@ -167,11 +165,9 @@ def finish_contribution(masking: Masking, chunk_digests: tuple[bytes, ...]) -> P
         lane_count=context.lane_count,
         chunk_digests=chunk_digests,
         self_mask_commitment=keys.commit_self_mask(context, seat, masking.self_mask),
-        pair_commitments=tuple(
-            PairCommitment(other, keys.commit_pair_seed(context, seat, other, pair_seeds[other])) for other in neighbors
-        ),
+        pair_commitments=b"".join([keys.commit_pair_seed(context, seat, o, pair_seeds[o]) for o in neighbors]),
         commitments_digest=suite.sha256(commitments),
-        bundle_digests=(),
+        bundle_digests=b"",
         next_mask_key=mask_public_key(masking.next_mask_secret),
         columns_path=b"",
     )
@@ -207,7 +203,7 @@ def commit_bundles(
     bundles: Mapping[int, bytes],
 ) -> PreparedContribution:
     """The second half of :func:`assemble`: ``columns`` of the commitments are built, bundles sealed already."""
-    named = replace(plain, bundle_digests=tuple(BundleDigest(o, suite.sha256(b)) for o, b in bundles.items()))
+    named = replace(plain, bundle_digests=b"".join(map(suite.sha256, bundles.values())))
     tree = build_tree(masking.context, named, columns)
     document = replace(named, columns_path=b"".join(tree.columns_path))
     secrets = _make_secrets(masking, document, tree.root, compute_document_digest(document))

@@ -5,7 +5,6 @@ Called by contributor (to make one), by survivors and by validators (to check ot
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 
 from p2p_flock.crypto import merkle, suite
@@ -13,7 +12,7 @@ from p2p_flock.crypto.key_agreement import is_usable_mask_key
 from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.wire.codec import encode
-from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, BundleDigest, ContributionDocument, PairCommitment
+from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, ContributionDocument
 
 # First byte of a leaf's payload.
 _HEADER, _CHUNK, _SELF_MASK, _PAIR, _SHARE, _BUNDLES, _NEXT_KEY = range(7)
@@ -69,16 +68,16 @@ def compute_other_leaves(context: CohortContext, document: ContributionDocument)
     """
     d = document
     header = [_u32(d.round), bytes([d.cohort]), _u16(d.seat), bytes([d.lane_bits]), _u32(d.lane_count)]
-    counts = [len(d.chunk_digests), len(d.pair_commitments), context.holder_count, len(d.bundle_digests)]
+    neighbors, partners = context.neighbors(d.seat), context.partners(d.seat)
+    counts = [len(d.chunk_digests), len(neighbors), context.holder_count, len(partners)]
     leaves = [bytes([_HEADER]) + b"".join(header) + _u32(CHUNK_BYTES) + b"".join(_u16(count) for count in counts)]
     leaves += [bytes([_CHUNK]) + _u32(index) + digest for index, digest in enumerate(d.chunk_digests)]
     leaves.append(self_mask_leaf(d.self_mask_commitment))
     leaves += [
-        pair_leaf(pair.neighbor, context.pair_context(d.seat, pair.neighbor), pair.commitment)
-        for pair in d.pair_commitments
+        pair_leaf(other, context.pair_context(d.seat, other), get_pair_commitment(context, d, other))
+        for other in neighbors
     ]
-    bundles = b"".join([_u16(bundle.partner) + bundle.digest for bundle in d.bundle_digests])
-    leaves += [bytes([_BUNDLES]) + bundles, bytes([_NEXT_KEY]) + d.next_mask_key]
+    leaves += [bytes([_BUNDLES]) + d.bundle_digests, bytes([_NEXT_KEY]) + d.next_mask_key]
     return leaves
 
 
@@ -154,9 +153,8 @@ def validate_document(context: CohortContext, seat: int, document: ContributionD
         "names another cohort or seat": (d.cohort, d.seat) == (context.cohort, seat),
         "has other lanes": (d.lane_bits, d.lane_count) == (context.lane_bits, context.lane_count),
         "has a wrong number of chunks": len(d.chunk_digests) == context.chunk_count,
-        "commits to pair seeds of other neighbors": tuple(p.neighbor for p in d.pair_commitments)
-        == context.neighbors(seat),
-        "bundles for other partners": tuple(b.partner for b in d.bundle_digests) == context.partners(seat),
+        "commits to another number of pair seeds": len(d.pair_commitments) == SHARE_BYTES * (context.holder_count - 1),
+        "names another number of bundles": len(d.bundle_digests) == SHARE_BYTES * len(context.partners(seat)),
         # The spent key again would let one later disclosure open two rounds.
         "names no fresh next mask key": is_usable_mask_key(d.next_mask_key)
         and d.next_mask_key != context.member(seat).mask_key,
@@ -210,19 +208,15 @@ def get_share_commitment(context: CohortContext, received: ReceivedDocument, sec
     return get_share_commitments(context, received, secret_of)[start : start + SHARE_BYTES]
 
 
-def get_pair_commitment(document: ContributionDocument, neighbor: int) -> bytes:
+def get_pair_commitment(context: CohortContext, document: ContributionDocument, neighbor: int) -> bytes:
     """The commitment to the pair seed with ``neighbor`` in a validated document."""
-    return document.pair_commitments[bisect_left(document.pair_commitments, neighbor, key=_neighbor_of)].commitment
+    place = context.place(document.seat, neighbor)  # among the holders, of which the trainer itself is one
+    start = SHARE_BYTES * (place - (neighbor > document.seat))
+    return document.pair_commitments[start : start + SHARE_BYTES]
 
 
-def get_bundle_digest(document: ContributionDocument, partner: int) -> bytes:
+def get_bundle_digest(context: CohortContext, document: ContributionDocument, partner: int) -> bytes:
     """The sha-256 of the sealed bundle for ``partner`` in a validated document."""
-    return document.bundle_digests[bisect_left(document.bundle_digests, partner, key=_partner_of)].digest
-
-
-def _neighbor_of(pair: PairCommitment) -> int:
-    return pair.neighbor
-
-
-def _partner_of(bundle: BundleDigest) -> int:
-    return bundle.partner
+    place = context.columns(document.seat).index(partner)
+    start = SHARE_BYTES * (place - (partner > document.seat))
+    return document.bundle_digests[start : start + SHARE_BYTES]

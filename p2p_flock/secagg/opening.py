@@ -152,7 +152,7 @@ def _judge_dealing(
         matches = keys.commit_self_mask(context, dealer, secret) == document.self_mask_commitment
     else:
         commitment = keys.commit_pair_seed(context, dealer, secret_of, secret)
-        matches = commitment == get_pair_commitment(document, secret_of)
+        matches = commitment == get_pair_commitment(context, document, secret_of)
     if not matches:
         return RemoteProtocolError(dealer, DropReason.BAD_DEALING, f"the secret for seat {secret_of}")
     detail = f"shares of the secret for seat {secret_of}"

@@ -47,24 +47,12 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class PairCommitment:
-    """H(k_ij) for one neighbor; both ends must commit to the same value."""
-
-    neighbor: SeatIndex
-    commitment: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class BundleDigest:
-    """sha-256 of the sealed bundle for one partner: a member that holds a share of one of the trainer's secrets."""
-
-    partner: SeatIndex
-    digest: Digest
-
-
-@dataclass(frozen=True, slots=True)
 class ContributionDocument:
     """What is under a contribution's Merkle root, but for the commitments to shares; a blob that the trainer publishes.
+
+    Digests of 32 bytes stand one after the other, as many and in the order that the cohort's graph says: of
+    ``pair_commitments``, H(k_ij) of each neighbor j; of ``bundle_digests``, the sealed bundle of each partner. Tuples
+    of them would take most of the time that a survivor spends on its neighbors' documents.
 
     ``commitments_digest`` is the sha-256 of these, a blob of their own that validators pull: for each seat s of
     N[seat], ascending, H(ctx_seat,s ‖ holder ‖ share) of each holder of N[s], ascending, 32 bytes each. Survivors do
@@ -79,9 +67,9 @@ class ContributionDocument:
     lane_count: U32
     chunk_digests: Annotated[tuple[Digest, ...], Length(1, CHUNKS_MAX)]
     self_mask_commitment: Digest
-    pair_commitments: Annotated[tuple[PairCommitment, ...], Length(1, NEIGHBORS_MAX)]
+    pair_commitments: Annotated[bytes, Length(SHARE_BYTES, SHARE_BYTES * NEIGHBORS_MAX)]
     commitments_digest: Digest
-    bundle_digests: Annotated[tuple[BundleDigest, ...], Length(1, PARTNERS_MAX)]
+    bundle_digests: Annotated[bytes, Length(SHARE_BYTES, SHARE_BYTES * PARTNERS_MAX)]
     next_mask_key: Digest
     columns_path: Annotated[bytes, Length(0, SHARE_BYTES * PROOF_DIGESTS_MAX)]
 
@@ -101,7 +89,7 @@ class Bundle:
     proof: Annotated[bytes, Length(0, SHARE_BYTES * PROOF_DIGESTS_MAX)]
 
 
-# 4,096 chunk digests take 139,264 bytes, 508 bundles 19,304, 254 neighbors 9,652: 165 KiB.
+# 4,096 chunk digests take 139,264 bytes, 508 bundles 16,256, 254 neighbors 8,128: 160 KiB.
 DOCUMENT_BYTES_MAX = 1 << 18
 COMMITMENTS_BYTES_MAX = SHARE_BYTES * HOLDERS_MAX * HOLDERS_MAX  # 2 MiB
 

@@ -76,7 +76,7 @@ def test_ours__measures_a_whole_round() -> None:
     assert validator["masks"] == 5 + 5 and server["error_steps"] < 1
     assert answer["bytes_by_kind"]["chunks"] == 6000
     grown = secagg_ours.answer_growth(Task(500, 12, 7, 5, 0, (), 16))
-    assert grown["messages"] == {"sent": 2 + 1 + 11 + 1, "received": 12}
+    assert grown["messages"] == {"sent": 2 + 2 + 11 + 1, "received": 12}
     assert "unserved" in secagg_ours.answer_inputs(Task(10, 12, 11, 5, 0, (), 16))
 
 

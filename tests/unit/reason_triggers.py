@@ -173,7 +173,7 @@ def hear_document(cohort: Cohort, seat: int) -> Found:
 
 def document_without_a_neighbor() -> Found:
     made = COHORT.made[7]
-    document = replace(made.document, pair_commitments=made.document.pair_commitments[1:])
+    document = replace(made.document, pair_commitments=made.document.pair_commitments[32:])
     return hear_document(COHORT.with_made(replace(made, document=document)), 7)
 
 

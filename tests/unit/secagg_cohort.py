@@ -176,16 +176,10 @@ class Cohort:
 
     def with_pair_commitment(self, seat: int, neighbor: int, commitment: bytes) -> Cohort:
         """``seat`` commits to something else than its pair seed with ``neighbor``."""
-        return self.with_document(
-            seat,
-            lambda document: replace(
-                document,
-                pair_commitments=tuple(
-                    replace(pair, commitment=commitment) if pair.neighbor == neighbor else pair
-                    for pair in document.pair_commitments
-                ),
-            ),
-        )
+        pairs = bytearray(self.made[seat].document.pair_commitments)
+        start = 32 * self.context.neighbors(seat).index(neighbor)
+        pairs[start : start + 32] = commitment
+        return self.with_document(seat, lambda document: replace(document, pair_commitments=bytes(pairs)))
 
 
 def make_cohort(

@@ -27,7 +27,7 @@ from p2p_flock.secagg.contributor import (
     contribute,
     plan_masking,
 )
-from p2p_flock.secagg.document import validate_root
+from p2p_flock.secagg.document import get_bundle_digest, validate_root
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import CHUNK_BYTES
@@ -51,8 +51,8 @@ def test_contribute__gives_what_its_document_says() -> None:
     for seat, made in COHORT.made.items():
         validate_root(COHORT.context, seat, made.received)
         assert tuple(hashlib.sha256(chunk).digest() for chunk in made.chunks) == made.document.chunk_digests
-        for entry in made.document.bundle_digests:
-            assert hashlib.sha256(made.bundles[entry.partner]).digest() == entry.digest
+        for partner, bundle in made.bundles.items():
+            assert hashlib.sha256(bundle).digest() == get_bundle_digest(COHORT.context, made.document, partner)
         assert mask_public_key(made.secrets.next_mask_secret) == made.document.next_mask_key
 
 

@@ -36,16 +36,12 @@ BAD_DOCUMENTS: dict[str, tuple[Change, DropReason]] = {
     "narrow_lanes": (lambda d: replace(d, lane_bits=16), DropReason.BAD_DOCUMENT),
     "fewer_lanes": (lambda d: replace(d, lane_count=39), DropReason.BAD_DOCUMENT),
     "extra_chunk": (lambda d: replace(d, chunk_digests=d.chunk_digests * 2), DropReason.BAD_DOCUMENT),
-    "neighbor_missing": (lambda d: replace(d, pair_commitments=d.pair_commitments[1:]), DropReason.BAD_DOCUMENT),
-    "neighbors_out_of_order": (
-        lambda d: replace(d, pair_commitments=d.pair_commitments[::-1]),
+    "neighbor_missing": (lambda d: replace(d, pair_commitments=d.pair_commitments[32:]), DropReason.BAD_DOCUMENT),
+    "neighbor_too_many": (
+        lambda d: replace(d, pair_commitments=d.pair_commitments + bytes(32)),
         DropReason.BAD_DOCUMENT,
     ),
-    "neighbor_twice": (
-        lambda d: replace(d, pair_commitments=(d.pair_commitments[0], *d.pair_commitments[:-1])),
-        DropReason.BAD_DOCUMENT,
-    ),
-    "bundle_missing": (lambda d: replace(d, bundle_digests=d.bundle_digests[:-1]), DropReason.BAD_DOCUMENT),
+    "bundle_missing": (lambda d: replace(d, bundle_digests=d.bundle_digests[:-32]), DropReason.BAD_DOCUMENT),
     "spent_key_again": (
         lambda d: replace(d, next_mask_key=COHORT.context.member(4).mask_key),
         DropReason.BAD_DOCUMENT,
@@ -87,11 +83,9 @@ def test_root__binds_every_leaf() -> None:
         lambda d: replace(d, lane_count=39),
         lambda d: replace(d, chunk_digests=(digest_of(1),)),
         lambda d: replace(d, self_mask_commitment=digest_of(1)),
-        lambda d: replace(
-            d, pair_commitments=(*d.pair_commitments[:3], replace(d.pair_commitments[3], commitment=digest_of(1)))
-        ),
-        lambda d: replace(d, bundle_digests=(*d.bundle_digests[:3], replace(d.bundle_digests[3], digest=digest_of(1)))),
-        lambda d: replace(d, bundle_digests=d.bundle_digests[:-1]),
+        lambda d: replace(d, pair_commitments=d.pair_commitments[:-32] + digest_of(1)),
+        lambda d: replace(d, bundle_digests=d.bundle_digests[:-32] + digest_of(1)),
+        lambda d: replace(d, bundle_digests=d.bundle_digests[:-32]),
         lambda d: replace(d, next_mask_key=digest_of(1)),
     ]
     roots = {root_of(change(DOCUMENT)) for change in changes}

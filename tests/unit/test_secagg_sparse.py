@@ -16,6 +16,7 @@ from p2p_flock.secagg.aggregator import UnmaskingReceived
 from p2p_flock.secagg.answer import Answered, Refusal, Refused, compute_answer, compute_dealers, compute_wanted
 from p2p_flock.secagg.bundle import SEALED_BUNDLE_BYTES_MAX, compute_sealed_bytes
 from p2p_flock.secagg.contributor import contribute
+from p2p_flock.secagg.document import get_pair_commitment
 from p2p_flock.secagg.graph import compute_ring_order, find_short, survivors_closure
 from p2p_flock.secagg.opening import OpenedInMemory, Unopened
 from p2p_flock.secagg.reference import run_cohort
@@ -28,9 +29,7 @@ from p2p_flock.wire.messages import (
     MESSAGE_BYTES_MAX,
     SEATS_MAX,
     UNMASKING_ITEMS_MAX,
-    BundleDigest,
     ContributionDocument,
-    PairCommitment,
     PairSeedShare,
     SelfMaskShare,
     Unmasking,
@@ -199,9 +198,9 @@ def test_sizes__the_largest_document_fits() -> None:
     last = SEATS_MAX - 1
     document = ContributionDocument(
         2**32 - 1, 255, last, 32, 2**32 - 1, (bytes(32),) * CHUNKS_MAX, bytes(32),
-        tuple(PairCommitment(last, bytes(32)) for _ in range(254)),
+        bytes(32 * 254),
         bytes(32),
-        tuple(BundleDigest(last, bytes(32)) for _ in range(508)),
+        bytes(32 * 508),
         bytes(32), bytes(32 * 20),
     )  # fmt: skip
     data = encode(document)
@@ -242,7 +241,7 @@ def test_contribute__commits_alike_from_both_ends_of_a_sparse_edge() -> None:
     for seat in cohort.seats:
         again = contribute(context, seat, cohort.mask_secrets[seat], cohort.lanes[seat], cohort.entropy[seat])
         assert again == cohort.made[seat]
-        for pair in again.document.pair_commitments:
-            seed = next(n.pair_seed for n in again.secrets.neighbors if n.neighbor == pair.neighbor)
-            assert pair.commitment == keys.commit_pair_seed(context, pair.neighbor, seat, seed)
+        for entry in again.secrets.neighbors:
+            commitment = get_pair_commitment(context, again.document, entry.neighbor)
+            assert commitment == keys.commit_pair_seed(context, entry.neighbor, seat, entry.pair_seed)
     assert cohort.aggregator(cohort.seats).held() == frozenset(cohort.seats)

@@ -36,6 +36,7 @@ from p2p_flock.secagg.contributor import (
 from p2p_flock.secagg.dealing import compute_dealing
 from p2p_flock.secagg.document import build_columns
 from p2p_flock.testing.byzantine.noise import Noise
+from p2p_flock.types import DIGEST_BYTES
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
     DOCUMENT_BYTES_MAX,
@@ -43,7 +44,6 @@ from p2p_flock.wire.messages import (
     MESSAGE_BYTES_MAX,
     Contribution,
     ContributionDocument,
-    PairCommitment,
     PairSeedShare,
     SelfMaskShare,
     Unmasking,
@@ -156,17 +156,16 @@ class Quarreller(ForgingTrainer):
     """Commits to other pair seeds than its neighbors, as one would whose keys were substituted."""
 
     def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
-        pairs = tuple(PairCommitment(p.neighbor, suite.sha256(p.commitment)) for p in made.document.pair_commitments)
-        return with_document(masking, made, replace(made.document, pair_commitments=pairs))
+        other = bytes(byte ^ 1 for byte in made.document.pair_commitments)
+        return with_document(masking, made, replace(made.document, pair_commitments=other))
 
 
 class QuarrelsWithOne(ForgingTrainer):
     """Quarrels with a single neighbor: both are left out, and it costs the honest one a round at most."""
 
     def forge(self, masking: Masking, made: PreparedContribution) -> PreparedContribution:
-        first, *rest = made.document.pair_commitments
-        pairs = (PairCommitment(first.neighbor, suite.sha256(first.commitment)), *rest)
-        return with_document(masking, made, replace(made.document, pair_commitments=pairs))
+        other = bytes(DIGEST_BYTES) + made.document.pair_commitments[DIGEST_BYTES:]
+        return with_document(masking, made, replace(made.document, pair_commitments=other))
 
 
 class MisshapenDocument(ForgingTrainer):
