@@ -35,11 +35,13 @@ class Collection:
         self._announced: dict[int, Contribution] = {}
         self._learned: dict[int, Contribution] = {}  # from proposals, where nothing was announced here
         self._taken: dict[int, Contribution] = {}  # of which the document is here, and good
-        self._refused: set[bytes] = set()  # digests of documents that were fetched and are no good
-        # digest -> a document of the right form, until its commitments are here
-        self._pending: dict[bytes, ContributionDocument] = {}
+        # Both by seat as well: whoever announces somebody else's document must not spoil it for its owner.
+        self._refused: set[tuple[int, bytes]] = set()  # (seat, digest) of documents that were fetched and are no good
+        # seat -> its document and that one's digest: of the right form, until its commitments are here
+        self._pending: dict[int, tuple[bytes, ContributionDocument]] = {}
         # With a thousand trainers nothing may look at all of them for every message. What follows keeps that short.
-        self._open: set[int] = set()  # named seats of which something is missing, or was when it was looked at last
+        self._changed: set[int] = set()  # seats of which something else may be missing now
+        self._readers: dict[bytes, set[int]] = {}  # document or commitments -> seats that named them
         self._cohorts_needing: dict[bytes, set[int]] = {}  # chunk or bundle -> cohorts where a document names it
         self._held: dict[int, frozenset[int]] = {}  # by cohort, until something changes there
         self._quarrels: dict[int, tuple[tuple[int, int], ...]] = {}  # the same
@@ -55,20 +57,24 @@ class Collection:
         if self._announced.setdefault(seat, contribution) != contribution:
             raise RemoteProtocolError(seat, DropReason.EQUIVOCATION, "two contributions in one round")
         self._learned.pop(seat, None)
-        self._open.add(seat)
+        self._note_named(seat, contribution)
 
     def learn(self, seat: int, contribution: Contribution) -> None:
         """Take what another validator's proposal names, where nothing was announced here."""
         if seat in self._context.eligible_trainers and seat not in self._announced:
             self._learned[seat] = contribution
-            self._open.add(seat)
+            self._note_named(seat, contribution)
+
+    def _note_named(self, seat: int, contribution: Contribution) -> None:
+        self._changed.add(seat)
+        self._readers.setdefault(contribution.document_digest, set()).add(seat)
 
     def seal(self, seal: bytes, manifest: Manifest) -> list[RemoteProtocolError]:
         """Follow the chain: a seat's sealed contribution counts, whatever was announced here."""
         for entry in manifest.entries:
             sealed = Contribution(entry.root, entry.document_digest)
             self._announced[entry.seat] = sealed
-            self._open.add(entry.seat)
+            self._note_named(entry.seat, sealed)
             if self._taken.get(entry.seat) != sealed:
                 self._taken.pop(entry.seat, None)
         faults: list[RemoteProtocolError] = []
@@ -85,7 +91,7 @@ class Collection:
             blobs: content by digest, documents above all; sizes: bytes by digest, of what is not read here.
         """
         faults: list[RemoteProtocolError] = []
-        for seat in sorted(self._open) if blobs else ():
+        for seat in sorted({seat for digest in blobs for seat in self._readers.get(digest, ())}):
             found = self._take_read(seat, blobs) if self.document(seat) is None else []
             faults += found if seat in self._announced else []  # a leader's word convicts nobody
         found_sizes = {**sizes, **{digest: len(data) for digest, data in blobs.items()}}
@@ -106,11 +112,14 @@ class Collection:
         """The seat's document among ``blobs``, and the commitments that it names."""
         contribution = self._contribution_of(seat)
         digest = contribution.document_digest
-        if digest in blobs and digest not in self._pending:
+        if (seat, digest) in self._refused:
+            return []
+        self._changed.add(seat)
+        if digest in blobs and self._pending_of(seat) is None:
             faults = self._take_document(seat, contribution, blobs[digest])
             if faults:
                 return faults
-        pending = self._pending.get(digest)
+        pending = self._pending_of(seat)
         if pending is None or pending.commitments_digest not in blobs:
             return []
         return self._take_commitments(seat, contribution, pending, blobs[pending.commitments_digest])
@@ -121,22 +130,28 @@ class Collection:
             document = decode(ContributionDocument, data, DOCUMENT_BYTES_MAX)
             validate_digest(self._aggregator_of(seat).context, seat, document, digest)
         except WireError as error:
-            self._refused.add(digest)
+            self._refused.add((seat, digest))
             return [RemoteProtocolError(seat, DropReason.BAD_DOCUMENT, str(error))]
         except RemoteProtocolError as fault:
-            self._refused.add(digest)
+            self._refused.add((seat, digest))
             return [fault]
-        self._pending[digest] = document
+        self._pending[seat] = (digest, document)
+        self._readers.setdefault(document.commitments_digest, set()).add(seat)
         return []
+
+    def _pending_of(self, seat: int) -> ContributionDocument | None:
+        """The document of the contribution that counts, while its commitments are not here."""
+        digest, document = self._pending.get(seat, (b"", None))
+        return document if digest == self._contribution_of(seat).document_digest else None
 
     def _take_commitments(
         self, seat: int, contribution: Contribution, document: ContributionDocument, data: bytes
     ) -> list[RemoteProtocolError]:
         digest = contribution.document_digest
         faults = self._aggregator_of(seat).handle(DocumentReceived(seat, contribution.root, digest, document, data))
-        del self._pending[digest]
+        del self._pending[seat]
         if self.document(seat) is None:
-            self._refused.add(digest)
+            self._refused.add((seat, digest))
         else:
             self._taken[seat] = contribution
             cohort = self._context.assignment.cohort_of(seat)
@@ -191,24 +206,25 @@ class Collection:
             return None
         return self._taken[seat].document_digest, document
 
-    def open_stages(self) -> list[tuple[int, Stage]]:
-        """Seats of whose contribution something is missing, ascending, and what its fetching is about."""
-        stages = []
-        for seat in sorted(self._open):
-            digest = self._contribution_of(seat).document_digest
-            aggregator = self._aggregator_of(seat)
-            if digest in self._refused or aggregator.is_complete(seat):
-                self._open.discard(seat)
-            else:
-                pending = self._pending.get(digest)
-                is_known = aggregator.get_document(seat) is not None
-                stages.append((seat, (digest if pending is None else pending.commitments_digest, is_known)))
-        return stages
+    def take_changed(self) -> set[int]:
+        """Seats of whose contribution something else may be missing than when this was asked last."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def open_stage(self, seat: int) -> Stage | None:
+        """What fetching of a named seat's contribution is about; ``None``: nothing is missing, or it is no good."""
+        digest = self._contribution_of(seat).document_digest
+        aggregator = self._aggregator_of(seat)
+        if (seat, digest) in self._refused or aggregator.is_complete(seat):
+            return None
+        pending = self._pending_of(seat)
+        is_known = aggregator.get_document(seat) is not None
+        return digest if pending is None else pending.commitments_digest, is_known
 
     def missing(self, seat: int) -> tuple[bytes, ...]:
-        """Digests to fetch for one of :meth:`open_stages`: its document, its commitments, then chunks and bundles."""
+        """Digests to fetch for :meth:`open_stage`: its document, its commitments, then chunks and bundles."""
         if self.document(seat) is None:
             digest = self._contribution_of(seat).document_digest
-            pending = self._pending.get(digest)
+            pending = self._pending_of(seat)
             return (digest if pending is None else pending.commitments_digest,)
         return tuple(blob.digest for blob in self._aggregator_of(seat).get_needed_blobs(seat))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from heapq import heappop, heappush
 
 from p2p_flock.alliance.accusing import describe_seal
 from p2p_flock.alliance.balloting import BALLOT, BallotDesk
@@ -99,6 +100,7 @@ class ValidatorMachine:
         self._repeat_at_ms = 0
         self._pulls: dict[str, tuple[int, Stage]] = {}  # tag -> whose contribution is being fetched, and what of it
         self._asked: dict[int, tuple[Stage, int | None]] = {}  # seat -> what was asked for last, when to ask once more
+        self._retries: list[tuple[int, int]] = []  # (when, seat), a heap
         self._ripening: set[int] = set()  # cohorts in which something came since they were looked at
         self._pull_count = 0
 
@@ -199,6 +201,7 @@ class ValidatorMachine:
         seat, stage = self._pulls.pop(event.tag, (self.seat, None))
         if stage is not None and self._asked.get(seat) == (stage, None):
             self._asked[seat] = (stage, now_ms + FETCH_RETRY_MS)
+            heappush(self._retries, (now_ms + FETCH_RETRY_MS, seat))
         effects: list[Effect] = []
         if self._sealed is not None and self.manifest is None:
             effects += self._take_manifest(event.blobs)
@@ -361,7 +364,12 @@ class ValidatorMachine:
         Each masked vector comes from its trainer, the first source; the other validators are for what it cannot give.
         Manifests, documents and commitments are read here; chunks and bundles go to the store, their sizes are told.
         """
-        wanted = self._collection.open_stages()
+        due = self._collection.take_changed()
+        while self._retries and self._retries[0][0] <= now_ms:
+            due.add(heappop(self._retries)[1])
+        due.discard(self.seat)
+        stages = [(seat, self._collection.open_stage(seat)) for seat in sorted(due)]
+        wanted = [(seat, stage) for seat, stage in stages if stage is not None]
         if self._sealed is not None and self.manifest is None and not self._is_nonsense:
             wanted.append((self.seat, (self._sealed.event.manifest_digest, False)))
         others = tuple(seat for seat in self.context.assignment.validators if seat != self.seat)

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from p2p_flock.alliance import collecting, history, sealing, trainer, validator
-from p2p_flock.crypto import key_agreement
+from p2p_flock.crypto import key_agreement, signing
 from p2p_flock.secagg import aggregator, answer, collection, context, contributor
 from p2p_flock.secagg.document import ReceivedDocument
 
@@ -69,11 +69,17 @@ def _by_announcement(context: object, seat: int, received: ReceivedDocument) -> 
     return (id(context), seat, received.root, received.document_digest, id(received.document), received.commitments)
 
 
+def _by_envelopes(context: object, envelopes: tuple[object, ...], refuse: object) -> object:
+    return (id(context), *map(id, envelopes))
+
+
 # (where the name is looked up, name, key, whether the key holds identities)
 _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
     (collecting, "decode", _by_value, False),
     (trainer, "decode", _by_value, False),
     (sealing, "decode", _by_value, False),
+    (sealing, "_checked_haves", _by_envelopes, True),
+    (signing, "eip712_domain_separator", _by_value, False),
     (history, "is_usable_mask_key", _by_value, False),
     (context, "is_usable_mask_key", _by_value, False),
     (collection, "validate_root", _by_announcement, True),

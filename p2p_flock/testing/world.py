@@ -61,7 +61,8 @@ class World:
         self.models = {model.digest: model}
         self._contexts: dict[tuple[RoundOpened, bytes, tuple[object, ...]], RoundContext] = {}
         self.openings: dict[bytes, Opened | Unopened] = {}
-        self._checked: dict[tuple[int, Envelope], Checked] = {}
+        self._checked: dict[tuple[int, int], tuple[Checked, RoundContext, Envelope]] = {}
+        self._context_of: dict[tuple[int, int, bytes], tuple[RoundContext, AllianceHistory]] = {}
         self._duties: dict[int, tuple[AllianceHistory, bytes | None, Duties]] = {}
         self._applied: dict[tuple[bytes, tuple[tuple[int, bytes], ...], bytes], bytes] = {}
 
@@ -75,10 +76,10 @@ class World:
 
     def check_envelope(self, context: RoundContext, envelope: Envelope) -> Checked:
         """``validate_envelope``, once for each context."""
-        key = (id(context), envelope)
+        key = (id(context), id(envelope))  # both are kept, so their identities name them
         if key not in self._checked:
-            self._checked[key] = validate_envelope(context, envelope)
-        return self._checked[key]
+            self._checked[key] = (validate_envelope(context, envelope), context, envelope)
+        return self._checked[key][0]
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -143,6 +144,16 @@ class World:
 
     def context(self, history: AllianceHistory, number: int, model: Model) -> RoundContext | None:
         """A round's context for a node that holds ``model``; ``None`` while keys of earlier rounds are unknown."""
+        asked = (id(history), number, model.digest)
+        found = self._context_of.get(asked)
+        if found is None:
+            context = self._find_context(history, number, model)
+            if context is None:
+                return None
+            found = self._context_of[asked] = (context, history)  # the history stays, so its identity names it
+        return found[0]
+
+    def _find_context(self, history: AllianceHistory, number: int, model: Model) -> RoundContext | None:
         snapshot, seed = history.snapshot(number), history.seed(number)
         if snapshot is None or seed is None:
             return None
