@@ -19,7 +19,6 @@ from p2p_flock.alliance.gossip import decode_hint
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.trainer import TrainerMachine
-from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.archive import LogArchive
 from p2p_flock.chain.follower import ChainFeed
@@ -39,7 +38,6 @@ from p2p_flock.daemon.intake import Intake
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.lineage import Lineage
 from p2p_flock.daemon.mask_keys import MaskKeys
-from p2p_flock.daemon.misbehave import make_trainer
 from p2p_flock.daemon.observability import round_context
 from p2p_flock.daemon.presence import Presence
 from p2p_flock.daemon.privacy_budget import PrivacyBudget
@@ -50,6 +48,7 @@ from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.round_report import describe_round
 from p2p_flock.daemon.standing import split_addresses
 from p2p_flock.daemon.sync import Sync
+from p2p_flock.daemon.taking_part import make_machine
 from p2p_flock.daemon.upkeep import Upkeep
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisagreeError, WireError
@@ -446,19 +445,14 @@ class AllianceSession:
         role = context.role_of(seat.index)
         self.metrics.role, self.metrics.seat = role.value, seat.index
         self.metrics.end("beacon")  # its line tells the role
-        machine: TrainerMachine | ValidatorMachine
         if role is Role.TRAINER and context.stage is Stage.TRAINING and self.budget.is_spent(self.history):
             logger.warning("round %d: ε is spent, more rounds were opened than the terms said: aside", context.round)
             return None
-        if role is Role.VALIDATOR:
-            machine = ValidatorMachine(context, seat.index, self._world.sign)
-        else:
-            secret = None if seat.mask_key is None else await trio.to_thread.run_sync(self.keys.find, seat.mask_key)
-            if secret is None:
-                # Either the key is spent (a fresh one is on its way), or this home was restored from an old backup.
-                logger.warning("round %d: elected trainer, but this node holds no usable mask key", context.round)
-                return None
-            machine = make_trainer(self._world.config.test.misbehave, context, seat.index, self._world.sign, secret)
+        await self.upkeep.keep_sealed_keys()  # an earlier manifest may have come since the keeper last did
+        misbehave = self._world.config.test.misbehave
+        machine = await trio.to_thread.run_sync(make_machine, context, seat, self.keys, self._world.sign, misbehave)
+        if machine is None:
+            return None
         logger.info("round %d: seat %d is %s", context.round, seat.index, role.value)
         return RoundDriver(
             self._world,

@@ -26,7 +26,7 @@ from p2p_flock.testing.duties import Upkeep
 from p2p_flock.testing.endpoints import Disagreement, Endpoint
 from p2p_flock.testing.facts import Acted, Failed, Make, ModelApplied, Post, Started, Stopped, TookPost
 from p2p_flock.testing.ledger import REVEALING, Block, events_between, find_fork
-from p2p_flock.types import Role
+from p2p_flock.types import Role, Seat
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import Envelope
 
@@ -298,8 +298,8 @@ class Node:
 
     def keep_sealed_keys(self, history: AllianceHistory) -> None:
         """A seal that holds our contribution installed our next mask key: keep its secret beyond the round's."""
-        for record in history.rounds[-2:]:
-            number = record.opened.round
+        for number in [number for number in self.secrets if number < len(history.rounds)]:
+            record = history.rounds[number]
             if record.manifest is None or record.sealed is None or record.sealed.seal in self._keys_kept:
                 continue
             if record.sealed.manifest_digest not in self.blobs:
@@ -344,17 +344,20 @@ class Node:
         seat = next((seat for seat in context.snapshot.seats if seat.owner == self.owner), None)
         if seat is None:
             return
-        secret = b"" if seat.mask_key is None else self.mask_secrets.get(seat.mask_key)
+        secret = self.find_secret(seat)
         if secret is None:
-            return  # restored from an old backup: what it said in this round it does not know
-        if not secret and context.role_of(seat.index) is Role.TRAINER:
-            return  # its key is spent, and no fresh one counts yet
+            return
         self.context, self.seat = context, seat.index
         post = Post(self.number, seat.index, context, self.model, self.sign, secret)
         sim.emit(TookPost(sim.now_ms, self.number, seat.index, context))
         machine = self.machine = self._make(post)
         self._act(None, machine.start, self.records(context.round))
         self._tell_known(history)
+
+    def find_secret(self, seat: Seat) -> bytes | None:
+        """What it takes part in a round with; ``None``: its key is spent, or it was restored from an old backup, and
+        it sits out whatever its role (``daemon/taking_part.py``)."""
+        return None if seat.mask_key is None else self.mask_secrets.get(seat.mask_key)
 
     def records(self, number: int) -> tuple[ports.Persist, ...]:
         """What journal and secrets hold of a round."""

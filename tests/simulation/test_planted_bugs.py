@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -39,7 +38,6 @@ from p2p_flock.testing.contract_state import Leave, Log, State
 from p2p_flock.testing.facts import Post, Said
 from p2p_flock.testing.faults import Faults
 from p2p_flock.testing.ledger import Ledger
-from p2p_flock.testing.node import Node
 from p2p_flock.testing.simulator import CREATOR, Simulation
 from p2p_flock.testing.world import World
 from p2p_flock.types import Role
@@ -75,16 +73,15 @@ def said_first(kind: type, seed: int = 0) -> Said:
     return next(fact for fact in recorder.facts if isinstance(fact, Said) and isinstance(fact.message, kind))
 
 
-def strike(said: Said, delay_ms: int, downtime_ms: int | None, restored: bool = False) -> Callable[[Simulation], None]:
+def strike(said: Said, delay_ms: int, downtime_ms: int | None) -> Callable[[Simulation], None]:
     """A plan: whoever said that stops so long afterwards, and comes back (or never does)."""
 
     def plan(simulation: Simulation) -> None:
         node = simulation.nodes[said.member]
         at_ms = said.at_ms - simulation.now_ms + delay_ms
-        simulation.at(at_ms - 1, node.back_up)
         simulation.at(at_ms, lambda: node.stop("struck", downtime_ms is None))
         if downtime_ms is not None:
-            simulation.at(at_ms + downtime_ms, partial(node.start, restored))
+            simulation.at(at_ms + downtime_ms, node.start)
 
     return plan
 
@@ -448,33 +445,3 @@ def test_p8__two_words_for_one_are_caught(bug: type, role: Role) -> None:
     make = validator(bug) if role is Role.VALIDATOR else trainer(bug)
     with pytest.raises(Violation, match="said"):
         run(makes=plant(make, role), are_all_honest=True, only="P8")
-
-
-class Reckless(Node):
-    """Comes back from an old backup with all its keys, and takes part as if nothing had been."""
-
-    def start(self, restored: bool = False) -> None:
-        kept = dict(self.mask_secrets)
-        super().start(restored)
-        self.mask_secrets.update(kept)
-
-
-class RecklessNodes(Simulation):
-    """Nodes that do not notice that they were restored."""
-
-    def _make_node(self, number: int) -> Node:
-        node = super()._make_node(number)
-        node.__class__ = Reckless
-        return node
-
-
-@pytest.mark.parametrize("kind", [Simulation, RecklessNodes])
-def test_p8__restored_backup_that_takes_part_is_caught(kind: type[Simulation]) -> None:
-    """P8's checker would miss a node that forgot what it promised."""
-    said = said_first(Contribution)
-    plan = strike(replace(said, at_ms=said.at_ms - 300), 0, 600, restored=True)
-    if kind is Simulation:
-        assert run(kind=kind, plan=plan)[1].rounds_settled == 1
-        return
-    with pytest.raises(Violation, match="P8"):
-        run(kind=kind, plan=plan, only="P8")

@@ -21,21 +21,18 @@ from p2p_flock.testing.byzantine.trainers import AnswersEverySeal
 from p2p_flock.testing.checkers import Violation
 from p2p_flock.testing.configuration import Config, Result
 from p2p_flock.testing.contract_state import RoundCall
-from p2p_flock.testing.facts import Fact, Logged, Make, Post, RoundBegan, Said, Started, TookPost
+from p2p_flock.testing.facts import Fact, Logged, Make, Post, RoundBegan, Said, TookPost
 from p2p_flock.testing.node import make_honest
 from p2p_flock.testing.simulator import Simulation
 from p2p_flock.types import CohortOutcome
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
     MANIFEST_BYTES_MAX,
-    BallotCommitment,
     Contribution,
-    Have,
     Manifest,
     ManifestEntry,
     Message,
     SealProposal,
-    SealSignature,
     Unmasking,
 )
 from tests.simulation.running import Recorder, run, watch
@@ -348,26 +345,6 @@ def test_seal__reorganised(depth: int, wait_ms: int) -> None:
     when = When(is_seal, lambda simulation, fact: simulation.reorganise(depth), wait_ms)
     result, recorder = play(when, rounds=2)
     assert result.is_complete and outcomes(recorder)[-1] == ADOPTED
-
-
-# --- restored backups --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [Contribution, Unmasking, Have, SealSignature, BallotCommitment])
-def test_restored_backup__sits_out_and_comes_back(kind: type[Message]) -> None:
-    """A node that forgot what it said could say the contrary; or never take part again."""
-
-    def restore(simulation: Simulation, fact: Fact) -> None:
-        assert isinstance(fact, Said)
-        node = simulation.nodes[fact.member]
-        node.backup = {}
-        node.stop("moved to another machine")
-        simulation.at(700, lambda: node.start(True))
-
-    result, recorder = play(When(says(kind), restore, 30), rounds=4)
-    restored = next(f.member for f in recorder.facts if isinstance(f, Started) and f.restored)
-    assert result.is_complete
-    assert any(isinstance(f, Said) and f.member == restored and f.round >= 2 for f in recorder.facts)
 
 
 # --- sparse graphs -------------------------------------------------------------------------------------------------

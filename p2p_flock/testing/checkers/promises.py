@@ -117,7 +117,7 @@ class Promises(Checker):
             raise self.fail(f"round {fact.round}: member {member} said a {kind} that is not in its journal")
         if isinstance(message, Ballot) and not life.may_reveal:
             raise self.fail(f"round {fact.round}: member {member} showed its ballot before the commit phase was over")
-        if isinstance(message, Contribution | Unmasking) and fact.round <= self._sits_out.get(member, -1):
+        if fact.round <= self._sits_out.get(member, -1):
             raise self.fail(f"round {fact.round}: member {member} was restored from an old backup and takes part")
 
     def _claims(self, fact: Said, message: Message) -> Iterator[tuple[tuple[object, ...], bytes]]:
