@@ -48,7 +48,7 @@ class Network:
 
     def is_cut(self, first: int, second: int, now_ms: int) -> bool:
         """Whether a partition lies between two members."""
-        return any(
+        return bool(self.partitions) and any(
             cut.start_ms <= now_ms < cut.end_ms and (first in cut.side) != (second in cut.side)
             for cut in self.partitions
         )

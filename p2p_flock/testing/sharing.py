@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from types import ModuleType
 from typing import Any
 
 from p2p_flock.alliance import collecting, history, sealing, trainer, validator
-from p2p_flock.crypto import key_agreement, signing
-from p2p_flock.secagg import aggregator, answer, collection, context, contributor
+from p2p_flock.crypto import key_agreement, merkle, signing
+from p2p_flock.secagg import aggregator, answer, collection, context, contributor, document
+from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import ReceivedDocument
 
 ENTRIES_MAX = 100_000  # then all are forgotten: some rounds of a thousand nodes
@@ -57,6 +59,25 @@ def _share_agreement() -> Function:
     return agree
 
 
+def _share_columns() -> tuple[Function, Function]:
+    """A trainer hashes its commitments' tree; of the same tree validators look only at what is above the columns."""
+    known: dict[tuple[int, int, bytes], tuple[merkle.Columns, object]] = {}
+    original = document.build_columns
+
+    def build(cohort: CohortContext, dealer: int, commitments: bytes) -> merkle.Columns:
+        columns = original(cohort, dealer, commitments)
+        upper = copy(columns)
+        upper._columns = []
+        known[id(cohort), dealer, commitments] = (upper, cohort)
+        return columns
+
+    def look_up(cohort: CohortContext, dealer: int, commitments: bytes) -> merkle.Columns:
+        found = known.pop((id(cohort), dealer, commitments), None)
+        return original(cohort, dealer, commitments) if found is None else found[0]
+
+    return build, look_up
+
+
 def _by_value(*arguments: object) -> object:
     return arguments
 
@@ -79,12 +100,13 @@ _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
     (trainer, "decode", _by_value, False),
     (sealing, "decode", _by_value, False),
     (sealing, "_checked_haves", _by_envelopes, True),
+    (signing, "eip712_digest", _by_value, False),
     (signing, "eip712_domain_separator", _by_value, False),
     (history, "is_usable_mask_key", _by_value, False),
     (context, "is_usable_mask_key", _by_value, False),
+    (document, "is_usable_mask_key", _by_value, False),
     (collection, "validate_root", _by_announcement, True),
     (collecting, "validate_digest", _by_identity, True),
-    (collection, "compute_sealed_bytes", _by_identity, True),
     (answer, "validate_digest", _by_identity, True),
     (trainer, "get_sealed_entries", _by_identity, True),
     (validator, "get_sealed_entries", _by_identity, True),
@@ -96,14 +118,27 @@ _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
 @contextmanager
 def sharing() -> Iterator[None]:
     """Share from here to the end of the block."""
-    shared = [entry for entry in _SHARED if hasattr(entry[0], entry[1])]  # one that was renamed costs time only
-    names = [(module, name) for module, name, _, _ in shared] + [(contributor, "agree")]
-    replaced = [(module, name, getattr(module, name)) for module, name in names]
+    replaced: list[tuple[ModuleType, str, object]] = []
+
+    def replace(module: ModuleType, name: str, function: object) -> None:
+        replaced.append((module, name, getattr(module, name)))
+        setattr(module, name, function)
+
+    memories: dict[tuple[Function, Key], Function] = {}
     try:
-        for module, name, key, keep in shared:
-            setattr(module, name, _remember(getattr(module, name), key, keep))
-        setattr(contributor, "agree", _share_agreement())  # noqa: B010 a plain assignment to a module is no better
+        for module, name, key, keep in _SHARED:
+            original = getattr(module, name, None)
+            if original is None:
+                continue  # one that was renamed costs time only
+            memory = memories.setdefault((original, key), _remember(original, key, keep))
+            replace(module, name, memory)
+        needed = _remember(collection._compute_needed, _by_identity, True)
+        replace(collection, "_compute_needed", lambda *arguments: dict(needed(*arguments)))  # each strikes off its own
+        replace(contributor, "agree", _share_agreement())
+        build, look_up = _share_columns()
+        replace(contributor, "build_columns", build)
+        replace(document, "build_columns", look_up)
         yield
     finally:
-        for module, name, original in replaced:
+        for module, name, original in reversed(replaced):
             setattr(module, name, original)

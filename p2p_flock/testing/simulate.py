@@ -7,6 +7,7 @@ A simulation is fully described by its command line. With ``--seeds N`` it runs 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import sys
@@ -62,12 +63,16 @@ def run_case(case: Case) -> Outcome:
     started = time.perf_counter()
     simulation = make_simulation(case)
     result, problem = None, None
+    gc.collect()  # of the run before
+    gc.disable()  # a tenth of a large run goes into looking for cycles, and there are next to none
     try:
         result = simulation.run()
     except Violation as error:
         problem = f"{error} (at {simulation.now_ms - simulation.start_ms} ms)"
     except Exception as error:  # noqa: BLE001 - a run that breaks the simulator itself is a finding like any other
         problem = f"{type(error).__name__}: {error} (at {simulation.now_ms - simulation.start_ms} ms)"
+    finally:
+        gc.enable()
     if result is not None and not result.is_complete:
         problem = f"P3: it did not come to an end within {result.virtual_ms} ms"
     return Outcome(case, problem, result, time.perf_counter() - started)

@@ -39,8 +39,7 @@ class Trace:
 
     def add(self, fact: Fact) -> None:
         self.count += 1
-        self._hasher.update(format_fact(fact).encode())
-        self._hasher.update(b"\n")
+        self._hasher.update(f"{format_fact(fact)}\n".encode())
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from tests.unit.alliance_round import make_round
 
 @pytest.mark.parametrize("copyist_first", [True, False])
 def test_document__announced_by_another_too(copyist_first: bool) -> None:
-    """A trainer that announces another's document would have the validators refuse that other trainer's contribution."""
+    """A trainer that announces another's document would have the validators refuse its owner's contribution."""
     made = make_round()
     low, high, *_ = made.trainers
     copyist, copied = (low, high) if copyist_first else (high, low)
