@@ -56,9 +56,11 @@ def holds_all_shares(context: CohortContext, bundle: Bundle, root: bytes, column
     """Whether all shares in the bundle are those committed to under ``root``: the whole column is rebuilt."""
     dealer, holder = bundle.dealer, bundle.holder
     column, height = context.columns(dealer).index(holder), compute_column_height(context)
+    secrets = context.secrets_held(dealer, holder)
+    commitments = keys.commit_held_shares(context.sharing_contexts(dealer, secrets), holder, bundle.shares)
     payloads = [
-        _share_payload(context, bundle, secret_of, place)
-        for place, secret_of in enumerate(context.secrets_held(dealer, holder))
+        share_leaf(secret_of, context.place(secret_of, holder), holder, commitment)
+        for secret_of, commitment in zip(secrets, commitments, strict=True)
     ]
     count, upper = count_leaves(context, dealer), _split(bundle.proof + columns_path)[height:]
     return merkle.verify_column(root, context.digest, count, height, column, payloads, upper)

@@ -6,7 +6,7 @@ derived under a digest made here, so none of them means anything in another coho
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from p2p_flock.types import ADDRESS_BYTES, Domain, Seat
 from p2p_flock.wire.messages import CHUNK_BYTES, SHARE_BYTES, VECTOR_BYTES_MAX
 
 PROTOCOL_VERSION = 1
+_SHARING = "p2p_flock sharing context v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +272,15 @@ class CohortContext:
             self._sharing_contexts[secret] = compute_sharing_context(self.digest, dealer, secret_of)
         return self._sharing_contexts[secret]
 
+    def sharing_contexts(self, dealer: int, secrets: Sequence[int]) -> list[bytes]:
+        """:meth:`sharing_context` of each secret of one dealer; the same bytes without a call for every frame."""
+        head = suite.frame(_SHARING, self.digest, _u16(dealer), bytes(2))[:-2]
+        known = self._sharing_contexts
+        for secret_of in secrets:
+            if (dealer, secret_of) not in known:
+                known[dealer, secret_of] = suite.sha256(head + secret_of.to_bytes(2, "big"))
+        return [known[dealer, secret_of] for secret_of in secrets]
+
     @cached_property
     def _sharing_contexts(self) -> dict[tuple[int, int], bytes]:
         return {}
@@ -282,7 +292,7 @@ def _u16(value: int) -> bytes:
 
 def compute_sharing_context(context_digest: bytes, dealer: int, secret_of: int) -> bytes:
     """:meth:`CohortContext.sharing_context` for whoever knows of the cohort only its context's digest (evidence)."""
-    return suite.hash32("p2p_flock sharing context v1", context_digest, _u16(dealer), _u16(secret_of))
+    return suite.hash32(_SHARING, context_digest, _u16(dealer), _u16(secret_of))
 
 
 def build_context(

@@ -12,6 +12,8 @@ from p2p_flock.crypto import suite
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.wire.messages import SHARE_BYTES
 
+_SHARE = "p2p_flock share commitment v1"
+
 
 def _u16(value: int) -> bytes:
     return value.to_bytes(2, "big")
@@ -78,7 +80,7 @@ def commit_pair_seed_under(pair_context: bytes, pair_seed: bytes) -> bytes:
 
 def commit_share_under(sharing_context: bytes, holder: int, share: bytes) -> bytes:
     """H(ctx_i,s ‖ holder ‖ share)."""
-    return suite.hash32("p2p_flock share commitment v1", sharing_context, _u16(holder), share)
+    return suite.hash32(_SHARE, sharing_context, _u16(holder), share)
 
 
 def commit_shares_under(sharing_context: bytes, holders: Sequence[int], shares: bytes) -> bytes:
@@ -94,7 +96,18 @@ def commit_shares_under(sharing_context: bytes, holders: Sequence[int], shares: 
     return b"".join(hashed)
 
 
+def commit_held_shares(sharing_contexts: Sequence[bytes], holder: int, shares: bytes) -> list[bytes]:
+    """:func:`commit_share_under` for one holder's shares of several secrets of one dealer, in the same quick way."""
+    between = suite.frame(_SHARE, bytes(32), _u16(holder), bytes(SHARE_BYTES))
+    head, between = between[: -32 - 8 - 2 - 8 - SHARE_BYTES], between[-8 - 2 - 8 - SHARE_BYTES : -SHARE_BYTES]
+    starts = range(0, len(shares), SHARE_BYTES)
+    return [
+        hashlib.sha256(head + sharing_context + between + shares[start : start + SHARE_BYTES]).digest()
+        for sharing_context, start in zip(sharing_contexts, starts, strict=True)
+    ]
+
+
 def frame_share(sharing_context: bytes) -> tuple[bytes, bytes]:
     """What :func:`commit_share_under` hashes before the holder (2 bytes, big-endian), and between it and the share."""
-    blank = suite.frame("p2p_flock share commitment v1", sharing_context, bytes(2), bytes(SHARE_BYTES))
+    blank = suite.frame(_SHARE, sharing_context, bytes(2), bytes(SHARE_BYTES))
     return blank[: -2 - 8 - SHARE_BYTES], blank[-8 - SHARE_BYTES : -SHARE_BYTES]
