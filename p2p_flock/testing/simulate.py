@@ -12,7 +12,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 from p2p_flock.errors import ParameterError
 from p2p_flock.testing.byzantine import draw_villains
 from p2p_flock.testing.checkers import Roster, Violation, make_panel
+from p2p_flock.testing.facts import Make
 from p2p_flock.testing.faults import parse_faults
 from p2p_flock.testing.shrink import Case, shrink
 from p2p_flock.testing.simulator import Config, Result, Simulation, make_default_params
@@ -37,20 +38,26 @@ class Outcome:
     seconds: float
 
 
-def make_simulation(case: Case) -> Simulation:
+def make_simulation(case: Case, planted: Make | None = None) -> Simulation:
     """The simulation of a case, with every checker.
+
+    Args:
+        planted: everybody's machine, with a bug that counts as an honest member's.
 
     Raises:
         ParameterError: no alliance of this size is possible.
     """
     params = make_default_params(case.nodes, case.rounds, case.parameter_count)
-    makes = {}
-    if case.faults.byzantine:
+    makes: Mapping[int, Make] = {}
+    if planted is not None:
+        makes = dict.fromkeys(range(case.nodes), planted)
+    elif case.faults.byzantine:
         chance = Simulation.make_chance(case.seed, "byzantine")
         makes = draw_villains(chance, params, case.nodes, case.faults.byzantine)
     config = Config(
-        case.seed, case.nodes, case.rounds, case.faults, case.suite, params, makes, parameter_count=case.parameter_count
-    )
+        case.seed, case.nodes, case.rounds, case.faults, case.suite, params, makes, planted is not None,
+        parameter_count=case.parameter_count,
+    )  # fmt: skip
     simulation = Simulation(config)
     simulation.watch(
         make_panel(Roster(params, simulation.world.initial_model, simulation.byzantine, simulation.world.blobs.get))
@@ -58,10 +65,10 @@ def make_simulation(case: Case) -> Simulation:
     return simulation
 
 
-def run_case(case: Case) -> Outcome:
+def run_case(case: Case, planted: Make | None = None) -> Outcome:
     """Run one case to its end or to its first violation."""
     started = time.perf_counter()
-    simulation = make_simulation(case)
+    simulation = make_simulation(case, planted)
     result, problem = None, None
     gc.collect()  # of the run before
     gc.disable()  # a tenth of a large run goes into looking for cycles, and there are next to none
@@ -78,10 +85,10 @@ def run_case(case: Case) -> Outcome:
     return Outcome(case, problem, result, time.perf_counter() - started)
 
 
-def find_problem(case: Case) -> str | None:
+def find_problem(case: Case, planted: Make | None = None) -> str | None:
     """What is wrong with a case; sizes for which no alliance is possible are not."""
     try:
-        return run_case(case).problem
+        return run_case(case, planted).problem
     except ParameterError:
         return None
 

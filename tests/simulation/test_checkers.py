@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from p2p_flock.alliance.context import RoundContext
 from p2p_flock.chain_events import (
     BallotRevealed,
     ChainEvent,
@@ -17,7 +18,7 @@ from p2p_flock.chain_events import (
     Slashed,
     StakeWithdrawn,
 )
-from p2p_flock.ports import TimePassed
+from p2p_flock.ports import Persist, TimePassed
 from p2p_flock.testing.alliance import OPENS_AT_S, Setting, make_params, make_setting
 from p2p_flock.testing.checkers import CHECKERS, Checker, Panel, Roster, Violation, make_panel
 from p2p_flock.testing.checkers.base import ROUNDS_KEPT
@@ -36,6 +37,7 @@ from p2p_flock.testing.facts import (
     Said,
     Started,
     Stopped,
+    TookPost,
 )
 from p2p_flock.wire.messages import (
     Contribution,
@@ -341,6 +343,25 @@ def test_p7__broken_honest_code_is_caught_and_byzantine_code_is_not() -> None:
     stage.tell(Failed(stage.now_ms, 2, 1, "ValueError"))
     with pytest.raises(Violation, match="member 1 broke"):
         stage.tell(Failed(stage.now_ms, 1, 1, "ValueError"))
+
+
+def test_p7__records_of_two_openings_and_said_again() -> None:
+    """Found by the simulator: a round that a reorganisation opened twice, and a proposal answered each time it was
+    repeated, were counted as 87 records of one member, though no journal holds that many.
+    """
+    stage = Stage("P7")
+
+    def keep(context: RoundContext, *keys: str) -> None:
+        for key in keys:
+            stage.tell(Acted(stage.now_ms, 1, context.round, TimePassed(), (Persist("have", key, SHARE),)))
+
+    seats = len(stage.context.snapshot.seats)
+    for seed in (stage.context.seed, bytes(32)):
+        context = replace(stage.context, seed=seed)
+        stage.tell(TookPost(stage.now_ms, 1, 1, context))
+        keep(context, *map(str, range(2 * seats)), *(50 * ["0"]))
+    with pytest.raises(Violation, match="made to keep"):
+        keep(context, *map(str, range(8 * seats)))
 
 
 def test_p8__message_without_its_record_is_caught() -> None:

@@ -6,12 +6,12 @@ Bounds follow from the alliance's numbers alone, not from how much was said to a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.ports import Accuse, Fetch, Persist, StoreBlobs
 from p2p_flock.testing.checkers.base import Checker, Handler, Roster
-from p2p_flock.testing.facts import Acted, Failed, RoundBegan, Said, Started
+from p2p_flock.testing.facts import Acted, Failed, RoundBegan, Said, TookPost
 
 EFFECTS_BESIDE = 64  # of one event, beside two for every member of the round
 LIVES_BESIDE = 8  # attempts at a contribution that crashes cut off
@@ -21,13 +21,18 @@ JOURNAL_BYTES = 64 << 20
 
 @dataclass
 class _Load:
-    """What one member was made to keep in one round."""
+    """What one member was made to keep in one round, as one opening of it on the chain has it.
 
-    records: int = 0
+    Attributes:
+        records: kinds and keys; a journal keeps each once, however often a machine makes sure of it.
+        lives: machines that it had; a crash or a reorganisation begins another one.
+    """
+
+    records: set[tuple[str, str]] = field(default_factory=set)
     record_bytes: int = 0
     blob_bytes: int = 0
     accusations: int = 0
-    lives: int = 1
+    lives: int = 0
 
 
 class Hostility(Checker):
@@ -37,26 +42,28 @@ class Hostility(Checker):
 
     def __init__(self, roster: Roster) -> None:
         super().__init__(roster)
-        self._loads: dict[tuple[int, int], _Load] = {}
+        self._loads: dict[tuple[int, int, bytes], _Load] = {}  # by member, round, and seed of its opening
         self._fetch_limit = (b"", 0)  # seed of a round, blobs
 
     def handlers(self) -> Mapping[type, Handler]:
         return {
             RoundBegan: self._forget, Failed: self._failed, Acted: self._acted, Said: self._said,
-            Started: self._started,
+            TookPost: self._took_post,
         }  # fmt: skip
 
     def _forget(self, fact: RoundBegan) -> None:
-        if any(self.roster.is_past(number) for _, number in self._loads):
+        if any(self.roster.is_past(number) for _, number, _ in self._loads):
             self._loads = {key: load for key, load in self._loads.items() if not self.roster.is_past(key[1])}
 
     def _failed(self, fact: Failed) -> None:
         if self.roster.is_honest(fact.member):
             raise self.fail(f"round {fact.round}: member {fact.member} broke: {fact.error}")
 
-    def _started(self, fact: Started) -> None:
-        for (member, _), load in self._loads.items():
-            load.lives += member == fact.member
+    def _load_of(self, member: int, context: RoundContext) -> _Load:
+        return self._loads.setdefault((member, context.round, context.seed), _Load())
+
+    def _took_post(self, fact: TookPost) -> None:
+        self._load_of(fact.member, fact.context).lives += 1
 
     def _said(self, fact: Said) -> None:
         if fact.message is None and self.roster.is_honest(fact.member):
@@ -71,12 +78,13 @@ class Hostility(Checker):
         seat_count = len(context.snapshot.seats)
         if len(fact.effects) > EFFECTS_BESIDE + 2 * seat_count:
             raise self.fail(f"round {fact.round}: one event made member {fact.member} do {len(fact.effects)} things")
-        load = self._loads.setdefault((fact.member, fact.round), _Load())
+        load = self._load_of(fact.member, context)
         for effect in fact.effects:
             match effect:
                 case Persist():
-                    load.records += 1
-                    load.record_bytes += len(effect.body)
+                    if (effect.kind, effect.key) not in load.records:
+                        load.records.add((effect.kind, effect.key))
+                        load.record_bytes += len(effect.body)
                 case StoreBlobs():
                     load.blob_bytes += sum(map(len, effect.blobs))
                 case Accuse():
@@ -98,13 +106,13 @@ class Hostility(Checker):
 
     def _judge(self, fact: Acted, load: _Load, seat_count: int) -> None:
         """A Have grows by a trainer at least, a seal is signed once in a view, a seat is accused once in a life."""
-        views = self.roster.params.validator_count
-        records_max = 2 * seat_count + 2 * views + LIVES_BESIDE + 4 * load.lives
+        views, lives = self.roster.params.validator_count, max(1, load.lives)
+        records_max = 2 * seat_count + 2 * views + LIVES_BESIDE + 4 * lives
         limits = {
-            "records": (load.records, records_max),
+            "records": (len(load.records), records_max),
             "bytes of records": (load.record_bytes, JOURNAL_BYTES),
-            "accusations": (load.accusations, seat_count * load.lives),
-            "bytes of blobs": (load.blob_bytes, JOURNAL_BYTES * load.lives),
+            "accusations": (load.accusations, seat_count * lives),
+            "bytes of blobs": (load.blob_bytes, JOURNAL_BYTES * lives),
         }
         for what, (count, most) in limits.items():
             if count > most:
