@@ -34,7 +34,8 @@ class BreaksInAnswering(TrainerMachine):
     def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
         effects = super().handle(event, now_ms)
         self._sent += sum(isinstance(effect, Send) for effect in effects)
-        assert self._sent < 2, "planted"
+        if self._sent > 1:
+            raise ValueError("planted")
         return effects
 
 
