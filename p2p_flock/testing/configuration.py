@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.params import AllianceParams
 from p2p_flock.testing.alliance import make_scaled_params, make_task
 from p2p_flock.testing.facts import Fact, Make
@@ -32,7 +33,7 @@ class Config:
             ``are_all_honest``: then these are honest members with a (planted) bug.
         limit_ms: virtual time after which it ends whatever the state; by default from faults and rounds.
         endpoint_count: RPC endpoints of each member.
-        parameter_count: width D of the model.
+        parameter_count: width D of the model; ``task``: another one than a task of so many parameters.
         is_sharing: whether nodes share what is pure (``sharing.py``); the digest is the same without.
     """
 
@@ -48,6 +49,7 @@ class Config:
     endpoint_count: int = 1
     parameter_count: int = 6
     is_sharing: bool = True
+    task: TaskManifest | None = None
 
 
 @dataclass(frozen=True)

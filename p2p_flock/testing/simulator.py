@@ -65,7 +65,7 @@ class Simulation(Timeline):
         self.reorgs_after_seal_left = config.faults.reorgs_after_seal
         self.are_all_honest = config.are_all_honest
         self.byzantine = frozenset() if config.are_all_honest else frozenset(config.makes)
-        task = make_task(parameter_count=config.parameter_count)
+        task = config.task or make_task(parameter_count=config.parameter_count)
         self.params = config.params or make_default_params(config.nodes, config.rounds, config.parameter_count)
         model = make_model(is_training=False, task=task)
         self.world = World(DOMAIN, self.params, task, model, Suite(config.suite))

@@ -22,7 +22,6 @@ from p2p_flock.alliance.voting import compute_commitment
 from p2p_flock.chain_events import LogPosition, RoundSealed
 from p2p_flock.ports import Accuse, Effect, Event, Persist, Send
 from p2p_flock.testing.alliance import make_params, make_setting
-from p2p_flock.testing.members import Node
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import (
     MESSAGE_BYTES_MAX,
@@ -38,6 +37,7 @@ from p2p_flock.wire.messages import (
     Unmasking,
 )
 from tests.unit.alliance_round import SEALED_AT_S, ContributedRound
+from tests.unit.lone_node import LoneNode
 
 # (validators, cohorts, seats)
 SHAPES = [(3, 1, 8), (1, 1, 6), (2, 1, 7), (3, 2, 13)]
@@ -61,7 +61,7 @@ class Life:
 
     context: RoundContext
     seat: int
-    node: Node
+    node: LoneNode
     guilty: frozenset[int] = frozenset()
     said: dict[tuple[object, ...], bytes] = field(default_factory=dict)
     named: dict[int, bytes] = field(default_factory=dict)

@@ -25,13 +25,12 @@ from p2p_flock.ports import Effect, Event, Send
 from p2p_flock.secagg.opening import Unopened
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
 from p2p_flock.testing.alliance import digest_of
-from p2p_flock.testing.members import Node
-from p2p_flock.testing.swarm import mask_update
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import Manifest, ManifestEntry
 from tests.property.nodes import CRASHES, POSITION, SHAPES, Life, NodeUnderTest, round_of, sealed_of
 from tests.property.profiles import examples
 from tests.unit.alliance_round import NOW_MS, SEALED_AT_S
+from tests.unit.lone_node import LoneNode
 
 EARLY = (trainer.Phase.COMPUTING, trainer.Phase.MASKING, trainer.Phase.PREPARED)
 
@@ -47,7 +46,7 @@ class TrainerUnderTest(NodeUnderTest):
     def begin(self, shape: tuple[int, int, int]) -> None:
         self.found = found = round_of(shape)
         self.seat = found.trainers[0]
-        self.life = Life(found.context, self.seat, Node(self.seat), frozenset(found.validators))
+        self.life = Life(found.context, self.seat, LoneNode(self.seat), frozenset(found.validators))
         self.now_ms, self.trainings, self.seals = NOW_MS, 0, dict[bytes, bytes]()
         self.is_late = self.is_early = False  # once in a life each: more teaches nothing
         self.start()
@@ -81,7 +80,7 @@ class TrainerUnderTest(NodeUnderTest):
     def masking_ends(self, crash_at: int | None, fails: bool) -> None:
         effect = self.take(ports.MaskUpdate)
         if isinstance(effect, ports.MaskUpdate):
-            answer = mask_update(self.life.node, effect)
+            answer = self.life.node.mask(effect)
             self.tell(ports.UpdateMasked((), "not finite") if fails else answer, crash_at)
 
     @rule(

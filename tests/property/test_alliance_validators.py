@@ -26,13 +26,13 @@ from p2p_flock.ports import Effect
 from p2p_flock.secagg.answer import Answered, compute_answer
 from p2p_flock.secagg.opening import Opened, Unopened
 from p2p_flock.testing.alliance import digest_of
-from p2p_flock.testing.members import Node
 from p2p_flock.types import Vote
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import Contribution, Manifest, Message, SealSignature, Unmasking
 from tests.property.nodes import CRASHES, POSITION, SHAPES, Life, NodeUnderTest, round_of, sealed_of
 from tests.property.profiles import examples
 from tests.unit.alliance_round import NOW_MS
+from tests.unit.lone_node import LoneNode
 
 
 class ValidatorUnderTest(NodeUnderTest):
@@ -47,7 +47,7 @@ class ValidatorUnderTest(NodeUnderTest):
         self.seat = found.validators[self.position]
         self.others = tuple(seat for seat in found.validators if seat != self.seat)
         self.cheat = found.trainers[1]
-        self.life = Life(found.context, self.seat, Node(self.seat), frozenset({self.cheat, *self.others}))
+        self.life = Life(found.context, self.seat, LoneNode(self.seat), frozenset({self.cheat, *self.others}))
         self.now_ms = NOW_MS
         self.manifests = {seats: found.manifest(seats) for seats in (found.trainers, found.trainers[1:])}
         self.start()

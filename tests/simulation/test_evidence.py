@@ -1,110 +1,123 @@
-"""Whole rounds with a member that cheats: evidence comes of it, convicts by the contract's rule, and nobody else.
+"""Alliances with a member that cheats: evidence comes of it, convicts by the contract's rule, and nobody else.
 
-A failure names its seed; ``run_cheated(kind, seed)`` repeats it exactly.
+The cheats are those that a daemon can be told to be (``daemon/misbehave.py``), for the tests on a real network;
+``test_byzantine.py`` has many more. The checker of P5 watches that nobody else is accused.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
-from p2p_flock.alliance.evidence import EVIDENCE_BYTES_MAX, Equivocation, Evidence, EvidenceRecord, Fault, fault_of
+from p2p_flock.alliance.evidence import EVIDENCE_BYTES_MAX, Equivocation, EvidenceRecord, Fault, fault_of
+from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.alliance.watching import EVIDENCE
+from p2p_flock.chain_events import Slashed
 from p2p_flock.daemon.misbehave import BadDealer, BadHolder, Equivocator, make_trainer
-from p2p_flock.ports import Accuse, Effect, Event, MessageReceived, Persist, Send
-from p2p_flock.testing.alliance import Setting, make_params, make_setting
-from p2p_flock.testing.checkers.one_round import Violation, check_accusations, check_settled, read_message
-from p2p_flock.testing.members import Faults, Machine, make_machine
-from p2p_flock.testing.swarm import Swarm
-from p2p_flock.wire.codec import decode, encode
-from p2p_flock.wire.messages import KIND_OF_MESSAGE, BallotCommitment, Envelope
+from p2p_flock.ports import Accuse, Effect, Event, Machine, MessageReceived, Persist, Send
+from p2p_flock.testing.alliance import make_params, make_setting
+from p2p_flock.testing.facts import Accused, Acted, Logged, Make, Post, RoundBegan, Said
+from p2p_flock.testing.faults import NONE, Faults, draw_faults
+from p2p_flock.testing.node import make_honest
+from p2p_flock.testing.simulator import Simulation
+from p2p_flock.types import Role
+from p2p_flock.wire.codec import decode
+from p2p_flock.wire.messages import KIND_OF_MESSAGE, BallotCommitment
+from tests.simulation.running import Recorder, run
 
 FAULT_OF = {"equivocate": Fault.EQUIVOCATION, "bad-share": Fault.BAD_SHARE, "bad-dealing": Fault.BAD_DEALING}
-SEEDS_PER_TEST = 6
 
 
-def plant(setting: Setting, kind: str, trainer: int) -> Callable[[Setting, int], Machine]:
-    """Honest machines, but for one trainer."""
-
-    def make(of: Setting, seat: int) -> Machine:
-        if seat != trainer:
-            return make_machine(of, seat)
-        return make_trainer(kind, of.context, seat, of.signer(seat), of.mask_secrets[seat])
-
-    return make
+def roles_of(seed: int) -> RoundBegan:
+    """Who does what in the first round, whatever anybody does in it."""
+    recorder = Recorder()
+    run(seed, plan=lambda simulation: simulation.watch(recorder))
+    return next(fact for fact in recorder.facts if isinstance(fact, RoundBegan))
 
 
-def run_cheated(kind: str, seed: int, faults: Faults | None = None) -> tuple[Swarm, int]:
-    """One round in which one trainer cheats; the swarm and the cheat's seat."""
-    setting = make_setting(salt=seed)
-    cheat = setting.context.trainers[seed % 5]
-    swarm = Swarm(setting, seed, faults, make=plant(setting, kind, cheat))
-    swarm.run()
-    return swarm, cheat
+def run_cheated(
+    make: Callable[[Post], Machine], role: Role, position: int, faults: Faults = NONE, seed: int = 0
+) -> tuple[Recorder, Simulation, int]:
+    """An alliance in which one member has such a machine in the first round; the facts, and that member."""
+    began = roles_of(seed)
+    order = began.context.assignment.validators if role is Role.VALIDATOR else began.context.trainers
+    cheat, recorder = began.members[order[position]], Recorder()
+
+    def plant(post: Post) -> Machine:
+        return make(post) if post.context.role_of(post.seat) is role else make_honest(post)
+
+    makes: dict[int, Make] = {cheat: plant}
+    simulation, result = run(seed, faults=faults, makes=makes, plan=lambda simulation: simulation.watch(recorder))
+    assert result.is_complete
+    return recorder, simulation, cheat
 
 
-def evidence_of(swarm: Swarm) -> list[Evidence]:
-    records = [decode(EvidenceRecord, data, EVIDENCE_BYTES_MAX) for _, data in swarm.accusations]
-    return [record.evidence[0] for record in records]
+def cheating(kind: str) -> Callable[[Post], Machine]:
+    return lambda post: make_trainer(kind, post.context, post.seat, post.sign, post.mask_secret_key)
+
+
+def faults_in(recorder: Recorder) -> set[Fault]:
+    """What anybody was accused of."""
+    records = [decode(EvidenceRecord, f.evidence, EVIDENCE_BYTES_MAX) for f in recorder.facts if isinstance(f, Accused)]
+    return {fault_of(record.evidence[0]) for record in records}
+
+
+def slashed_in(recorder: Recorder) -> list[bytes]:
+    return [f.event.owner for f in recorder.facts if isinstance(f, Logged) and isinstance(f.event, Slashed)]
 
 
 @pytest.mark.parametrize("kind", FAULT_OF)
-@pytest.mark.parametrize("seed", range(3))
-def test_cheat__is_accused_of_what_it_did(kind: str, seed: int) -> None:
+@pytest.mark.parametrize("position", range(3))
+def test_cheat__is_accused_of_what_it_did_and_slashed(kind: str, position: int) -> None:
     """A fault that can be proved would cost nothing."""
-    swarm, cheat = run_cheated(kind, seed)
-    assert {fault_of(evidence) for evidence in evidence_of(swarm)} == {FAULT_OF[kind]}
-    check_accusations(swarm, guilty=[cheat])
-    assert not swarm.chain.voided
-    check_settled(swarm, 60_000)
+    recorder, simulation, cheat = run_cheated(cheating(kind), Role.TRAINER, position)
+    assert faults_in(recorder) == {FAULT_OF[kind]}
+    assert slashed_in(recorder) == [simulation.nodes[cheat].owner]
 
 
 @pytest.mark.parametrize("kind", FAULT_OF)
 def test_cheat__under_faults_only_the_guilty_are_accused(kind: str) -> None:
     """P5: a lost message, a crash or a restart would make an honest member look guilty."""
     accused = 0
-    for seed in range(100, 100 + SEEDS_PER_TEST):
-        chance = random.Random(seed)
-        faults = Faults(
-            loss=chance.choice([0, 0.1, 0.3]), duplication=0.3, crash=0.05, crashes_max=chance.choice([0, 3, 8])
-        )
-        swarm, cheat = run_cheated(kind, seed, faults)
-        check_accusations(swarm, guilty=[cheat])
-        accused += bool(swarm.accusations)
-    assert accused >= SEEDS_PER_TEST // 2
+    for seed in range(100, 106):
+        faults = draw_faults(seed, 8, 1, ["crashes", "network", "reorgs"])
+        recorder, simulation, cheat = run_cheated(cheating(kind), Role.TRAINER, seed % 5, faults, seed)
+        assert set(slashed_in(recorder)) <= {simulation.nodes[cheat].owner}  # logged twice where the chain forked
+        accused += bool(faults_in(recorder))
+    assert accused >= 3
 
 
 def test_evidence__is_journalled_before_it_is_told() -> None:
     """P8: a node that is killed before its transaction would forget what it saw; or post it again and again."""
-    swarm, _ = run_cheated("bad-share", 1)
-    told = [(seat, effects) for seat, effects in swarm.answers if any(isinstance(e, Accuse) for e in effects)]
+    recorder, simulation, _ = run_cheated(cheating("bad-share"), Role.TRAINER, 1)
+    told = [f for f in recorder.facts if isinstance(f, Acted) and any(isinstance(e, Accuse) for e in f.effects)]
     assert told
-    for seat, effects in told:
-        kept = [effect.body for effect in effects if isinstance(effect, Persist) and effect.kind == EVIDENCE]
-        assert kept == [effect.evidence for effect in effects if isinstance(effect, Accuse)]
-        assert any(record.kind == EVIDENCE for record in swarm.nodes[seat].journal)
+    for fact in told:
+        kept = [effect.body for effect in fact.effects if isinstance(effect, Persist) and effect.kind == EVIDENCE]
+        assert kept == [effect.evidence for effect in fact.effects if isinstance(effect, Accuse)]
+        assert any(kind == EVIDENCE for kind, _ in simulation.nodes[fact.member].journal[fact.round])
 
 
 def test_evidence__is_not_told_twice_after_a_restart() -> None:
     """The journal would refuse other evidence under the same name, and end the node."""
-    swarm, cheat = run_cheated("equivocate", 0)
-    accuser, data = swarm.accusations[0]
-    setting = swarm.setting
-    machine = ValidatorMachine(setting.context, accuser, setting.signer(accuser))
-    machine.start(tuple(swarm.nodes[accuser].journal), 0)
-    (evidence,) = decode(EvidenceRecord, data, EVIDENCE_BYTES_MAX).evidence
+    recorder, simulation, cheat = run_cheated(cheating("equivocate"), Role.TRAINER, 0)
+    accused = next(fact for fact in recorder.facts if isinstance(fact, Accused))
+    node, began = simulation.nodes[accused.member], roles_of(0)
+    context, seat = began.context, began.members.index(accused.member)
+    assert context.role_of(seat) is Role.VALIDATOR
+    machine = ValidatorMachine(context, seat, node.sign)
+    now_ms = context.snapshot.opens_at_s * 1000
+    machine.start(node.records(context.round), now_ms)
+    (evidence,) = decode(EvidenceRecord, accused.evidence, EVIDENCE_BYTES_MAX).evidence
     assert isinstance(evidence, Equivocation)
+    heard = [fact for fact in recorder.facts if isinstance(fact, Said) and fact.member == cheat]
     for envelope in (evidence.second, evidence.first):
-        checked = next(e for _, seat, e in swarm.said if seat == cheat and e.body == envelope.body)
-        effects = machine.handle(_received(checked), setting.context.snapshot.opens_at_s * 1000)
+        said = next(fact for fact in heard if fact.envelope.body == envelope.body)
+        assert said.message is not None
+        effects = machine.handle(MessageReceived(said.envelope, said.message), now_ms)
         assert not any(isinstance(effect, Accuse) for effect in effects)
-
-
-def _received(envelope: Envelope) -> MessageReceived:
-    return MessageReceived(envelope, read_message(envelope))
 
 
 # --- validators that cheat ---------------------------------------------------------------------------------------
@@ -124,62 +137,19 @@ class FickleValidator(ValidatorMachine):
         return tuple(effects)
 
 
-def test_validator__with_two_commitments_is_accused() -> None:
+def test_validator__with_two_commitments_is_slashed() -> None:
     """A validator could show different votes to different others."""
-    setting = make_setting()
-    cheat = setting.context.assignment.validators[1]
-
-    def make(of: Setting, seat: int) -> Machine:
-        return FickleValidator(of.context, seat, of.signer(seat)) if seat == cheat else make_machine(of, seat)
-
-    swarm = Swarm(setting, 5, make=make)
-    swarm.run()
-    assert {fault_of(evidence) for evidence in evidence_of(swarm)} == {Fault.EQUIVOCATION}
-    check_accusations(swarm, guilty=[cheat])
-
-
-# --- planted bugs ------------------------------------------------------------------------------------------------
-
-
-class RashAccuser(ValidatorMachine):
-    """Takes the repetition of a message for another one."""
-
-    def handle(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
-        effects = super().handle(event, now_ms)
-        if isinstance(event, MessageReceived):
-            record = EvidenceRecord((Equivocation(event.envelope, event.envelope),))
-            effects = (*effects, Accuse(encode(record)))
-        return effects
-
-
-@pytest.mark.parametrize("guilty", [(), (99,)])
-def test_planted__rash_accuser_is_caught(guilty: Sequence[int]) -> None:
-    """The checker of P5 could be blind to evidence that proves nothing."""
-    setting = make_setting()
-    rash = setting.context.assignment.validators[0]
-
-    def make(of: Setting, seat: int) -> Machine:
-        return RashAccuser(of.context, seat, of.signer(seat)) if seat == rash else make_machine(of, seat)
-
-    swarm = Swarm(setting, 1, make=make)
-    swarm.run()
-    with pytest.raises(Violation, match="P5"):
-        check_accusations(swarm, guilty)
-
-
-def test_planted__conviction_of_the_honest_is_caught() -> None:
-    """The checker of P5 could be blind to whom evidence convicts."""
-    swarm, cheat = run_cheated("bad-share", 2)
-    check_accusations(swarm, guilty=[cheat])
-    with pytest.raises(Violation, match="honest"):
-        check_accusations(swarm, guilty=[cheat + 1])
+    recorder, simulation, cheat = run_cheated(
+        lambda post: FickleValidator(post.context, post.seat, post.sign), Role.VALIDATOR, 1
+    )
+    assert faults_in(recorder) == {Fault.EQUIVOCATION}
+    assert slashed_in(recorder) == [simulation.nodes[cheat].owner]
 
 
 @pytest.mark.parametrize("kind", [Equivocator, BadHolder, BadDealer])
-def test_cheats__are_trainers_otherwise(kind: type) -> None:
+def test_cheats__are_trainers_otherwise(kind: type[TrainerMachine]) -> None:
     """A cheat that does nothing else right would be dropped before it is judged."""
     setting = make_setting(make_params())
     seat = setting.context.trainers[0]
-    machine = kind(setting.context, seat, setting.signer(seat), setting.mask_secrets[seat])
-    honest = make_machine(setting, seat)
-    assert machine.start((), 0) == honest.start((), 0)
+    made = (setting.context, seat, setting.signer(seat), setting.mask_secrets[seat])
+    assert kind(*made).start((), 0) == TrainerMachine(*made).start((), 0)

@@ -50,12 +50,11 @@ from p2p_flock.ports import (
 from p2p_flock.secagg.contributor import PreparedContribution
 from p2p_flock.secagg.opening import Unopened
 from p2p_flock.testing.alliance import digest_of, make_params, make_setting
-from p2p_flock.testing.members import Node
-from p2p_flock.testing.swarm import mask_update
 from p2p_flock.types import Stage
 from p2p_flock.wire.codec import decode, encode
 from p2p_flock.wire.messages import Unmasking
 from tests.unit.alliance_round import NOW_MS, SEALED_AT_S, ContributedRound, effects_of, make_round
+from tests.unit.lone_node import LoneNode
 
 ROUND = make_round()
 CONTEXT = ROUND.context
@@ -87,7 +86,7 @@ class Journal:
     def __init__(self, context: RoundContext = CONTEXT, seat: int = SEAT, records: Sequence[Persist] = ()) -> None:
         setting = ROUND.setting
         self.records = list(records)
-        self.node = Node(seat)
+        self.node = LoneNode(seat)
         self.machine = TrainerMachine(context, seat, setting.signer(seat), setting.mask_secrets[seat])
         self.started = self._note(self.machine.start(tuple(records), NOW_MS))
 
@@ -102,7 +101,7 @@ class Journal:
         """Hand over an update and mask it as the driver does."""
         (effect,) = self.tell(UpdateComputed(values, entropy))
         assert isinstance(effect, MaskUpdate)
-        return mask_update(self.node, effect)
+        return self.node.mask(effect)
 
 
 def trainer_in(phase: Phase) -> Journal:

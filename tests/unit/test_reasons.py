@@ -17,6 +17,7 @@ import pytest
 from p2p_flock import errors as errors_module
 from p2p_flock.alliance import evidence as evidence_module
 from p2p_flock.alliance.accusing import get_culprits, make_court, make_seal_statement
+from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.evidence import (
     EVIDENCE_BYTES_MAX,
     Evidence,
@@ -29,14 +30,19 @@ from p2p_flock.alliance.watching import Watch
 from p2p_flock.crypto.suite import sha256
 from p2p_flock.daemon.misbehave import make_trainer
 from p2p_flock.errors import AbortReason, DropReason, EvidenceError, Penalty
+from p2p_flock.params import AllianceParams
+from p2p_flock.ports import Machine
 from p2p_flock.secagg.answer import Refusal, Refused
 from p2p_flock.secagg.contributor import Contributed, Contributor, SealConfirmed, Unmasked
 from p2p_flock.secagg.opening import Unopened
-from p2p_flock.testing.alliance import Setting, make_params, make_setting
-from p2p_flock.testing.members import Faults, Machine, make_machine
-from p2p_flock.testing.swarm import Swarm
+from p2p_flock.testing.alliance import make_params
+from p2p_flock.testing.facts import Accused, Acted, Post, RoundBegan, Said
+from p2p_flock.testing.faults import NONE, Faults
+from p2p_flock.testing.node import make_honest
+from p2p_flock.testing.simulator import Simulation
 from p2p_flock.types import Verdict
 from p2p_flock.wire.codec import decode
+from tests.simulation.running import Recorder, run
 from tests.unit import reason_triggers as triggers
 from tests.unit.reason_triggers import ALL, COHORT, Found, evidence_in, reasons_in
 from tests.unit.secagg_cohort import SEAL, Cohort, digest_of, make_cohort
@@ -69,17 +75,6 @@ TRIGGERS: Mapping[DropReason, tuple[Callable[[], Found], ...]] = {
     DropReason.BAD_BALLOT: (triggers.ballot_that_was_not_committed_to,),
 }
 CASES = [(reason, trigger) for reason, found in TRIGGERS.items() for trigger in found]
-
-
-def plant(kind: str, cheat: int) -> Callable[[Setting, int], Machine]:
-    """Honest machines, but for one trainer."""
-
-    def make(of: Setting, seat: int) -> Machine:
-        if seat != cheat:
-            return make_machine(of, seat)
-        return make_trainer(kind, of.context, seat, of.signer(seat), of.mask_secrets[seat])
-
-    return make
 
 
 def find(penalty: Penalty) -> list[object]:
@@ -143,14 +138,12 @@ def test_slashable__evidence_convicts_the_cheater_alone(reason: DropReason, trig
 )
 def test_slashable__in_a_sparse_cohort_too(kind: str, reason: DropReason) -> None:
     """The path to a share would lead elsewhere where its holders are not the dealer's."""
-    setting = make_setting(make_params(seat_count=12, threshold=4), 12)
-    cheat = setting.context.trainers[0]
-    assert not setting.context.cohorts[0].is_complete
-    swarm = Swarm(setting, 1, Faults(loss=0.1), make=plant(kind, cheat))
-    swarm.run()
-    found = [decode(EvidenceRecord, body, EVIDENCE_BYTES_MAX).evidence[0] for _, body in swarm.accusations]
-    assert found and reason in reasons_of(swarm)
-    assert {get_culprits(setting.context, evidence) for evidence in found} == {(cheat,)}
+    params = make_params(seat_count=12, threshold=4)
+    found, context, accusations = play(params, Faults(heal_ms=20_000, loss=0.1), cheat=kind)
+    assert not context.cohorts[0].is_complete
+    assert accusations and reason in found
+    convicted = {check_evidence(make_court(context), evidence) for evidence in accusations}
+    assert convicted == {(context.seat(context.trainers[0]).owner,)}
 
 
 def marked_checks() -> list[tuple[str, str, DropReason]]:
@@ -184,10 +177,43 @@ def test_gossip__rejects_for_what_costs_standing_only(name: str) -> None:
 # --- whatever the network does, honest nodes are named for harmless reasons only ---------------------------------
 
 
-def reasons_of(swarm: Swarm) -> set[DropReason]:
-    """Everything for which any node named, or refused a message of, any other."""
-    named = {reason for _, effects in swarm.answers for _, reason in reasons_in(effects)}
-    return named | {checked.reason for checked in swarm._checked.values() if checked.reason is not None}
+def play(
+    params: AllianceParams, faults: Faults, seed: int = 1, cheat: str | None = None
+) -> tuple[set[DropReason], RoundContext, list[Evidence]]:
+    """A simulated round, in which the first trainer may cheat, under every checker.
+
+    Returns: everything for which any node named, or refused a message of, any other; the round; what was posted.
+    """
+    recorder = Recorder()
+
+    def make(post: Post) -> Machine:
+        if post.seat != post.context.trainers[0]:
+            return make_honest(post)
+        return make_trainer(cheat, post.context, post.seat, post.sign, post.mask_secret_key)
+
+    def watch(simulation: Simulation) -> None:
+        simulation.watch(recorder)
+
+    makes = {} if cheat is None else {first_trainer(params, seed): make}
+    simulation, _ = run(seed, params.seat_count_min, 1, faults, makes, plan=watch, params=params)
+    contexts = {fact.context.round: fact.context for fact in recorder.facts if isinstance(fact, RoundBegan)}
+    named: set[DropReason] = set()
+    for fact in recorder.facts:
+        if isinstance(fact, Acted):
+            named.update(reason for _, reason in reasons_in(fact.effects))
+        elif isinstance(fact, Said):
+            reason = simulation.world.check_envelope(contexts[fact.round], fact.envelope).reason
+            named.update(() if reason is None else (reason,))
+    told = [fact.evidence for fact in recorder.facts if isinstance(fact, Accused)]
+    return named, contexts[0], [decode(EvidenceRecord, body, EVIDENCE_BYTES_MAX).evidence[0] for body in told]
+
+
+def first_trainer(params: AllianceParams, seed: int) -> int:
+    """The member that the round's first trainer is."""
+    recorder = Recorder()
+    run(seed, params.seat_count_min, plan=lambda simulation: simulation.watch(recorder), params=params)
+    began = next(fact for fact in recorder.facts if isinstance(fact, RoundBegan))
+    return began.members[began.context.trainers[0]]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -195,27 +221,22 @@ def test_honest__members_never_lose_standing(seed: int) -> None:
     """P5: loss, repetition, delay or a crash would make an honest member look bad."""
     chance = random.Random(seed)
     faults = Faults(
+        heal_ms=30_000,
         loss=chance.choice([0, 0.1, 0.4]),
         duplication=chance.choice([0, 0.3]),
-        delay_ms=chance.choice([(5, 50), (5, 3000)]),
+        delay_max_ms=chance.choice([60, 3000]),
         crash=0.05,
         crashes_max=chance.choice([0, 4, 10]),
     )
     validators, cohorts = chance.choice([(3, 1), (3, 1), (1, 1), (3, 2), (5, 1)])
-    seats = validators + 5 * cohorts
-    swarm = Swarm(make_setting(make_params(validators, cohorts, seats), seats, salt=seed), seed, faults)
-    swarm.run()
-    assert {reason for reason in reasons_of(swarm) if reason.penalty is not Penalty.HARMLESS} == set(), f"seed {seed}"
-    assert swarm.accusations == []
+    found, _, accusations = play(make_params(validators, cohorts, validators + 5 * cohorts), faults, seed)
+    assert {reason for reason in found if reason.penalty is not Penalty.HARMLESS} == set(), f"seed {seed}"
+    assert accusations == []
 
 
 def test_honest__the_search_above_would_find_a_cheater() -> None:
     """A search that finds nothing whatever happens proves nothing."""
-
-    setting = make_setting()
-    swarm = Swarm(setting, 1, make=plant("bad-share", setting.context.trainers[0]))
-    swarm.run()
-    assert DropReason.BAD_SHARE in reasons_of(swarm)
+    assert DropReason.BAD_SHARE in play(make_params(), NONE, cheat="bad-share")[0]
 
 
 # --- why a cohort is not opened ----------------------------------------------------------------------------------

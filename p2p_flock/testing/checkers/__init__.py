@@ -1,7 +1,6 @@
 """The properties of DESIGN §2 as checkers of a simulation's facts: one file each, raising :class:`Violation`.
 
 A checker is only worth something if it can fail: tests/simulation/test_planted_bugs.py plants a bug for each.
-``one_round.py`` holds the same as functions over a finished swarm.
 """
 
 from __future__ import annotations
