@@ -89,10 +89,16 @@ def _lie(sim: Simulation, node: Node, chance: random.Random) -> None:
     signatures = tuple(chance.randbytes(65) for _ in positions)
     at = LogPosition(tip.number + 1, 0, timestamp_s, chance.randbytes(32))
     event = RoundSealed(at, context.round, view, seal, context.seed, digest, survivors, positions, signatures)
+    show_seal(sim, node, event, chance.randint(1, 15))
+
+
+def show_seal(sim: Simulation, node: Node, event: RoundSealed, blocks: int) -> None:
+    """The node's first endpoint shows this seal in a block of its own on the truth, and so many empty ones after it."""
+    tip, timestamp_s = sim.ledger.tip, event.at.timestamp_s
     deadline_s = timestamp_s + 1000
-    seen = RoundView(SEALED, context.round, tip.view.seal_deadline_s, deadline_s, deadline_s)
+    seen = RoundView(SEALED, event.round, tip.view.seal_deadline_s, deadline_s, deadline_s)
     node.endpoints[0].show_falsely(sim.ledger, (event,), seen, timestamp_s)
-    _go_on_lying(sim, node, chance.randint(1, 15))
+    _go_on_lying(sim, node, blocks)
 
 
 def _go_on_lying(sim: Simulation, node: Node, blocks: int) -> None:

@@ -15,6 +15,7 @@ from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.crypto.signing import seal_digest, seal_struct_hash
 from p2p_flock.crypto.suite import sha256
 from p2p_flock.ports import Effect, Event, Machine, SealObserved, SealRound
+from p2p_flock.testing import hazards
 from p2p_flock.testing.alliance import make_scaled_params, make_task
 from p2p_flock.testing.byzantine import Villain
 from p2p_flock.testing.byzantine.trainers import AnswersEverySeal
@@ -329,6 +330,34 @@ def test_two_seals__are_answered_once(shown: int) -> None:
     """A false endpoint or a fork could draw two answers out of a trainer, or a sum over too few."""
     expected = ADOPTED if 5 - shown >= 3 else UNDECIDED  # who sees the other one first keeps to it, even in silence
     assert play_two_seals(ShownOther, shown) == [expected]
+
+
+@pytest.mark.parametrize("shown", range(1, 6))
+@pytest.mark.parametrize("blocks", [4, 30])
+def test_two_seals__shown_by_false_endpoints(shown: int, blocks: int) -> None:
+    """A second seal with Q signatures, on some trainers' endpoints only, could draw both answers out of them."""
+    context, member_of = posts()
+    manifest = encode(Manifest(context.round, sealed_entries()[1:]))
+    digest, call = sign_seal(1, manifest, bits_of(context, sealed_entries()[1:]))
+
+    def lie(simulation: Simulation, fact: Fact) -> None:
+        simulation.nodes[member_of[context.assignment.validators[0]]].blobs[simulation.world.put(manifest)] = None
+        tip = simulation.ledger.tip
+        at = LogPosition(tip.number + 1, 0, tip.timestamp_s + 1, digest)
+        seal = RoundSealed(
+            at, context.round, 1, digest, context.seed, call.manifest_digest, call.survivors, call.positions,
+            call.signatures,
+        )  # fmt: skip
+        for seat in context.trainers[:shown]:
+            hazards.show_seal(simulation, simulation.nodes[member_of[seat]], seal, blocks)
+
+    result, recorder = play(When(says(Contribution), lie, 400))
+    is_first_back = blocks == 4  # the false seal leaves the first trainer out: it may still answer the chain's in time
+    expected = ADOPTED if 5 - shown + is_first_back >= 3 else UNDECIDED
+    assert (outcomes(recorder), result.is_complete) == ([expected], True)
+    answered = {fact.member: fact.message.seal for fact in recorder.facts
+                if isinstance(fact, Said) and isinstance(fact.message, Unmasking)}  # fmt: skip
+    assert sum(seal == digest for seal in answered.values()) == shown - 1
 
 
 @pytest.mark.parametrize(("only", "words"), [("P1", "opens the sum"), ("P8", "said")])
