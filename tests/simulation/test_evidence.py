@@ -18,6 +18,7 @@ from p2p_flock.chain_events import Slashed
 from p2p_flock.daemon.misbehave import BadDealer, BadHolder, Equivocator, make_trainer
 from p2p_flock.ports import Accuse, Effect, Event, Machine, MessageReceived, Persist, Send
 from p2p_flock.testing.alliance import make_params, make_setting
+from p2p_flock.testing.checkers import Violation
 from p2p_flock.testing.facts import Accused, Acted, Logged, Make, Post, RoundBegan, Said
 from p2p_flock.testing.faults import NONE, Faults, draw_faults
 from p2p_flock.testing.node import make_honest
@@ -87,6 +88,14 @@ def test_cheat__under_faults_only_the_guilty_are_accused(kind: str) -> None:
         assert set(slashed_in(recorder)) <= {simulation.nodes[cheat].owner}  # logged twice where the chain forked
         accused += bool(faults_in(recorder))
     assert accused >= 3
+
+
+def test_planted__conviction_of_the_honest_is_caught() -> None:
+    """P5's checker would be blind to whom evidence convicts: here, a member that it takes for honest."""
+    began = roles_of(0)
+    makes: dict[int, Make] = {began.members[began.context.trainers[0]]: cheating("bad-share")}
+    with pytest.raises(Violation, match="would have the honest member"):
+        run(makes=makes, are_all_honest=True, only="P5")
 
 
 def test_evidence__is_journalled_before_it_is_told() -> None:
