@@ -13,11 +13,13 @@ from copy import copy
 from types import ModuleType
 from typing import Any
 
-from p2p_flock.alliance import collecting, history, sealing, trainer, validator
+from p2p_flock.alliance import collecting, history, reference, sealing, trainer, validator
+from p2p_flock.alliance import context as round_context
 from p2p_flock.crypto import key_agreement, merkle, signing
 from p2p_flock.secagg import aggregator, answer, collection, context, contributor, document
 from p2p_flock.secagg.context import CohortContext
 from p2p_flock.secagg.document import ReceivedDocument
+from p2p_flock.testing import contract
 
 ENTRIES_MAX = 100_000  # then all are forgotten: some rounds of a thousand nodes
 
@@ -100,6 +102,10 @@ _SHARED: Sequence[tuple[ModuleType, str, Key, bool]] = (
     (trainer, "decode", _by_value, False),
     (sealing, "decode", _by_value, False),
     (sealing, "_checked_haves", _by_envelopes, True),
+    (history, "compute_assignment", _by_value, False),
+    (round_context, "compute_assignment", _by_value, False),
+    (contract, "compute_assignment", _by_value, False),
+    (reference, "compute_assignment", _by_value, False),
     (signing, "eip712_digest", _by_value, False),
     (signing, "eip712_domain_separator", _by_value, False),
     (history, "is_usable_mask_key", _by_value, False),

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from p2p_flock.testing.faults import parse_faults
 from p2p_flock.testing.simulator import Config, Simulation
 
 REPLAY = """
@@ -41,10 +44,13 @@ def test_simulation__other_seed_other_digest() -> None:
     assert len(digests) == 3
 
 
-def test_simulation__sharing_changes_nothing() -> None:
+@pytest.mark.parametrize("kinds", ["none", "crashes,network,reorgs,rpc"])
+def test_simulation__sharing_changes_nothing(kinds: str) -> None:
     """Broken: a result that nodes share is not a pure function of what they share it by."""
+    faults = parse_faults(kinds, 5, 8, 2)
     digests = {
-        Simulation(Config(seed=5, nodes=8, rounds=2, is_sharing=shares)).run().digest for shares in (True, False)
+        Simulation(Config(seed=5, nodes=8, rounds=2, faults=faults, is_sharing=shares)).run().digest
+        for shares in (True, False)
     }
     assert len(digests) == 1
 
