@@ -26,6 +26,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument("--nodes", type=int, default=8, help=f"members, {NODES_MIN} to {NODES_MAX} [8]")
     parser.add_argument("--spare-seats", type=int, default=0, help="for members that join while it runs [0]")
+    parser.add_argument("--cohorts", type=int, default=1, help="that the trainers are drawn into [1]")
     parser.add_argument("--rounds", type=int, default=10, help="training rounds; one more collects statistics [10]")
     parser.add_argument("--task", default="heart", help=f"what is trained: {', '.join(DEMOS)}, or yours [heart]")
     parser.add_argument("--partition", help=f"who holds what; {'; '.join(partition_texts())} [the first]")
@@ -52,6 +53,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         rounds=given.rounds,
         spare_seats=given.spare_seats,
         lane_bits=given.lane_bits,
+        cohorts=given.cohorts,
         task=given.task if given.privacy is None else private_task(given.task, given.privacy, given.rounds),
         partition=given.partition,
         data=given.data,

@@ -86,7 +86,9 @@ def run(options: Options) -> int:
     display = Display()
     state = Run(
         options=options,
-        params=alliance_params(options.nodes, options.rounds, options.spare_seats, options.task, options.lane_bits),
+        params=alliance_params(
+            options.nodes, options.rounds, options.spare_seats, options.task, options.lane_bits, options.cohorts
+        ),
         processes=Processes(directory),
         display=display,
         launched_at=launched_at,

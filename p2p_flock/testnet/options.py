@@ -35,6 +35,7 @@ class Options:
         partition: of the testnet's own data, ``None`` for the task's default.
         data: a folder with one file per member, for a task that the testnet has no data for.
         spare_seats: how many more may join while it runs.
+        cohorts: into how many the trainers are drawn; each is summed and voted on by itself.
         lane_bits: the ring that updates are added in; levels are as many as it has room for.
     """
 
@@ -51,6 +52,7 @@ class Options:
     test_mode: frozenset[str] = frozenset()
     spare_seats: int = 0
     lane_bits: int = 32
+    cohorts: int = 1
 
     def validate(self) -> None:
         """Check what argparse cannot.
@@ -61,13 +63,19 @@ class Options:
         if not NODES_MIN <= self.nodes <= NODES_MAX:
             raise UsageError(
                 f"--nodes {self.nodes}: give {NODES_MIN} to {NODES_MAX}. Fewer leave no four trainers beside the "
-                "validators, more need several cohorts, which this launcher does not set up."
+                "validators, more are too many processes for one machine."
             )
         spare_max = min(self.nodes // 2, NODES_MAX - self.nodes)
         if not 0 <= self.spare_seats <= spare_max:
             raise UsageError(
                 f"--spare-seats {self.spare_seats}: give 0 to {spare_max} for {self.nodes} nodes. One threshold must "
                 "serve the smallest cohort and the largest."
+            )
+        cohorts_max = max(1, (self.nodes - 3) // COHORT_OWNERS_MIN)
+        if not 1 <= self.cohorts <= cohorts_max or (self.cohorts > 1 and self.spare_seats):
+            raise UsageError(
+                f"--cohorts {self.cohorts}: give 1 to {cohorts_max} for {self.nodes} nodes, each has "
+                f"{COHORT_OWNERS_MIN} trainers at least; more than one without --spare-seats."
             )
         validate_source(self.task, self.partition, self.data, self.nodes)
         if self.lane_bits not in RINGS:
@@ -105,10 +113,9 @@ def _noise_room(task: str) -> float:
 
 
 def alliance_params(
-    nodes: int, rounds: int, spare_seats: int = 0, task: str = "heart", lane_bits: int = 32
+    nodes: int, rounds: int, spare_seats: int = 0, task: str = "heart", lane_bits: int = 32, cohorts: int = 1
 ) -> AllianceParams:
-    """The preset "testnet" of ``p2p-flock alliance create``, fitted to ``nodes`` seats and some spare ones, in one
-    cohort.
+    """The preset "testnet" of ``p2p-flock alliance create``, fitted to ``nodes`` seats and some spare ones.
 
     One round more than asked for: round 0 sums the data's statistics. The manifest digest is filled in by the node
     that creates the alliance; zeros stand here.
@@ -125,8 +132,9 @@ def alliance_params(
     )
     validators = 3 if nodes >= COHORT_OWNERS_MIN + 3 else 2
     trainers = nodes - validators + spare_seats  # at most
+    largest = -(-trainers // cohorts)
     levels = preset.levels
-    while trainers * levels * preset.weight_max * _noise_room(task) > compute_sum_bound_max(lane_bits):
+    while largest * levels * preset.weight_max * _noise_room(task) > compute_sum_bound_max(lane_bits):
         levels //= 2
     params = replace(
         preset,
@@ -134,7 +142,8 @@ def alliance_params(
         seat_count_min=nodes,
         seat_count_max=nodes + spare_seats,
         validator_count=validators,
-        threshold=max(3, trainers // 2 + 1),
+        cohort_count=cohorts,
+        threshold=max(3, largest // 2 + 1),
         lane_bits=lane_bits,
         levels=levels,
     )

@@ -105,6 +105,15 @@ def test_options__give_valid_parameters(nodes: int) -> None:
     assert alliance_params(nodes, 3, spare_seats).seat_count_max == nodes + spare_seats
 
 
+@pytest.mark.parametrize("nodes", range(NODES_MIN, NODES_MAX + 1))
+def test_options__give_valid_parameters_of_several_cohorts(nodes: int) -> None:
+    """A number of cohorts that the launcher takes would be refused by the contract."""
+    for cohorts in range(1, (nodes - 3) // 4 + 1):
+        Options(nodes=nodes, cohorts=cohorts).validate()
+        params = alliance_params(nodes, 3, cohorts=cohorts)  # validates
+        assert params.cohort_owners_min(nodes) >= 4 and params.cohort_count == cohorts
+
+
 @pytest.mark.parametrize("lane_bits", RINGS)
 def test_options__give_as_many_levels_as_the_ring_has_room_for(lane_bits: int) -> None:
     """Half the resolution would be given away, or the contract would refuse the alliance."""
@@ -123,6 +132,9 @@ def test_options__give_as_many_levels_as_the_ring_has_room_for(lane_bits: int) -
         Options(block_time=0.0),
         Options(seed=-1),
         Options(lane_bits=24),
+        Options(cohorts=0),
+        Options(nodes=10, cohorts=2),
+        Options(nodes=12, cohorts=2, spare_seats=1),
         Options(directory=Path(__file__).parent),
     ],
 )
