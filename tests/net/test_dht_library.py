@@ -116,7 +116,11 @@ async def test_stock_dht__keeps_whomever_an_answer_invents() -> None:
 
     async with open_stock_dht() as (dht, host, liar):
         liar.set_stream_handler(PROTOCOL_ID, lie)
+        kept: set[ID] = set()
         with trio.move_on_after(20.0):
-            await dht.peer_routing._query_peer_for_closest(liar.get_id(), b"key")
-        assert len(set(host.get_peerstore().peer_ids()) & set(invented)) == len(invented)
+            while not kept:  # now and then the library gives up on an answer without a word
+                await dht.peer_routing._query_peer_for_closest(liar.get_id(), b"key")
+                kept = set(host.get_peerstore().peer_ids()) & set(invented)
+                await trio.lowlevel.checkpoint()
+        assert len(kept) == len(invented)
         assert dht.routing_table.size() > 20
