@@ -1,7 +1,8 @@
-"""What the alliance contract says, as past-tense values: one dataclass per log, fields in ABI order.
+"""What the alliance contract says, as past-tense values: one dataclass per fact, about one per log.
 
 Made by ``chain/events.py``, folded by ``alliance/history.py`` and handed to the machines. Bytes are raw, integers are
-integers; ``block`` and ``log_index`` order them totally, ``timestamp_s`` is the block's.
+integers; ``block`` and ``log_index`` order logs totally, ``timestamp_s`` is the block's. One log that tells of several
+ballots becomes several :class:`BallotRevealed` at the same position, in the order of the validators' positions.
 """
 
 from __future__ import annotations
@@ -111,6 +112,27 @@ class Slashed:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsenceChallenged:
+    """A sealed survivor is accused of never having sent its unmasking; it may answer until ``deadline_s``."""
+
+    at: LogPosition
+    owner: bytes
+    round: int
+    challenger: bytes
+    deadline_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbsenceAnswered:
+    """The accused showed its unmasking: the signed message's bytes, from a stranger's transaction."""
+
+    at: LogPosition
+    owner: bytes
+    round: int
+    unmasking: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StakeWithdrawn:
     """The end of a tenure; ``amount`` in FLOCK wei."""
 
@@ -140,6 +162,8 @@ class RoundOpened:
 
 @dataclass(frozen=True, slots=True)
 class RoundSealed:
+    """``positions`` of the validators that signed, ascending, and their ``signatures``, 65 bytes each."""
+
     at: LogPosition
     round: int
     view: int
@@ -161,16 +185,62 @@ class BallotsCommitted:
 
 @dataclass(frozen=True, slots=True)
 class BallotRevealed:
+    """A validator's ballot was opened: before the round's end in full, else as the settlement's marks tell it.
+
+    Attributes:
+        verdicts: one byte a cohort, of ``types.Verdict``.
+        grades: one byte a cohort, 0 to 15, zero unless the verdict is yes.
+        score_micro: the validator's own metric of the base model, 0 to 1,000,000; 0 where it was not measured.
+        aggregate_digests: one a cohort, 32 bytes each. From marks: the cohort's leading digest or 32 zero bytes.
+        base_model_digest: 32 bytes. From marks: the leading base model, or 32 zero bytes for any other; also where no
+            base model was confirmed by an accept quorum, for marks do not name it then.
+        salt: 32 bytes of the commitment's opening; empty from marks.
+    """
+
     at: LogPosition
     round: int
     position: int
     verdicts: bytes
+    grades: bytes
+    score_micro: int
     aggregate_digests: tuple[bytes, ...]
     base_model_digest: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRecord:
+    """What the chain keeps of a settled round, as a hash; shown to claim, to suspend and to accuse of absence.
+
+    Attributes:
+        revealed: bitmap of the validators' positions whose ballots were opened.
+        seed: 32 bytes, of the sortition.
+        survivors: words of the bitmap over trainer indexes, 256 a word.
+        trainer_rewards: FLOCK wei for each survivor of the cohort; 0 where the cohort was not adopted. One a cohort.
+        validator_rewards: FLOCK wei, base pay and agreement bonus; 0 where nothing was revealed. One a position.
+        refund: FLOCK wei to each of ``sealer``, ``committer`` and ``settler``: addresses, 20 bytes, zero for nobody.
+    """
+
+    round: int
+    seat_count: int
+    revealed: int
+    seed: bytes
+    survivors: tuple[int, ...]
+    trainer_rewards: tuple[int, ...]
+    validator_rewards: tuple[int, ...]
+    refund: int
+    sealer: bytes
+    committer: bytes
+    settler: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class RoundSettled:
+    """``base_model_digest`` is the one that an accept quorum named, or zero. ``closed``: no round follows.
+
+    The ballots that it counted are told by :class:`BallotRevealed` before it, at the same log position.
+    """
+
     at: LogPosition
     round: int
     outcomes: tuple[int, ...]
@@ -179,6 +249,7 @@ class RoundSettled:
     votes_against: tuple[int, ...]
     base_model_digest: bytes
     closed: bool
+    record: SettledRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +274,8 @@ ChainEvent = (
     | SeatSuspended
     | SeatReactivated
     | Slashed
+    | AbsenceChallenged
+    | AbsenceAnswered
     | StakeWithdrawn
     | AddressesRegistered
     | RoundOpened

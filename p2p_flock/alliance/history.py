@@ -14,6 +14,8 @@ from typing import assert_never
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
 from p2p_flock.chain_events import (
     BEFORE_ROUND_ZERO,
+    AbsenceAnswered,
+    AbsenceChallenged,
     AddressesRegistered,
     AllianceClosed,
     BallotRevealed,
@@ -174,6 +176,8 @@ class AllianceHistory:
                 self._apply_round_event(event, self._running(event.round))
             case AllianceClosed():
                 self.closed, self._closed_at_s = True, event.at.timestamp_s
+            case AbsenceChallenged() | AbsenceAnswered():
+                pass  # between two owners and their money; no round and no seat depends on it
             case _:
                 assert_never(event)
 
@@ -288,12 +292,11 @@ class AllianceHistory:
             case BallotRevealed():
                 if event.position not in record.commitments:
                     raise ChainError("the log reveals a ballot that was not committed; compare RPC endpoints")
-                record.reveals[event.position] = event
+                # A settlement repeats what was recorded before it, without the salt that settling needs.
+                record.reveals.setdefault(event.position, event)
             case RoundSettled():
                 if not len(event.outcomes) == len(event.aggregate_digests) == self.params.cohort_count:
-                    raise ChainError(
-                        f"the log settles other cohorts than round {event.round} has; compare RPC endpoints"
-                    )
+                    raise ChainError(f"the log settles other cohorts than round {event.round}'s; compare RPC endpoints")
                 record.settled = event
                 self.closed = self.closed or event.closed
             case RoundVoided():
