@@ -31,6 +31,10 @@ struct AllianceParams {
     uint32 unbondingSeconds;
     uint16 provableSlashBps;
     uint16 voidCountMax; // voids in a row that close the alliance
+    uint16 absenceSlashBps; // what an unanswered challenge of absence takes of the stake; 0 switches challenges off
+    uint32 scoreTargetMicro; // score, in millionths, at which the alliance ends early; 0 is none
+    uint64 joinDeadline; // Unix seconds after which nobody joins; 0 is none. Reactivation stays possible
+    bytes32 allowlistRoot; // Merkle root of the owners that may join, see IAllianceFactory.create; 0 is anyone
 }
 
 /// One seat as nodes see it. The key to use in round `r` is `maskKey` if `keyRound` < r or is "before round 0"
@@ -49,14 +53,44 @@ struct SeatView {
     bytes peerSignature; // Ed25519, checked by nodes and not by the contract
 }
 
-/// A validator's opened vote of one round.
+/// What an owner signs up with, see IMembers.join.
+struct JoinRequest {
+    bytes peerId; // raw bytes of the libp2p peer ID
+    bytes32 maskKey; // X25519
+    uint32 weight;
+    bytes32 paramsHash; // keccak256(abi.encode(params))
+    uint128 maximumLoss; // FLOCK wei
+    bytes peerSignature; // Ed25519, 64 bytes
+    bytes32[] allowlistProof; // siblings of the sender's leaf, from the bottom up; not looked at without an allowlist
+}
+
+/// A validator's opened vote of one round. `marks`, from the lowest bit:
+///   0..15   the validator's position in leader order
+///   16..47  scoreMicro: its own metric of the base model on its private data, at most 1,000,000; 0 is "not measured"
+///   48..79  verdicts, 2 bits for each of 16 cohorts: 0 unavailable, 1 yes, 2 no; 3 is malformed
+///   80..143 grades, 4 bits for each of 16 cohorts; zero unless the verdict is yes
+/// All other bits, and those of cohorts that the alliance does not have, are zero.
 struct Ballot {
-    uint16 position; // the validator's place in leader order, below V
-    bytes32 baseModelDigest; // the global model the validator started the round from
-    bytes verdicts; // one byte for each cohort: 0 unavailable, 1 yes, 2 no
+    uint256 marks;
+    bytes32 baseModelDigest; // the global model the validator started the round from; zero names none
     bytes32[] aggregateDigests; // one for each cohort; not zero where the verdict is yes
     bytes32 salt;
-    bytes signature; // 65 bytes r, s, v over the EIP-712 Ballot
+}
+
+/// All that a settled round decided about money and strikes. The contract keeps keccak256(abi.encode(record)); whoever
+/// claims or accuses shows the record, which stands in the log of RoundSettled.
+struct RoundRecord {
+    uint32 round;
+    uint16 seatCount; // N, frozen when the round opened
+    uint64 revealed; // bitmap of validator positions
+    bytes32 seed;
+    uint256[] survivors; // bitmap over trainer indexes
+    uint96[] trainerRewards; // for each cohort, what each of its survivors earned; 0 where not adopted
+    uint96[] validatorRewards; // for each position, base pay and agreement bonus; 0 where not revealed
+    uint96 refund; // what each of the three senders earned
+    address sealer; // zero, as the committer, if fewer than ceil(2V/3) committed
+    address committer; // who brought the commitments to ceil(2V/3)
+    address settler; // who ended the round; zero if fewer than ceil(2V/3) revealed
 }
 
 /// A message that the owner of a seat signed for others: the envelope of p2p_flock/wire/WIRE.md.
@@ -105,10 +139,7 @@ struct RoundState {
     uint64 sealedAt;
     uint64 commitDeadline; // the time of the last commitment once all are in
     uint64 revealDeadline;
-    bytes32 seed;
-    bytes32 seal; // EIP-712 hashStruct of the Seal
-    bytes32 manifestDigest; // of the sealed contributions
-    uint256[] survivors; // bitmap over trainer indexes
+    bytes32 seal; // EIP-712 hashStruct of the Seal; the log of RoundSealed holds what it was made of
     uint64 committedPositions;
     uint64 revealedPositions;
     uint16 commitCount;

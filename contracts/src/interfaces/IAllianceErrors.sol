@@ -19,6 +19,11 @@ interface IAllianceErrors {
     error AlreadySeated();
     /// This owner's last stake is still here; withdraw it when it is released, then join again.
     error StakeNotWithdrawn(uint64 releaseAt);
+    /// Nobody joins after the alliance's join deadline; look for another alliance.
+    error JoinDeadlinePassed(uint64 joinDeadline);
+    /// The sender is not on the alliance's allowlist, or the proof is not that of its place there; read the log of
+    /// AllianceCreated.
+    error NotOnAllowlist();
     /// All seats are taken; wait for SeatRemoved.
     error NoSeatFree();
     /// The peer ID must have 1 to 64 bytes.
@@ -70,17 +75,25 @@ interface IAllianceErrors {
     error WrongView();
     /// Every cohort has fewer survivors than it needs; collect more contributions or let the round become void.
     error TooFewSurvivors();
-    /// Fewer signatures than the quorum, or lists of different lengths; collect `quorum` of them.
+    /// Fewer signatures than the quorum, or not 65 bytes (and in commitRound one commitment) for each position; collect
+    /// `quorum` of them.
     error WrongSignatureCount(uint256 quorum);
-    /// Positions must be below the number of validators and strictly increasing.
+    /// Positions must be below the number of validators, and those of ballots strictly increasing.
     error WrongPosition(uint256 position);
     /// The signature is malformed, malleable or not by the owner of the seat at `position`; ask for it again.
     error WrongSignature(uint256 position);
+    /// The statement is not the seal of this round; read the log of RoundSealed.
+    error WrongSeal();
     /// The commitment of this position is zero.
     error WrongCommitment(uint256 position);
-    /// The ballot does not open the commitment of this position, or the position has none.
+    /// This position has no commitment, so it has no ballot; leave it out.
     error BallotNotCommitted(uint256 position);
-    /// The ballot has the wrong number of verdicts or digests, an unknown verdict, or a yes without digest.
+    /// Ballots, order and unopened commitments together are not what was committed; read the log of BallotsCommitted.
+    error WrongCommitments();
+    /// This call ends the round, and the ballot of this position was revealed before; bring it too (BallotsRecorded).
+    error MissingBallot(uint256 position);
+    /// The ballot has the wrong number of digests, an unknown verdict, a yes without digest, a grade without yes, a
+    /// score above 1,000,000, or marks where there must be none.
     error MalformedBallot(uint256 position);
     /// Commitments may still arrive until `deadline`; reveal after it.
     error CommitPhaseNotOver(uint64 deadline);
@@ -88,6 +101,8 @@ interface IAllianceErrors {
     error NothingNew();
     /// The round has commitments, so it is settled and not voided; call settleRound.
     error RoundHasCommitments();
-    /// A round runs; only an alliance that waits for seats can be closed, after a month.
+    /// This is not the record of a settled round; read the log of RoundSettled.
+    error WrongRecord(uint32 round);
+    /// A round runs; only an alliance that waits for seats can be closed.
     error RoundIsRunning();
 }

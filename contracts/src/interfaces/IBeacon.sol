@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title Public randomness of a drand network, verified once and kept
+/// @title Public randomness of a drand network, verified where it is used
+/// @notice Keeps nothing: a round's value follows from its signature, which is unique.
 interface IBeacon {
     /// The signature or key has the wrong number of bytes; send it uncompressed, coordinates of 48 (G1) or 64 (G2) bytes.
     error WrongLength(uint256 expected, uint256 actual);
@@ -16,16 +17,10 @@ interface IBeacon {
     /// The chain lacks EIP-2537 (BLS12-381 precompiles); use a chain with the Prague rules or later.
     error PrecompileMissing();
 
-    event BeaconProved(uint64 indexed beaconRound, bytes32 randomness);
-
-    /// @notice Verifies a round's signature and keeps its randomness. Anyone may call it, for any round.
-    /// @dev A round that is already known is answered without looking at `signature`: a second proof cannot fail.
+    /// @notice The randomness of a round, if `signature` is that of the round; reverts otherwise.
     /// @param signature the uncompressed G1 point, x and y of 48 bytes each
     /// @return randomness as drand publishes it, sha256 of the compressed signature
-    function prove(uint64 beaconRound, bytes calldata signature) external returns (bytes32 randomness);
-
-    /// @notice Randomness of a proven round, or zero.
-    function randomness(uint64 beaconRound) external view returns (bytes32);
+    function verify(uint64 beaconRound, bytes calldata signature) external view returns (bytes32 randomness);
 
     /// @notice When a round is published: genesis + (beaconRound - 1) · period.
     function timeOf(uint64 beaconRound) external view returns (uint64);

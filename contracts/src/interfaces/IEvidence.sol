@@ -47,12 +47,17 @@ interface IEvidence is IAllianceErrors, IAllianceEvents {
         bytes calldata secondSignature
     ) external;
 
-    /// @notice A seal whose seed does not follow from its beacon round (which the beacon contract must know; anyone can
-    /// prove it there), or whose manifest is malformed, names another round, a seat twice, or not as many
-    /// trainers as the survivors have bits. Convicts every signer; those slashed before are skipped.
+    /// @notice A seal whose seed does not follow from its beacon round, or whose manifest is malformed, names another
+    /// round, a seat twice, or not as many trainers as the survivors have bits. Convicts every signer; those slashed
+    /// before are skipped.
+    /// @param beaconSignature of the seal's beacon round, as in sealRound; if it is empty, the seed is not judged
     /// @param manifest the bytes with the seal's digest; anything else is not looked at
-    function slashInvalidSeal(SealStatement calldata seal, bytes calldata manifest, bytes[] calldata signatures)
-        external;
+    function slashInvalidSeal(
+        SealStatement calldata seal,
+        bytes calldata beaconSignature,
+        bytes calldata manifest,
+        bytes[] calldata signatures
+    ) external;
 
     /// @notice A share that is not the one its holder was dealt, in an unmasking.
     /// @param unmasking which answers `seal`

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AllianceParams, RoundState, SeatView} from "../Types.sol";
+import {AllianceParams, JoinRequest, RoundRecord, RoundState, SeatView} from "../Types.sol";
 import {IAllianceErrors} from "./IAllianceErrors.sol";
 import {IAllianceEvents} from "./IAllianceEvents.sol";
 
@@ -13,23 +13,19 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     /// @notice Takes a seat with `params().seatStake` FLOCK, which the sender has approved. One seat per owner, so that
     /// thresholds over seats count distinct owners and nobody votes on a cohort that holds its own seat.
     /// The seat can be drawn from the next round to open. Opens a round if the alliance was waiting for this seat.
-    /// @param peerId raw bytes of the node's libp2p peer ID. Not checked for uniqueness: whoever registers another's
-    /// peer ID cannot sign for it, and nodes ignore its seat.
-    /// @param maskKey X25519 public key of the node's pair masks
-    /// @param weight public, coarse bucket of the member's example count
-    /// @param paramsHash_ keccak256(abi.encode(params)): the terms the joiner agrees to
-    /// @param maximumLoss the largest loss the joiner accepts
-    /// @param peerSignature Ed25519 signature by the peer ID over keccak256("p2p_flock join v1" ‖ abi.encode(chain id,
-    /// this address, number, sender, maskKey)). The chain has no Ed25519: every node checks it and ignores seats whose
-    /// signature is wrong; such a seat is a silent member that can lose its stake's liquidity and nothing else.
-    function join(
-        bytes calldata peerId,
-        bytes32 maskKey,
-        uint32 weight,
-        bytes32 paramsHash_,
-        uint128 maximumLoss,
-        bytes calldata peerSignature
-    ) external;
+    /// Not after params().joinDeadline, and only owners on the allowlist if there is one.
+    /// @param request of which
+    /// - peerId is not checked for uniqueness: whoever registers another's peer ID cannot sign for it, and nodes ignore
+    ///   its seat;
+    /// - maskKey is the X25519 public key of the node's pair masks;
+    /// - weight is a public, coarse bucket of the member's example count;
+    /// - paramsHash is keccak256(abi.encode(params)), the terms the joiner agrees to;
+    /// - maximumLoss is the largest loss the joiner accepts;
+    /// - peerSignature is the Ed25519 signature by the peer ID over keccak256("p2p_flock join v1" ‖ abi.encode(chain id,
+    ///   this address, number, sender, maskKey)). The chain has no Ed25519: every node checks it and ignores seats whose
+    ///   signature is wrong; such a seat is a silent member that can lose its stake's liquidity and nothing else;
+    /// - allowlistProof leads from the sender's leaf to params().allowlistRoot.
+    function join(JoinRequest calldata request) external;
 
     /// @notice Queues the sender's seat for removal when the next round opens, at most four each time. While the
     /// alliance waits for seats it is removed at once (call again if it was queued before). Suspended and slashed seats
@@ -40,7 +36,7 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     function registerKey(bytes32 maskKey) external;
 
     /// @notice Pays the stake back, `params().unbondingSeconds` after the last round with the seat has ended or the
-    /// alliance has closed. Needs nobody else.
+    /// alliance has closed. Needs nobody else, but refuses while a challenge of absence is open.
     function withdraw() external;
 
     /// @notice Publishes where the sender's node may be dialled; the newest counts, the empty list takes it back. Kept in
@@ -53,9 +49,9 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     /// @notice Suspends a seat that was absent in the two rounds settled last: as a trainer not sealed, as a validator
     /// not revealed. Anyone may. Void rounds do not count, nor do rounds before the seat. No stake is lost: the seat is
     /// removed like a leaver's, and its owner takes one again with reactivate() or withdraws.
-    /// @param second the last settled round
-    /// @param first the round settled before it
-    function suspend(address owner, uint32 first, uint32 second) external;
+    /// @param second the record of the last settled round
+    /// @param first the record of the round settled before it
+    function suspend(address owner, RoundRecord calldata first, RoundRecord calldata second) external;
 
     /// @notice Seats a suspended owner again, at the end of the table, from the next round to open. Nothing is paid:
     /// the stake never left. Peer ID, its signature (over the first mask key) and weight stay those of join().
@@ -65,12 +61,13 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
 
     /* REWARDS */
 
-    /// @notice Pays what the sender was credited: refunds, and the residual if it is the creator. Never expires.
+    /// @notice Pays what the sender was credited: tenths of slashes, bonds, and the residual if it is the creator. Never
+    /// expires.
     function claim() external;
 
-    /// @notice Books the sender's rewards as trainer or validator of settled rounds, then pays all its credit.
-    /// Rounds without reward, and rounds claimed before, count nothing. Never expires.
-    function claimRounds(uint32[] calldata rounds) external;
+    /// @notice Books what the sender earned in settled rounds, as trainer, as validator and by refunds, then pays all its
+    /// credit. Rounds without reward, and rounds claimed before, count nothing. Never expires.
+    function claimRounds(RoundRecord[] calldata records) external;
 
     /* VIEWS */
 
@@ -117,12 +114,13 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     /// @notice What claim() would pay.
     function getCredit(address owner) external view returns (uint256);
 
-    /// @notice What claimRounds([round]) would add; zero if claimed.
-    function getReward(address owner, uint32 round) external view returns (uint256);
+    /// @notice What claimRounds([record]) would add; zero if claimed. Reverts if it is not the record of a settled round.
+    function getReward(address owner, RoundRecord calldata record) external view returns (uint256);
 
     /// @notice The last global model digest that an accept quorum named, and the round in which it did.
     function getConfirmedModel() external view returns (uint32 round, bytes32 modelDigest);
 
-    /// @notice The three sums that make up this contract's balance: stakes, unspent pool, unpaid rewards.
+    /// @notice The three sums that make up this contract's balance: stakes, unspent pool, and what is owed: unpaid
+    /// rewards and the bonds of open challenges.
     function getAccounts() external view returns (uint256 stakes, uint256 pool, uint256 owed);
 }
