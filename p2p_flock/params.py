@@ -23,6 +23,9 @@ RINGS = (10, 12, 15, 16, 20, 30, 32)  # the others share 64-bit words (crypto/ri
 PHASE_SECONDS_MIN = 3  # the chain's clock ticks in whole seconds; below three a phase can be one block long
 
 
+ABSENCE_SLASH_BPS_MAX = 100  # one percent: a challenge is cheap to make, and silence can have honest causes
+SCORE_MICRO_MAX = 1_000_000  # scores lie in 0..1
+
 SHARING_HOLDERS_MAX = 255  # GF(2⁸) has as many points besides that of the secret
 COLLUSION_BOUND_MAX = SHARING_HOLDERS_MAX - 3  # three honest owners among the holders of a secret at least
 
@@ -50,7 +53,14 @@ def compute_holder_count(owners: int, threshold: int, collusion_bound: int) -> i
 
 @dataclass(frozen=True, slots=True)
 class AllianceParams:
-    """Money in FLOCK wei, times in whole seconds, ratios in basis points or millionths."""
+    """Money in FLOCK wei, times in whole seconds, ratios in basis points or millionths.
+
+    Attributes:
+        absence_slash_bps: what an unanswered challenge of absence takes; 0 switches challenges off.
+        score_target_micro: score of the global model, in millionths, with which the alliance ends early; 0 = none.
+        join_deadline_s: Unix seconds of chain time after which nobody joins; 0 = none.
+        allowlist_root: Merkle root of the owners that may join; 32 zero bytes = anyone.
+    """
 
     manifest_digest: bytes
     seat_stake: int
@@ -79,6 +89,10 @@ class AllianceParams:
     unbonding_seconds: int
     provable_slash_bps: int
     void_count_max: int
+    absence_slash_bps: int = 0
+    score_target_micro: int = 0
+    join_deadline_s: int = 0
+    allowlist_root: bytes = bytes(32)
 
     @property
     def seal_quorum(self) -> int:
@@ -163,3 +177,28 @@ def validate_params(params: AllianceParams) -> None:
     _require(p.penalty_window_seconds < p.unbonding_seconds, "evidence windows end before unbonding does")
     _require(p.provable_slash_bps <= 5000, "a provable slash takes at most half the stake")
     _require(p.void_count_max >= 1, "void_count_max is at least 1")
+    _require(
+        0 <= p.absence_slash_bps <= ABSENCE_SLASH_BPS_MAX,
+        f"an unanswered challenge of absence takes at most {ABSENCE_SLASH_BPS_MAX} basis points of the stake",
+    )
+    _require(
+        p.absence_slash_bps == 0 or p.unbonding_seconds > 2 * p.penalty_window_seconds,
+        "unbonding outlasts two penalty windows where absence can be challenged",
+    )
+    _require(0 <= p.score_target_micro <= SCORE_MICRO_MAX, "the score target lies in 0..1,000,000 millionths")
+    _require(0 <= p.join_deadline_s < 2**64, "the join deadline is a time in Unix seconds")
+    _require(len(p.allowlist_root) == 32, "the allowlist's root has 32 bytes")
+
+
+def validate_joinable(params: AllianceParams) -> None:
+    """Check that this version's node can do what the alliance asks of its members. Asked before a stake is paid.
+
+    Raises:
+        ParameterError: it cannot; the text says what to do instead.
+    """
+    if params.absence_slash_bps > 0:
+        raise ParameterError(
+            f"this alliance takes {params.absence_slash_bps / 100:g} % of the stake of whoever does not answer a "
+            "challenge of absence, and this version's node cannot answer one yet: join an alliance with "
+            "absence_slash_bps 0, or a newer version of p2p-flock"
+        )

@@ -110,9 +110,17 @@ class CohortOpened:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFinished:
-    """Answer to :class:`Evaluate`: per requested cohort, whether its aggregate is good by this validator's data."""
+    """Answer to :class:`Evaluate`, by this validator's private data.
+
+    Attributes:
+        accepted: per requested cohort, whether its aggregate is good.
+        grades: per cohort how much better it makes the model, 0..15 (``voting.compute_grade``); 0 where absent.
+        score_micro: the base model's score in millionths (``voting.compute_score_micro``); 0 = not measured.
+    """
 
     accepted: Mapping[int, bool]
+    grades: Mapping[int, int] = field(default_factory=dict)
+    score_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +248,8 @@ class SealRound:
 
 @dataclass(frozen=True, slots=True)
 class CommitRound:
+    """The poster adds the seal (``alliance/settling.py``)."""
+
     positions: tuple[int, ...]
     commitments: tuple[bytes, ...]
     signatures: tuple[bytes, ...]
@@ -247,6 +257,8 @@ class CommitRound:
 
 @dataclass(frozen=True, slots=True)
 class SettleRound:
+    """The ballots that this machine holds; the poster adds what the chain's log knows (``alliance/settling.py``)."""
+
     positions: tuple[int, ...]
     ballots: tuple[Ballot, ...]
 

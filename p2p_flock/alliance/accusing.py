@@ -45,7 +45,11 @@ from p2p_flock.wire.messages import Envelope, Unmasking
 
 def make_court(context: RoundContext) -> Court:
     """Judges without a beacon: the contract computes the seeds of its seals itself, so none of those is wrong."""
-    return Court(context.domain, context.params.threshold, lambda _: None, context.recover)
+    return Court(context.domain, context.params.threshold, know_no_beacon, context.recover)
+
+
+def know_no_beacon(beacon_round: int, signature: bytes) -> None:
+    """A court's ``verify`` where no seed is judged."""
 
 
 def get_culprits(context: RoundContext, evidence: Evidence) -> tuple[int, ...]:
@@ -73,7 +77,7 @@ def describe_seal(context: RoundContext, seal: Seal) -> SealStatement:
 
 def make_invalid_seal(context: RoundContext, sealed: RoundSealed, manifest: bytes) -> InvalidSeal | None:
     """Evidence against a seal on the chain whose manifest (bytes under its digest) is none, or not of this seal."""
-    evidence = InvalidSeal(make_seal_statement(context, sealed), manifest, sealed.signatures)
+    evidence = InvalidSeal(make_seal_statement(context, sealed), b"", manifest, sealed.signatures)
     return evidence if get_culprits(context, evidence) else None
 
 

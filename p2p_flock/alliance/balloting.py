@@ -165,15 +165,20 @@ class BallotDesk:
 
     # --- what to do --------------------------------------------------------------------------------------------
 
-    def vote(self, votes: Mapping[int, Vote], aggregate_digests: Mapping[int, bytes]) -> list[Effect]:
-        """Form the ballot, once. After a restart the journalled one stands."""
+    def vote(
+        self,
+        votes: Mapping[int, Vote],
+        grades: Mapping[int, int],
+        score_micro: int,
+        aggregate_digests: Mapping[int, bytes],
+    ) -> list[Effect]:
+        """Form the ballot, once; as :func:`voting.make_ballot`. After a restart the journalled one stands."""
         assert self._seal is not None
         if self._ballot is not None:
             return []
         salt = make_salt(self._context, self._position, self._seal, self._sign)
-        self._ballot = make_ballot(
-            self._context, self._position, self._seal, votes, aggregate_digests, salt, self._sign
-        )
+        terms = (votes, grades, score_micro, aggregate_digests, salt)
+        self._ballot = make_ballot(self._context, self._seal, *terms)
         self._speak_commitment()
         words = ", ".join(f"cohort {cohort}: {vote.name.lower()}" for cohort, vote in sorted(votes.items()))
         return [

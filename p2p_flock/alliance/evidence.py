@@ -47,6 +47,7 @@ CONTRIBUTION, UNMASKING = 1, 2
 # Messages that are said once per round number, ever: two different ones of a kind contradict (WIRE.md, kinds).
 SAID_ONCE = frozenset({1, 2, 6, 7})
 WORD_BYTES = 32
+BEACON_SIGNATURE_BYTES_MAX = 256
 EVIDENCE_BYTES_MAX = 3 << 20  # a manifest and a body of at most 1 MiB each, and proofs
 
 SignatureTuple = Annotated[tuple[Signature, ...], Length(1, 64)]
@@ -140,10 +141,12 @@ class InvalidSeal:
     """A seal with a seed that its beacon does not give, or with a manifest that contradicts itself or the seal.
 
     Attributes:
+        beacon_signature: of the seal's beacon round; empty where the seed is not to be judged.
         manifest: bytes under the seal's digest; empty where the seed is the fault.
     """
 
     seal: SealStatement
+    beacon_signature: Annotated[bytes, Length(0, BEACON_SIGNATURE_BYTES_MAX)]
     manifest: Annotated[bytes, Length(0, MANIFEST_BYTES_MAX)]
     signatures: SignatureTuple
 
@@ -231,13 +234,14 @@ class Court:
 
     Attributes:
         threshold: t of the alliance.
-        randomness: beacon value of a beacon round, as the beacon *contract* knows it; ``None`` where it does not.
+        verify: randomness of a beacon round that this signature proves, as the beacon contract computes it; ``None``
+            where it proves none.
         recover: who signed.
     """
 
     domain: Domain
     threshold: int
-    randomness: Callable[[int], bytes | None]
+    verify: Callable[[int, bytes], bytes | None]
     recover: Recoverer
 
 
@@ -312,13 +316,17 @@ def _check_seal_equivocation(court: Court, evidence: SealEquivocation) -> bytes:
 
 def _check_invalid_seal(court: Court, evidence: InvalidSeal) -> tuple[bytes, ...]:
     seal = evidence.seal
-    _require(_has_wrong_seed(court, seal) or _has_wrong_manifest(seal, evidence.manifest), "the seal is a valid one")
+    is_wrong = _has_wrong_seed(court, evidence) or _has_wrong_manifest(seal, evidence.manifest)
+    _require(is_wrong, "the seal is a valid one")
     return tuple(_sealer_of(court, seal, signature) for signature in evidence.signatures)
 
 
-def _has_wrong_seed(court: Court, seal: SealStatement) -> bool:
-    randomness = court.randomness(seal.beacon_round)
-    return randomness is not None and compute_seed(court.domain, seal.round, randomness) != seal.seed
+def _has_wrong_seed(court: Court, evidence: InvalidSeal) -> bool:
+    if not evidence.beacon_signature:
+        return False
+    randomness = court.verify(evidence.seal.beacon_round, evidence.beacon_signature)
+    _require(randomness is not None, "the beacon's signature is not one of the seal's beacon round")
+    return randomness is not None and compute_seed(court.domain, evidence.seal.round, randomness) != evidence.seal.seed
 
 
 def _has_wrong_manifest(seal: SealStatement, data: bytes) -> bool:

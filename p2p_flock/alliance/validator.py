@@ -267,11 +267,13 @@ class ValidatorMachine:
     def _evaluated(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, EvaluationFinished)
         votes = {cohort: Vote.YES if good else Vote.NO for cohort, good in event.accepted.items()}
-        return self._vote(votes)
+        return self._vote(votes, event.grades, event.score_micro)
 
-    def _vote(self, votes: Mapping[int, Vote]) -> list[Effect]:
+    def _vote(
+        self, votes: Mapping[int, Vote], grades: Mapping[int, int] | None = None, score_micro: int = 0
+    ) -> list[Effect]:
         self.phase = Phase.VOTING
-        return self._ballots.vote(votes, self.aggregates)
+        return self._ballots.vote(votes, grades or {}, score_micro, self.aggregates)
 
     def _commitments_observed(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, CommitmentsObserved)

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.crypto.signing import ballot_commitment, ballot_digest, commit_digest
+from p2p_flock.crypto.signing import GRADE_MAX, ballot_commitment, commit_digest, pack_marks
 from p2p_flock.crypto.suite import hash32, keccak256
 from p2p_flock.errors import CryptoError
+from p2p_flock.params import SCORE_MICRO_MAX
 from p2p_flock.ports import Signer
 from p2p_flock.types import CohortOutcome, Vote
 from p2p_flock.wire.messages import Ballot, BallotCommitment
@@ -32,6 +33,25 @@ def is_acceptable_change(loss_before: float, loss_after: float, tolerance_micro:
     return round(loss_after * LOSS_SCALE) - round(loss_before * LOSS_SCALE) <= tolerance_micro
 
 
+def compute_grade(loss_before: float, loss_after: float) -> int:
+    """How much better a candidate is, 0..15: ⌊16 · (before − after) / before⌋ in whole millionths, 15 at most.
+
+    0 where it is worse, where a loss is not finite, or where there was no loss left to take away. Of the contract's
+    pay for trainers: a cohort that helps twice as much as another is not paid twice as much, but more.
+    """
+    if not (abs(loss_before) < float("inf") and abs(loss_after) < float("inf")):
+        return 0
+    before, after = round(loss_before * LOSS_SCALE), round(loss_after * LOSS_SCALE)
+    return min(max((GRADE_MAX + 1) * (before - after) // before, 0), GRADE_MAX) if before > 0 else 0
+
+
+def compute_score_micro(score: float | None) -> int:
+    """A task's score in whole millionths, 0..1,000,000; 0, "not measured", for what is no number from 0 to 1."""
+    if score is None or not 0 <= score <= 1:
+        return 0
+    return round(score * SCORE_MICRO_MAX)
+
+
 def make_salt(context: RoundContext, position: int, seal: bytes, sign: Signer) -> bytes:
     """The ballot's salt, 32 bytes that only the owner can compute: a hash of a signature that is never published.
 
@@ -44,51 +64,38 @@ def make_salt(context: RoundContext, position: int, seal: bytes, sign: Signer) -
 
 def make_ballot(
     context: RoundContext,
-    position: int,
     seal: bytes,
     votes: Mapping[int, Vote],
+    grades: Mapping[int, int],
+    score_micro: int,
     aggregate_digests: Mapping[int, bytes],
     salt: bytes,
-    sign: Signer,
 ) -> Ballot:
-    """The signed ballot of the validator at ``position``; cohorts without a vote are UNAVAILABLE."""
+    """A validator's ballot; cohorts without a vote are UNAVAILABLE, and grades count for a yes only.
+
+    Args:
+        votes, grades, aggregate_digests: by cohort; a grade that is not there is 0.
+        score_micro: :func:`compute_score_micro` of the base model.
+    """
     cohorts = range(context.params.cohort_count)
-    verdicts = bytes(votes.get(cohort, Vote.UNAVAILABLE) for cohort in cohorts)
+    verdicts = [votes.get(cohort, Vote.UNAVAILABLE) for cohort in cohorts]
     digests = tuple(
-        aggregate_digests[cohort] if votes.get(cohort, Vote.UNAVAILABLE) is not Vote.UNAVAILABLE else NO_AGGREGATE
-        for cohort in cohorts
+        NO_AGGREGATE if verdict is Vote.UNAVAILABLE else aggregate_digests[cohort]
+        for cohort, verdict in enumerate(verdicts)
     )
-    unsigned = Ballot(seal, context.base_model_digest, verdicts, digests, salt, bytes(65))
-    return Ballot(
-        seal, context.base_model_digest, verdicts, digests, salt, sign(_ballot_digest(context, position, unsigned))
-    )
-
-
-def _ballot_digest(context: RoundContext, position: int, ballot: Ballot) -> bytes:
-    return ballot_digest(
-        context.domain,
-        context.round,
-        ballot.seal,
-        position,
-        ballot.base_model_digest,
-        ballot.verdicts,
-        ballot.aggregate_digests,
-        ballot.salt,
-    )
+    given = bytes(grades.get(cohort, 0) if verdict is Vote.YES else 0 for cohort, verdict in enumerate(verdicts))
+    return Ballot(seal, context.base_model_digest, bytes(verdicts), given, score_micro, digests, salt)
 
 
 def compute_commitment(context: RoundContext, position: int, ballot: Ballot) -> bytes:
-    """keccak commitment that the contract compares with the revealed ballot."""
-    return ballot_commitment(
-        context.domain,
-        context.round,
-        ballot.seal,
-        position,
-        ballot.base_model_digest,
-        ballot.verdicts,
-        ballot.aggregate_digests,
-        ballot.salt,
-    )
+    """keccak commitment that the revealed ballot opens.
+
+    Raises:
+        CryptoError: the ballot has no form that the contract could read.
+    """
+    marks = pack_marks(position, ballot.score_micro, ballot.verdicts, ballot.grades)
+    terms = (ballot.base_model_digest, ballot.aggregate_digests, ballot.salt)
+    return ballot_commitment(context.domain, context.round, ballot.seal, marks, *terms)
 
 
 def make_commitment(context: RoundContext, position: int, ballot: Ballot, sign: Signer) -> BallotCommitment:
@@ -107,7 +114,7 @@ def is_valid_commitment(context: RoundContext, position: int, seal: bytes, messa
 
 
 def is_valid_ballot(context: RoundContext, position: int, seal: bytes, commitment: bytes, ballot: Ballot) -> bool:
-    """Whether the contract would take this ballot: form, seal, commitment, signature.
+    """Whether the contract would take this ballot: form, seal, and that it opens ``commitment``, which was signed.
 
     One ballot that it would not take makes the whole settlement fail, so nothing here may be laxer than the contract.
     """
@@ -115,11 +122,12 @@ def is_valid_ballot(context: RoundContext, position: int, seal: bytes, commitmen
     if ballot.seal != seal or len(ballot.verdicts) != cohort_count or len(ballot.aggregate_digests) != cohort_count:
         return False
     for verdict, digest in zip(ballot.verdicts, ballot.aggregate_digests, strict=True):
-        if verdict > Vote.NO or (verdict == Vote.YES and digest == NO_AGGREGATE):
+        if verdict == Vote.YES and digest == NO_AGGREGATE:
             return False
-    if compute_commitment(context, position, ballot) != commitment:
+    try:
+        return compute_commitment(context, position, ballot) == commitment
+    except CryptoError:  # a verdict, a grade or a score that has no form
         return False
-    return _is_signed_by(context, position, _ballot_digest(context, position, ballot), ballot.signature)
 
 
 def _is_signed_by(context: RoundContext, position: int, digest: bytes, signature: bytes) -> bool:

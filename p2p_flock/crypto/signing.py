@@ -1,4 +1,4 @@
-"""secp256k1 signatures, EIP-712 structs of the contract, the envelope's digest, and the join binding.
+"""secp256k1 signatures, EIP-712 structs of the contract, ballot commitments, the envelope's digest, the join binding.
 
 Called by ``alliance/`` and ``chain/``. Signatures are recoverable, 65 bytes r‖s‖v with v in {27, 28} and low s, as the
 contract's ECDSA library demands: of the two signatures that would verify, exactly one is accepted.
@@ -7,6 +7,7 @@ contract's ECDSA library demands: of the two signatures that would verify, exact
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from coincurve import PrivateKey, PublicKey
 from nacl import bindings
@@ -14,7 +15,8 @@ from nacl.exceptions import BadSignatureError
 
 from p2p_flock.crypto.suite import keccak256, sha256
 from p2p_flock.errors import CryptoError
-from p2p_flock.types import ADDRESS_BYTES, Domain
+from p2p_flock.params import COHORTS_MAX
+from p2p_flock.types import ADDRESS_BYTES, Domain, Vote
 
 SIGNATURE_BYTES = 65
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -25,11 +27,9 @@ _SEAL_TYPE = keccak256(
     b"bytes32 survivorsDigest)"
 )
 _COMMIT_TYPE = keccak256(b"Commit(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 commitment)")
-_BALLOT_TYPE = keccak256(
-    b"Ballot(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 baseModelDigest,bytes verdicts,"
-    b"bytes32[] aggregateDigests,bytes32 salt)"
-)
-_BALLOT_COMMITMENT = keccak256(b"p2p_flock ballot v1")
+_SCORE_AT, _VERDICTS_AT, _GRADES_AT = 16, 48, 80  # first bits in a ballot's marks
+GRADE_MAX = 15
+_BALLOT_COMMITMENT = keccak256(b"p2p_flock ballot v2")
 
 
 # --- keys and signatures ---------------------------------------------------------------------------------------
@@ -172,42 +172,21 @@ def commit_digest(domain: Domain, round_number: int, seal: bytes, position: int,
     return eip712_digest(domain, struct_hash)
 
 
-def ballot_digest(
-    domain: Domain,
-    round_number: int,
-    seal: bytes,
-    position: int,
-    base_model_digest: bytes,
-    verdicts: bytes,
-    aggregate_digests: Sequence[bytes],
-    salt: bytes,
-) -> bytes:
-    """What a validator signs for its revealed ballot."""
-    struct_hash = keccak256(
-        _BALLOT_TYPE
-        + _word(domain.alliance)
-        + _word(round_number)
-        + _bytes32(seal)
-        + _word(position)
-        + _bytes32(base_model_digest)
-        + keccak256(verdicts)
-        + keccak256(b"".join(_bytes32(digest) for digest in aggregate_digests))
-        + _bytes32(salt)
-    )
-    return eip712_digest(domain, struct_hash)
-
-
 def ballot_commitment(
     domain: Domain,
     round_number: int,
     seal: bytes,
-    position: int,
+    marks: int,
     base_model_digest: bytes,
-    verdicts: bytes,
     aggregate_digests: Sequence[bytes],
     salt: bytes,
 ) -> bytes:
-    """The hiding commitment to a ballot; ``salt`` is 32 secret random bytes."""
+    """The hiding commitment to a ballot, keccak256 over the words of its ABI encoding.
+
+    ``marks`` is :func:`pack_marks` of position, score, verdicts and grades; ``salt`` is 32 secret random
+    bytes. Whoever opens a commitment that a validator signed shows that validator's ballot: the ballot itself carries
+    no signature.
+    """
     return keccak256(
         _BALLOT_COMMITMENT
         + _word(domain.chain_id)
@@ -215,12 +194,58 @@ def ballot_commitment(
         + _word(domain.alliance)
         + _word(round_number)
         + _bytes32(seal)
-        + _word(position)
+        + _word(marks)
         + _bytes32(base_model_digest)
-        + keccak256(verdicts)
         + keccak256(b"".join(_bytes32(digest) for digest in aggregate_digests))
         + _bytes32(salt)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """One ballot's short fields. ``verdicts`` (of ``types.Vote``) and ``grades`` (0..15): one byte a cohort."""
+
+    position: int
+    score_micro: int
+    verdicts: bytes
+    grades: bytes
+
+
+def pack_marks(position: int, score_micro: int, verdicts: bytes, grades: bytes) -> int:
+    """A ballot's short fields as the contract's one word.
+
+    Bits 0..15 position, 16..47 score in millionths, from 48 two bits a cohort for its verdict, from 80 four bits a
+    cohort for its grade; all others are zero.
+
+    Raises:
+        CryptoError: a field does not fit, a verdict is none, or a grade stands where the verdict is not yes.
+    """
+    if not 0 <= position < 2**16 or not 0 <= score_micro < 2**32:
+        raise CryptoError("a position has 16 bits, a score 32")
+    if not 1 <= len(verdicts) == len(grades) <= COHORTS_MAX:
+        raise CryptoError(f"a ballot has a verdict and a grade for each of 1 to {COHORTS_MAX} cohorts")
+    marks = position | score_micro << _SCORE_AT
+    for cohort, (verdict, grade) in enumerate(zip(verdicts, grades, strict=True)):
+        if verdict not in tuple(Vote):
+            raise CryptoError("a verdict is 0, 1 or 2")
+        if grade > GRADE_MAX or (grade and verdict != Vote.YES):
+            raise CryptoError(f"a grade is at most {GRADE_MAX}, and 0 unless the verdict is yes")
+        marks |= verdict << _VERDICTS_AT + 2 * cohort | grade << _GRADES_AT + 4 * cohort
+    return marks
+
+
+def unpack_marks(marks: int, cohort_count: int) -> Marks:
+    """Read :func:`pack_marks`' word.
+
+    Raises:
+        CryptoError: it is not what :func:`pack_marks` makes for so many cohorts.
+    """
+    verdicts = bytes(marks >> _VERDICTS_AT + 2 * cohort & 3 for cohort in range(cohort_count))
+    grades = bytes(marks >> _GRADES_AT + 4 * cohort & 15 for cohort in range(cohort_count))
+    found = Marks(marks & 0xFFFF, marks >> _SCORE_AT & 0xFFFFFFFF, verdicts, grades)
+    if marks < 0 or pack_marks(found.position, found.score_micro, verdicts, grades) != marks:
+        raise CryptoError("a ballot's marks have bits that mean nothing")
+    return found
 
 
 # --- point to point, and joining -------------------------------------------------------------------------------

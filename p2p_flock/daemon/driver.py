@@ -293,11 +293,11 @@ class RoundDriver:
     async def _evaluate(self, effect: Evaluate) -> None:
         assert isinstance(self.machine, ValidatorMachine) and self.machine.manifest is not None
         try:
-            accepted = await self._judge.judge(self.context, effect, self.machine.manifest, self._world.blobs)
+            judged = await self._judge.judge(self.context, effect, self.machine.manifest, self._world.blobs)
         except P2PFlockError as error:
             logger.error("evaluation failed: %s", error)
-            accepted = {}
-        self.post(EvaluationFinished(accepted))
+            judged = EvaluationFinished({})
+        self.post(judged)
 
     async def _transact(self, effect: Transact) -> None:
         call = effect.call

@@ -31,7 +31,7 @@ def encode_evidence(evidence: Evidence) -> tuple[str, Arguments]:
         case SealEquivocation():
             return "slashSealEquivocation", (_seal(e.first), e.first_signature, _seal(e.second), e.second_signature)
         case InvalidSeal():
-            return "slashInvalidSeal", (_seal(e.seal), e.manifest, list(e.signatures))
+            return "slashInvalidSeal", (_seal(e.seal), e.beacon_signature, e.manifest, list(e.signatures))
         case BadShare():
             leaf = (e.context, e.commitment, e.share_index, _proof(e.proof))
             return "slashBadShare", (_statement(e.unmasking), e.item_index, _seal(e.seal), e.manifest, *leaf)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from p2p_flock.alliance.aggregates import open_aggregate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.model import AdoptedCohort, Model, sum_statistics
-from p2p_flock.alliance.voting import is_acceptable_change
+from p2p_flock.alliance.voting import compute_grade, compute_score_micro, is_acceptable_change
 from p2p_flock.crypto.vectors import SourceVector, Vector
 from p2p_flock.daemon.model_files import apply_in_store, locate_parameters, make_initial_model
 from p2p_flock.errors import StoreError, TaskError, WorkerCrashedError
 from p2p_flock.learning.results import VectorFile
 from p2p_flock.learning.worker_client import Worker
-from p2p_flock.ports import Evaluate
+from p2p_flock.ports import Evaluate, EvaluationFinished
 from p2p_flock.secagg.answer import get_sealed_entries
 from p2p_flock.store.blobs import BlobStore
 from p2p_flock.store.files import FileSource
@@ -99,8 +99,10 @@ class Judge:
 
     async def judge(
         self, context: RoundContext, effect: Evaluate, manifest: Manifest, blobs: BlobStore
-    ) -> Mapping[int, bool]:
-        """Whether each opened cohort's aggregate is good by this member's private test data.
+    ) -> EvaluationFinished:
+        """What this member's private test data says of each opened cohort's aggregate, and of the model before it.
+
+        Statistics have no grades, and a model that only they made has no score.
 
         Raises:
             StoreError: an aggregate is gone from ``blobs``, or the disk refuses.
@@ -112,10 +114,12 @@ class Judge:
         }
         levels = context.params.levels_in(effect.stage)
         if effect.stage is Stage.STATISTICS:
-            return {
-                cohort: await self._judge_statistics(sum_statistics(context.manifest, levels, [one]))
-                for cohort, one in adopted.items()
-            }
+            return EvaluationFinished(
+                {
+                    cohort: await self._judge_statistics(sum_statistics(context.manifest, levels, [one]))
+                    for cohort, one in adopted.items()
+                }
+            )
         files = [
             await trio.to_thread.run_sync(self._make_candidate, self.model, context, one) for one in adopted.values()
         ]
@@ -123,9 +127,10 @@ class Judge:
         result = await self._worker.evaluate(self.model.statistics, before, files)
         self.score_before, self.score_after = result.score_before, result.scores_after[0]
         tolerance = context.params.loss_tolerance_micro
-        verdicts = {}
+        verdicts, grades = {}, {}
         for cohort, loss_after in zip(adopted, result.losses_after, strict=True):
             verdicts[cohort] = is_acceptable_change(result.loss_before, loss_after, tolerance)
+            grades[cohort] = compute_grade(result.loss_before, loss_after)
             logger.info("evaluate: cohort %d: loss %.4f to %.4f", cohort, result.loss_before, loss_after)
         self.judged[context.round] = Judged(
             loss_before=result.loss_before,
@@ -136,7 +141,7 @@ class Judge:
         )
         if len(self.judged) > JUDGED_MAX:
             del self.judged[min(self.judged)]
-        return verdicts
+        return EvaluationFinished(verdicts, grades, compute_score_micro(result.score_before))
 
     def _make_candidate(self, base: Model, context: RoundContext, adopted: AdoptedCohort) -> VectorFile:
         model = apply_in_store(self._models, base, context.manifest, context.params.levels_in(context.stage), [adopted])

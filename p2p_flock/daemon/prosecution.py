@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p_flock.alliance.accusing import know_no_beacon
 from p2p_flock.alliance.evidence import (
     EVIDENCE_BYTES_MAX,
     Court,
@@ -109,7 +110,7 @@ class Prosecution:
 
     def _court(self) -> Court:
         handle = self._session.handle
-        return Court(handle.domain, handle.params.threshold, lambda _: None, self._world.recover)
+        return Court(handle.domain, handle.params.threshold, know_no_beacon, self._world.recover)
 
     def _rank(self, round_number: int) -> int:
         """Whose turn it is: the round's validators in their order, for they see most; then its trainers."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from p2p_flock.alliance.accusing import know_no_beacon
 from p2p_flock.alliance.evidence import (
     EVIDENCE_BYTES_MAX,
     Court,
@@ -138,7 +139,7 @@ class Upkeep:
         if data in self._cases or len(self._cases) >= PENDING_MAX or node.tip is None:
             return
         history = node.history
-        court = Court(history.domain, history.params.threshold, lambda _: None, node.sim.world.suite.recover)
+        court = Court(history.domain, history.params.threshold, know_no_beacon, node.sim.world.suite.recover)
         try:
             (evidence,) = decode(EvidenceRecord, data, EVIDENCE_BYTES_MAX).evidence
             culprits = check_evidence(court, evidence)

@@ -205,14 +205,22 @@ class BallotCommitment:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """Validator to validators, after the commit phase: votes per cohort, what they were formed on, salt, signature."""
+    """Validator to validators, after the commit phase: votes per cohort, what they were formed on, and the salt.
+
+    Its commitment was signed, so it carries no signature of its own.
+
+    Attributes:
+        verdicts, grades: one byte a cohort; a grade, 0..15, says how much better a good sum makes the model.
+        score_micro: the base model's score on the validator's private data, in millionths; 0 = not measured.
+    """
 
     seal: Digest
     base_model_digest: Digest
     verdicts: Annotated[bytes, Length(1, COHORTS_MAX)]
+    grades: Annotated[bytes, Length(1, COHORTS_MAX)]
+    score_micro: U32
     aggregate_digests: Annotated[tuple[Digest, ...], Length(1, COHORTS_MAX)]
     salt: Secret
-    signature: Signature
 
 
 Message = Contribution | Unmasking | Have | SealProposal | SealSignature | BallotCommitment | Ballot
