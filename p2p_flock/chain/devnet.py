@@ -9,40 +9,40 @@ anything but 127.0.0.1.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import fcntl
-import json
 import os
 import selectors
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
+from p2p_flock.chain.anvil import (
+    BASE_RULES,
+    START_S_MAX,
+    ask,
+    start_anvil,
+    stop_process,
+    take_port,
+    wait_until_ready,
+)
 from p2p_flock.chain.beacon import BeaconNetwork
 from p2p_flock.chain.client import as_object, as_quantity
 from p2p_flock.chain.devnet_beacon import PUBLIC_KEY, DevnetBeacon, devnet_chain_hash
 from p2p_flock.chain.devnet_deployment import READY_FILE, Devnet, ensure_deployed, fund, read_devnet, write_document
 from p2p_flock.chain.http import HttpEndpoint
-from p2p_flock.errors import ChainError, DataDirectoryLockedError, P2PFlockError, PortTakenError, UsageError
+from p2p_flock.errors import ChainError, DataDirectoryLockedError, P2PFlockError, UsageError
 
 CHAIN_ID = 84530  # no public network's; near Base's 8453
 BASE_FEE_WEI = 5_000_000  # Base's minimum
 STATE_INTERVAL_S = 2  # what a SIGKILL of anvil can lose
-START_S_MAX = 30.0  # anvil answers after 0.05 s on an idle machine, after 1 s under a load of eight
-STOP_S_MAX = 15.0  # anvil writes its state when it ends
-ANVIL_VARIABLE = "P2P_FLOCK_ANVIL"
-ANVIL_IN_CHECKOUT = "contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,46 +55,6 @@ class DevnetOptions:
     block_time_s: float = 0.2
     beacon_period_s: int = 1
     lifetime_s: float = 7200.0
-
-
-def find_anvil() -> Path:
-    """The anvil binary: named by the environment, else of this checkout, else on the PATH.
-
-    Raises:
-        UsageError: there is none.
-    """
-    named = os.environ.get(ANVIL_VARIABLE)
-    on_path = shutil.which("anvil")
-    candidates = [
-        Path(named) if named else None,
-        Path(__file__).resolve().parents[2] / ANVIL_IN_CHECKOUT,
-        Path(on_path) if on_path else None,
-    ]
-    for candidate in candidates:
-        if candidate is not None and os.access(candidate, os.X_OK):
-            return candidate
-    raise UsageError(
-        "anvil, the local chain, is not installed. Run `npm ci --ignore-scripts` in contracts/, "
-        f"or set {ANVIL_VARIABLE} to the path of an anvil binary."
-    )
-
-
-def take_port(wanted: int | None, purpose: str) -> int:
-    """The port itself if it is free on 127.0.0.1, or any free one for ``None``.
-
-    Raises:
-        PortTakenError: somebody listens there.
-    """
-    with closing(socket.socket()) as listener:
-        # As servers set it: a port whose last connections linger in TIME_WAIT is free, one that is listened on is not.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", wanted or 0))
-        except OSError as error:
-            raise PortTakenError(
-                f"Port {wanted} for {purpose} is taken by another process. Stop that, or choose another port."
-            ) from error
-        return int(listener.getsockname()[1])
 
 
 def supervise(options: DevnetOptions, announce: Callable[[Devnet], None]) -> None:
@@ -120,7 +80,7 @@ def supervise(options: DevnetOptions, announce: Callable[[Devnet], None]) -> Non
         anvil = _start_anvil(options, port, stack)
         endpoint = HttpEndpoint(f"http://127.0.0.1:{port}", timeout_s=5.0, body_bytes_max=1 << 20)
         stack.callback(endpoint.close)
-        _wait_until_ready(anvil, endpoint, options.directory / "anvil.log", ending)
+        wait_until_ready(anvil, endpoint, options.directory / "anvil.log", ending)
         deployment = trio.run(
             ensure_deployed, options.directory, f"http://127.0.0.1:{port}", CHAIN_ID, options.beacon_period_s
         )
@@ -165,67 +125,21 @@ def _lock(directory: Path, stack: ExitStack) -> None:
 
 def _start_anvil(options: DevnetOptions, port: int, stack: ExitStack) -> subprocess.Popen[bytes]:
     """anvil as facts demand: Base's rules, interval mining (automine stalls under load), state saved as it goes."""
-    command = [
-        str(find_anvil()),
-        *("--host", "127.0.0.1", "--port", str(port), "--silent"),
-        *("--hardfork", "osaka", "--enable-tx-gas-limit", "--chain-id", str(CHAIN_ID)),
+    arguments = [
+        *(*BASE_RULES, "--chain-id", str(CHAIN_ID)),
         *("--block-time", str(options.block_time_s), "--base-fee", str(BASE_FEE_WEI)),
         # States kept in memory. With none, a call at "latest" fails when the next block prunes it meanwhile.
         *("--prune-history", "64"),
         *("--accounts", "1", "--balance", "1000000"),
         *("--state", str(options.directory / "anvil-state.json"), "--state-interval", str(STATE_INTERVAL_S)),
     ]
-    log = stack.enter_context((options.directory / "anvil.log").open("ab"))
-    parent = os.getpid()
-    libc = ctypes.CDLL(None)
-
-    def die_with_parent() -> None:
-        if hasattr(libc, "prctl"):
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:
-                os._exit(1)
-
-    anvil = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
-    )
-    stack.callback(_stop, anvil)
+    anvil = start_anvil(port, arguments, options.directory / "anvil.log")
+    stack.callback(stop_process, anvil)
     return anvil
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_S_MAX)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_S_MAX)
-
-
-def _wait_until_ready(
-    anvil: subprocess.Popen[bytes], endpoint: HttpEndpoint, log: Path, ending: threading.Event
-) -> None:
-    deadline = time.monotonic() + START_S_MAX
-    while time.monotonic() < deadline:
-        with suppress(subprocess.TimeoutExpired):
-            anvil.wait(0.02)  # the pause between two attempts, cut short if anvil gives up
-            tail = log.read_bytes()[-500:].decode(errors="replace")
-            raise ChainError(f"anvil ended at once: {tail.strip() or 'no message'}")
-        if ending.is_set():
-            raise ChainError("The development chain was told to stop before it was ready.")
-        with suppress(ChainError):
-            _rpc(endpoint, "eth_chainId", [])
-            return
-    raise ChainError(f"anvil did not answer within {START_S_MAX:.0f} s; its log is {log}")
-
-
-def _rpc(endpoint: HttpEndpoint, method: str, params: list[object]) -> dict[str, object]:
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-    _, answer = endpoint.request("POST", "", body, {"Content-Type": "application/json"})
-    return dict(json.loads(answer))
-
-
 def _chain_time_s(endpoint: HttpEndpoint) -> int:
-    answer = as_object(_rpc(endpoint, "eth_getBlockByNumber", ["latest", False]).get("result"))  # type: ignore[arg-type]
+    answer = as_object(ask(endpoint, "eth_getBlockByNumber", ["latest", False]).get("result"))  # type: ignore[arg-type]
     return as_quantity(answer.get("timestamp"))
 
 
@@ -240,7 +154,7 @@ def run_devnet(options: DevnetOptions) -> Iterator[Devnet]:
     try:
         yield read_devnet(options.directory)
     finally:
-        _stop(process)
+        stop_process(process)
 
 
 def start_devnet(options: DevnetOptions) -> subprocess.Popen[bytes]:
@@ -266,7 +180,7 @@ def start_devnet(options: DevnetOptions) -> subprocess.Popen[bytes]:
         # Readable means the line that says "ready", or the end of the process.
         if selector.select(2 * START_S_MAX) and process.stdout.readline():
             return process
-    _stop(process)
+    stop_process(process)
     reason = (options.directory / "devnet.log").read_text(errors="replace").strip()
     raise ChainError(f"The development chain did not start: {reason or 'it gave no reason'}")
 

@@ -18,6 +18,7 @@ import trio
 
 from p2p_flock.chain.account import Account
 from p2p_flock.chain.adapter import ChainConfig
+from p2p_flock.chain.anvil import FAUCET_KEY
 from p2p_flock.chain.beacon import BeaconNetwork, g2_to_contract
 from p2p_flock.chain.client import RpcClient, as_bytes
 from p2p_flock.chain.contracts import BEACON, FACTORY, TOKEN, load_contract
@@ -25,8 +26,6 @@ from p2p_flock.chain.devnet_beacon import PUBLIC_KEY
 from p2p_flock.chain.transactions import Sender
 from p2p_flock.errors import ChainError, UsageError
 
-# anvil's first, of its test mnemonic.
-FAUCET_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 SUPPLY_WEI = 400_000_000 * 10**18  # leaves room under the token's cap of 10^9 FLOCK
 FUND_ETH_WEI = 10**18
 FUND_FLOCK_WEI = 100_000 * 10**18

@@ -1,7 +1,7 @@
 """What a transaction costs on Base: its gas on L2, and its share of the blobs in which Base publishes it on L1.
 
-Called by ``deploy_cost.py`` and ``scripts/bench gas``; the only home of the formula. The tests compare it with op-geth's
-own answers and with what anvil's OP mode charges. Must never be used to decide what to sign: prices here are estimates.
+Called by ``deploy_cost.py`` and ``scripts/bench gas``; the only home of the formula. The tests compare it with answers
+of op-geth and with what anvil's OP mode charges. Must never be used to decide what to sign: prices here are estimates.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ import pytest
 import trio
 
 from p2p_flock.chain.adapter import open_chain
-from p2p_flock.chain.devnet import DevnetOptions, find_anvil, main, run_devnet, start_devnet, take_port
+from p2p_flock.chain.anvil import find_anvil, take_port
+from p2p_flock.chain.devnet import DevnetOptions, main, run_devnet, start_devnet
 from p2p_flock.chain.devnet_deployment import FUND_ETH_WEI, FUND_FLOCK_WEI, Devnet, fund, read_devnet
 from p2p_flock.chain.keystore import create_account
 from p2p_flock.errors import ChainError, PortTakenError, UsageError
