@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {FlockToken} from "../src/FlockToken.sol";
-import {AllianceParams, Ballot, RoundState, SeatView} from "../src/Types.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {AllianceParams, Ballot, JoinRequest, RoundRecord, RoundState, SealStatement} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
+import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {IAllianceFactory} from "../src/interfaces/IAllianceFactory.sol";
 import {IBeacon} from "../src/interfaces/IBeacon.sol";
 import {Sortition} from "../src/libraries/Sortition.sol";
-import {Forge} from "./Forge.sol";
+import {Forge, Vm} from "./Forge.sol";
 
 /// What an alliance answers beside IAlliance. Tests import interfaces only, and deploy what the build made: so they are
 /// compiled without optimizer (foundry.toml), three times as fast, and the contracts that they run are the real ones.
@@ -23,13 +24,10 @@ interface IAllianceParts {
 contract StubBeacon is IBeacon {
     uint64 public constant genesis = 1_600_000_000;
     uint64 public constant period = 3;
-    mapping(uint64 beaconRound => bytes32) public randomness;
 
-    function prove(uint64 beaconRound, bytes calldata signature) external returns (bytes32) {
-        if (randomness[beaconRound] != 0) return randomness[beaconRound];
+    function verify(uint64 beaconRound, bytes calldata signature) external view virtual returns (bytes32) {
         if (signature.length != 96) revert WrongLength(96, signature.length);
         if (signature[0] != 0) revert WrongSignature();
-        randomness[beaconRound] = valueOf(beaconRound);
         return valueOf(beaconRound);
     }
 
@@ -52,24 +50,115 @@ contract StubBeacon is IBeacon {
     }
 }
 
+/// What somebody knows who reads an alliance's log, and nothing else: the seal, the order of commitments and the records
+/// that later calls must show. Reading takes cheatcodes only, so a prank or an expected revert stays for the call.
+abstract contract Follower is Forge {
+    struct Book {
+        uint64 beaconRound;
+        bytes seal; // abi.encode(SealStatement)
+        bytes order; // of commitments, one byte each
+        bytes32[] commitments; // in that order
+        bytes settlement; // abi.encode(Settlement)
+    }
+
+    /// RoundSettled, without its topic.
+    struct Settlement {
+        uint8[] cohortOutcome;
+        bytes32[] aggregateDigests;
+        uint16[] votesFor;
+        uint16[] votesAgainst;
+        bytes32 baseModelDigest;
+        bool closed;
+        uint256[] marks;
+        RoundRecord record;
+    }
+
+    mapping(address emitter => mapping(uint32 round => Book)) private _books;
+    mapping(address emitter => uint32) private _latest;
+
+    function readLogs() internal {
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics.length != 2) continue;
+            bytes32 topic = logs[i].topics[0];
+            if (topic == IAllianceEvents.RoundOpened.selector) _opened(logs[i]);
+            if (topic == IAllianceEvents.RoundSealed.selector) _sealed(logs[i]);
+            if (topic == IAllianceEvents.BallotsCommitted.selector) _committed(logs[i]);
+            if (topic == IAllianceEvents.RoundSettled.selector) _settled(logs[i]);
+        }
+    }
+
+    function _opened(Vm.Log memory log) private {
+        uint32 round = uint32(uint256(log.topics[1]));
+        (, uint64 beaconRound,) = abi.decode(log.data, (uint16, uint64, uint64));
+        _books[log.emitter][round].beaconRound = beaconRound;
+        _latest[log.emitter] = round;
+    }
+
+    function _sealed(Vm.Log memory log) private {
+        SealStatement memory seal;
+        seal.round = uint32(uint256(log.topics[1]));
+        Book storage book = _books[log.emitter][seal.round];
+        seal.beaconRound = book.beaconRound;
+        (seal.leaderView,, seal.seed, seal.manifestDigest, seal.survivors) =
+            abi.decode(log.data, (uint32, bytes32, bytes32, bytes32, uint256[]));
+        book.seal = abi.encode(seal);
+    }
+
+    function _committed(Vm.Log memory log) private {
+        Book storage book = _books[log.emitter][uint32(uint256(log.topics[1]))];
+        (uint64 positions, bytes32[] memory commitments) = abi.decode(log.data, (uint64, bytes32[]));
+        uint256 n = 0;
+        for (uint8 p = 0; p < 64; ++p) {
+            if (positions >> p & 1 == 0) continue;
+            book.order.push(bytes1(p));
+            book.commitments.push(commitments[n++]);
+        }
+    }
+
+    function _settled(Vm.Log memory log) private {
+        // A struct is encoded like the list of its fields, behind its own offset.
+        _books[log.emitter][uint32(uint256(log.topics[1]))].settlement = bytes.concat(bytes32(uint256(32)), log.data);
+    }
+
+    /// What the log says about a round.
+    function bookOf(address alliance, uint32 round) internal returns (Book storage) {
+        readLogs();
+        return _books[alliance][round];
+    }
+
+    /// The last round that opened.
+    function latestOf(address alliance) internal returns (uint32) {
+        readLogs();
+        return _latest[alliance];
+    }
+}
+
 /// An alliance with members that sign, and every transaction of a round as a value that a test can spoil.
 /// Digests are built here from the specification, not with the contract's library.
-abstract contract AllianceTest is Forge {
+abstract contract AllianceTest is Follower {
     struct SealCall {
         uint32 round;
         uint32 leaderView;
         bytes beaconSignature;
         bytes32 manifestDigest;
         uint256[] survivors;
-        uint16[] positions;
-        bytes[] signatures;
+        uint64 signers;
+        bytes signatures;
     }
 
     struct CommitCall {
-        uint32 round;
-        uint16[] positions;
+        SealStatement seal;
+        uint64 positions;
         bytes32[] commitments;
-        bytes[] signatures;
+        bytes signatures;
+    }
+
+    struct SettleCall {
+        SealStatement seal;
+        bytes order;
+        bytes32[] unopened;
+        Ballot[] ballots;
     }
 
     uint256 internal constant START = 1_700_000_000;
@@ -84,13 +173,10 @@ abstract contract AllianceTest is Forge {
     );
     bytes32 internal constant COMMIT_TYPE =
         keccak256("Commit(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 commitment)");
-    bytes32 internal constant BALLOT_TYPE = keccak256(
-        "Ballot(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 baseModelDigest,bytes verdicts,bytes32[] aggregateDigests,bytes32 salt)"
-    );
 
     address internal creator = vm.addr(0xC0);
     address internal stranger = vm.addr(0x57);
-    FlockToken internal token;
+    IERC20 internal token;
     StubBeacon internal beacon;
     IAllianceFactory internal factory;
     IAlliance internal alliance;
@@ -98,12 +184,13 @@ abstract contract AllianceTest is Forge {
     mapping(address owner => uint256) internal keys;
 
     function setUp() public virtual {
+        vm.recordLogs();
         vm.warp(START);
-        token = FlockToken(
-            vm.deployCode("out/FlockToken.sol/FlockToken.json", abi.encode(address(this), 1_000_000 ether))
+        token = IERC20(
+            vm.deployCode("out/FlockToken.sol/FlockToken.json", abi.encode(address(this), 1_000_000 ether, address(0)))
         );
         beacon = new StubBeacon();
-        factory = deployFactory(token, beacon);
+        factory = deployFactory(address(token), beacon);
         params = defaultParams();
         alliance = create(params, 1);
     }
@@ -133,18 +220,33 @@ abstract contract AllianceTest is Forge {
         p.voidCountMax = 3;
     }
 
-    function deployFactory(FlockToken token_, IBeacon beacon_) internal returns (IAllianceFactory) {
-        return IAllianceFactory(vm.deployCode("out/AllianceFactory.sol/AllianceFactory.json", abi.encode(token_, beacon_)));
+    /// The parts, beside the factory that binds them together.
+    function deployParts(address token_, IBeacon beacon_) internal returns (address members) {
+        bytes memory both = abi.encode(token_, beacon_);
+        address challenges = vm.deployCode("out/Challenges.sol/Challenges.json", both);
+        address evidence = vm.deployCode("out/Evidence.sol/Evidence.json", abi.encode(token_, beacon_, challenges));
+        return vm.deployCode("out/Members.sol/Members.json", abi.encode(token_, beacon_, evidence));
+    }
+
+    function deployFactory(address token_, IBeacon beacon_) internal returns (IAllianceFactory) {
+        address members = deployParts(token_, beacon_);
+        return IAllianceFactory(
+            vm.deployCode("out/AllianceFactory.sol/AllianceFactory.json", abi.encode(token_, beacon_, members))
+        );
     }
 
     /// `spare` wei beyond the budgets of all rounds are escrowed.
     function create(AllianceParams memory p, uint256 spare) internal returns (IAlliance) {
+        return create(p, spare, new address[](0));
+    }
+
+    function create(AllianceParams memory p, uint256 spare, address[] memory allowlist) internal returns (IAlliance) {
         uint256 pool = uint256(p.rewardPerRound) * p.roundCount + spare;
         token.transfer(creator, pool);
         vm.prank(creator);
         token.approve(address(factory), pool);
         vm.prank(creator);
-        (, address made) = factory.create(p, pool, "heart");
+        (, address made) = factory.create(p, pool, "heart", allowlist);
         return IAlliance(made);
     }
 
@@ -163,12 +265,22 @@ abstract contract AllianceTest is Forge {
         token.approve(address(alliance), params.seatStake);
     }
 
+    /// What member `i` joins with, in an alliance that anyone may join.
+    function requestOf(uint256 i, uint256 generation) internal view returns (JoinRequest memory request) {
+        request.peerId = peerId(i);
+        request.maskKey = maskKey(i, generation);
+        request.weight = 4;
+        request.paramsHash = keccak256(abi.encode(params));
+        request.maximumLoss = params.seatStake;
+        request.peerSignature = new bytes(64);
+    }
+
     function join(uint256 i, uint256 generation) internal returns (address owner) {
         owner = member(i);
         fund(owner);
-        bytes32 hash = alliance.paramsHash();
+        JoinRequest memory request = requestOf(i, generation);
         vm.prank(owner);
-        alliance.join(peerId(i), maskKey(i, generation), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(request);
     }
 
     function peerId(uint256 i) internal pure returns (bytes memory) {
@@ -205,6 +317,10 @@ abstract contract AllianceTest is Forge {
         return alliance.getSeats(seat, 1)[0].owner;
     }
 
+    function positionOf(address owner) internal view returns (uint256 position) {
+        while (ownerAt(position) != owner) ++position;
+    }
+
     /* SIGNATURES */
 
     function typed(bytes32 structHash) internal view returns (bytes32) {
@@ -233,9 +349,18 @@ abstract contract AllianceTest is Forge {
         return abi.encodePacked(r, bytes32(order - uint256(s)), v);
     }
 
-    function firstPositions(uint256 count) internal pure returns (uint16[] memory positions) {
-        positions = new uint16[](count);
-        for (uint256 i = 0; i < count; ++i) positions[i] = uint16(i);
+    /// The `i`-th of joined signatures.
+    function signatureAt(bytes memory joined, uint256 i) internal pure returns (bytes memory signature) {
+        signature = new bytes(65);
+        for (uint256 k = 0; k < 65; ++k) signature[k] = joined[65 * i + k];
+    }
+
+    function replaceSignature(bytes memory joined, uint256 i, bytes memory signature) internal pure {
+        for (uint256 k = 0; k < 65; ++k) joined[65 * i + k] = signature[k];
+    }
+
+    function firstPositions(uint256 count) internal pure returns (uint64) {
+        return uint64((uint256(1) << count) - 1);
     }
 
     /* SEAL */
@@ -246,17 +371,25 @@ abstract contract AllianceTest is Forge {
         list[0] = bitmap & (type(uint256).max >> (256 - trainers));
     }
 
-    function sealHash(SealCall memory call) internal view returns (bytes32) {
+    function hashOf(SealStatement memory seal) internal view returns (bytes32) {
         return keccak256(
             abi.encode(
                 SEAL_TYPE,
                 alliance.number(),
-                call.round,
-                call.leaderView,
-                state().beaconRound,
-                seedNow(),
-                call.manifestDigest,
-                keccak256(abi.encodePacked(call.survivors))
+                seal.round,
+                seal.leaderView,
+                seal.beaconRound,
+                seal.seed,
+                seal.manifestDigest,
+                keccak256(abi.encodePacked(seal.survivors))
+            )
+        );
+    }
+
+    function sealHash(SealCall memory call) internal view returns (bytes32) {
+        return hashOf(
+            SealStatement(
+                call.round, call.leaderView, state().beaconRound, seedNow(), call.manifestDigest, call.survivors
             )
         );
     }
@@ -266,15 +399,15 @@ abstract contract AllianceTest is Forge {
         call.beaconSignature = beaconProof(state().beaconRound);
         call.manifestDigest = MANIFEST;
         call.survivors = words(bitmap);
-        call.positions = firstPositions(params.validatorCount / 2 + 1);
+        call.signers = firstPositions(params.validatorCount / 2 + 1);
         signSeal(call);
     }
 
     function signSeal(SealCall memory call) internal view {
         bytes32 hash = sealHash(call);
-        call.signatures = new bytes[](call.positions.length);
-        for (uint256 i = 0; i < call.positions.length; ++i) {
-            call.signatures[i] = signAs(ownerAt(call.positions[i]), hash);
+        call.signatures = "";
+        for (uint256 p = 0; p < 64; ++p) {
+            if (call.signers >> p & 1 == 1) call.signatures = bytes.concat(call.signatures, signAs(ownerAt(p), hash));
         }
     }
 
@@ -285,7 +418,7 @@ abstract contract AllianceTest is Forge {
             call.beaconSignature,
             call.manifestDigest,
             call.survivors,
-            call.positions,
+            call.signers,
             call.signatures
         );
     }
@@ -296,53 +429,61 @@ abstract contract AllianceTest is Forge {
         send(sealOf(bitmap));
     }
 
+    /// The seal of a round as the log tells it; without one, a statement that says the round only.
+    function sealedIn(uint32 round) internal returns (SealStatement memory seal) {
+        Book storage book = bookOf(address(alliance), round);
+        if (book.seal.length != 0) return abi.decode(book.seal, (SealStatement));
+        seal.round = round;
+    }
+
+    function sealedNow() internal returns (SealStatement memory) {
+        return sealedIn(latestOf(address(alliance)));
+    }
+
     /* COMMIT */
 
-    function commitmentOf(Ballot memory ballot) internal view returns (bytes32) {
-        RoundState memory s = state();
+    function commitmentOf(Ballot memory ballot) internal returns (bytes32) {
+        SealStatement memory seal = sealedNow();
         return keccak256(
             abi.encode(
-                keccak256("p2p_flock ballot v1"),
+                keccak256("p2p_flock ballot v2"),
                 block.chainid,
                 address(alliance),
                 alliance.number(),
-                s.round,
-                s.seal,
-                ballot.position,
+                seal.round,
+                hashOf(seal),
+                ballot.marks,
                 ballot.baseModelDigest,
-                keccak256(ballot.verdicts),
                 keccak256(abi.encodePacked(ballot.aggregateDigests)),
                 ballot.salt
             )
         );
     }
 
-    function commitOf(Ballot[] memory ballots) internal view returns (CommitCall memory call) {
-        call.round = state().round;
-        call.positions = new uint16[](ballots.length);
+    function commitOf(Ballot[] memory ballots) internal returns (CommitCall memory call) {
+        call.seal = sealedNow();
         call.commitments = new bytes32[](ballots.length);
         for (uint256 i = 0; i < ballots.length; ++i) {
-            call.positions[i] = ballots[i].position;
+            call.positions |= uint64(1) << uint16(ballots[i].marks);
             call.commitments[i] = commitmentOf(ballots[i]);
         }
         signCommits(call);
     }
 
     function signCommits(CommitCall memory call) internal view {
-        RoundState memory s = state();
-        call.signatures = new bytes[](call.positions.length);
-        for (uint256 i = 0; i < call.positions.length; ++i) {
-            bytes32 hash = keccak256(
-                abi.encode(
-                    COMMIT_TYPE, alliance.number(), call.round, s.seal, call.positions[i], call.commitments[i]
-                )
-            );
-            call.signatures[i] = signAs(ownerAt(call.positions[i]), hash);
+        bytes32 seal = hashOf(call.seal);
+        uint256 number = alliance.number();
+        uint256 n = 0;
+        call.signatures = "";
+        for (uint256 p = 0; p < 64; ++p) {
+            if (call.positions >> p & 1 == 0) continue;
+            bytes32 hash = keccak256(abi.encode(COMMIT_TYPE, number, call.seal.round, seal, p, call.commitments[n++]));
+            call.signatures = bytes.concat(call.signatures, signAs(ownerAt(p), hash));
         }
     }
 
     function send(CommitCall memory call) internal {
-        alliance.commitRound(call.round, call.positions, call.commitments, call.signatures);
+        alliance.commitRound(call.seal, call.positions, call.commitments, call.signatures);
     }
 
     /* BALLOTS */
@@ -351,36 +492,30 @@ abstract contract AllianceTest is Forge {
         return keccak256(abi.encode("aggregate", cohort));
     }
 
-    /// One verdict for every cohort, all naming the same aggregates.
+    /// One verdict for every cohort, all naming the same aggregates; a yes has grade 3.
     function ballotOf(uint16 position, uint8 verdict) internal view returns (Ballot memory ballot) {
-        ballot.position = position;
+        ballot.marks = position;
         ballot.baseModelDigest = MODEL;
-        ballot.verdicts = new bytes(params.cohortCount);
         ballot.aggregateDigests = new bytes32[](params.cohortCount);
         for (uint256 c = 0; c < params.cohortCount; ++c) {
-            ballot.verdicts[c] = bytes1(verdict);
+            setVerdict(ballot, c, verdict, verdict == YES ? 3 : 0);
             ballot.aggregateDigests[c] = digestOf(c);
         }
         ballot.salt = keccak256(abi.encode("salt", position));
-        signBallot(ballot);
     }
 
-    function signBallot(Ballot memory ballot) internal view {
-        RoundState memory s = state();
-        bytes32 hash = keccak256(
-            abi.encode(
-                BALLOT_TYPE,
-                alliance.number(),
-                s.round,
-                s.seal,
-                ballot.position,
-                ballot.baseModelDigest,
-                keccak256(ballot.verdicts),
-                keccak256(abi.encodePacked(ballot.aggregateDigests)),
-                ballot.salt
-            )
-        );
-        ballot.signature = signAs(ownerAt(ballot.position), hash);
+    function setVerdict(Ballot memory ballot, uint256 cohort, uint8 verdict, uint8 grade) internal pure {
+        (uint256 low, uint256 high) = (48 + 2 * cohort, 80 + 4 * cohort);
+        ballot.marks &= ~(uint256(3) << low | uint256(15) << high);
+        ballot.marks |= uint256(verdict) << low | uint256(grade) << high;
+    }
+
+    function setScore(Ballot memory ballot, uint32 scoreMicro) internal pure {
+        ballot.marks = ballot.marks & ~(uint256(type(uint32).max) << 16) | uint256(scoreMicro) << 16;
+    }
+
+    function setPosition(Ballot memory ballot, uint16 position) internal pure {
+        ballot.marks = ballot.marks >> 16 << 16 | position;
     }
 
     function ballotsOf(uint256 count, uint8 verdict) internal view returns (Ballot[] memory ballots) {
@@ -393,12 +528,50 @@ abstract contract AllianceTest is Forge {
         list[0] = ballot;
     }
 
+    function two(Ballot memory first, Ballot memory second) internal pure returns (Ballot[] memory list) {
+        list = new Ballot[](2);
+        (list[0], list[1]) = (first, second);
+    }
+
+    /* SETTLE */
+
+    /// Everything that the chain asks for beside the ballots, as the log tells it.
+    function settleOf(uint32 round, Ballot[] memory ballots) internal returns (SettleCall memory call) {
+        call.seal = sealedIn(round);
+        call.ballots = ballots;
+        Book storage book = bookOf(address(alliance), round);
+        call.order = book.order;
+        uint256 opened = 0;
+        for (uint256 i = 0; i < ballots.length; ++i) opened |= uint256(1) << uint16(ballots[i].marks);
+        bytes32[] memory unopened = new bytes32[](call.order.length);
+        uint256 n = 0;
+        for (uint256 i = 0; i < call.order.length; ++i) {
+            if (opened >> uint8(call.order[i]) & 1 == 0) unopened[n++] = book.commitments[i];
+        }
+        call.unopened = new bytes32[](n);
+        for (uint256 i = 0; i < n; ++i) call.unopened[i] = unopened[i];
+    }
+
+    function send(SettleCall memory call) internal {
+        alliance.settleRound(call.seal, call.order, call.unopened, call.ballots);
+    }
+
+    function settle(uint32 round, Ballot[] memory ballots) internal {
+        send(settleOf(round, ballots));
+    }
+
     /// A whole round in which all validators say the same.
     function playRound(uint256 survivors, uint8 verdict) internal {
         sealNow(survivors);
-        Ballot[] memory ballots = ballotsOf(params.validatorCount, verdict);
+        playBallots(ballotsOf(params.validatorCount, verdict));
+    }
+
+    /// The rest of a sealed round in which exactly these vote.
+    function playBallots(Ballot[] memory ballots) internal {
+        uint32 round = sealedNow().round;
         send(commitOf(ballots));
-        alliance.settleRound(state().round, ballots);
+        if (ballots.length < params.validatorCount) vm.warp(state().commitDeadline + 1);
+        settle(round, ballots);
     }
 
     /// A round in which everybody takes part but `sleeper`.
@@ -410,24 +583,54 @@ abstract contract AllianceTest is Forge {
         Ballot[] memory ballots = new Ballot[](position < 3 ? 2 : 3);
         uint256 n = 0;
         for (uint16 p = 0; p < 3; ++p) if (ownerAt(p) != sleeper) ballots[n++] = ballotOf(p, YES);
-        send(commitOf(ballots));
-        if (n < 3) vm.warp(state().commitDeadline + 1);
-        alliance.settleRound(state().round, ballots);
+        playBallots(ballots);
     }
 
     function _sealAround(address sleeper, uint256 bitmap) private {
         SealCall memory call = sealOf(bitmap);
-        uint16 n = 0;
-        for (uint16 p = 0; n < 2; ++p) if (ownerAt(p) != sleeper) call.positions[n++] = p;
+        call.signers = 0;
+        uint256 n = 0;
+        for (uint16 p = 0; n < 2; ++p) {
+            if (ownerAt(p) == sleeper) continue;
+            call.signers |= uint64(1) << p;
+            ++n;
+        }
         signSeal(call);
         send(call);
     }
 
-    function positionOf(address owner) internal view returns (uint256 position) {
-        while (ownerAt(position) != owner) ++position;
+    /* MONEY */
+
+    function isSettled(uint32 round) internal returns (bool) {
+        return bookOf(address(alliance), round).settlement.length != 0;
     }
 
-    /* MONEY */
+    function settlementOf(uint32 round) internal returns (Settlement memory) {
+        check(isSettled(round), "this round was not settled");
+        return abi.decode(bookOf(address(alliance), round).settlement, (Settlement));
+    }
+
+    /// The record of a settled round as the log tells it.
+    function recordOf(uint32 round) internal returns (RoundRecord memory) {
+        return settlementOf(round).record;
+    }
+
+    function recordsOf(uint32 first, uint32 count) internal returns (RoundRecord[] memory records) {
+        records = new RoundRecord[](count);
+        for (uint32 i = 0; i < count; ++i) records[i] = recordOf(first + i);
+    }
+
+    function rewardOf(address owner, uint32 round) internal returns (uint256) {
+        return alliance.getReward(owner, recordOf(round));
+    }
+
+    /// Returns what was paid.
+    function claimAs(address owner, RoundRecord[] memory records) internal returns (uint256) {
+        uint256 before = token.balanceOf(owner);
+        vm.prank(owner);
+        alliance.claimRounds(records);
+        return token.balanceOf(owner) - before;
+    }
 
     /// P6 at any moment: what the contract holds is what it says it owes.
     function requireConserved() internal view {

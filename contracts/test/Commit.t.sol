@@ -13,15 +13,14 @@ contract CommitTest is AllianceTest {
         sealNow(ALL);
     }
 
-    function _commit(uint256 count) private view returns (CommitCall memory) {
+    function _commit(uint256 count) private returns (CommitCall memory) {
         return commitOf(ballotsOf(count, YES));
     }
 
     function _only(CommitCall memory all, uint256 i) private view returns (CommitCall memory call) {
-        call.round = all.round;
-        call.positions = new uint16[](1);
+        call.seal = all.seal;
+        call.positions = uint64(1) << uint64(i);
         call.commitments = new bytes32[](1);
-        call.positions[0] = all.positions[i];
         call.commitments[0] = all.commitments[i];
         signCommits(call);
     }
@@ -46,16 +45,15 @@ contract CommitTest is AllianceTest {
         send(_only(all, 1));
         CommitCall memory rest = _commit(3);
         rest.commitments[1] = MODEL; // what a batch says about a known position is not even looked at
-        rest.signatures[1] = "";
-        uint16[] memory positions = new uint16[](2);
+        replaceSignature(rest.signatures, 1, new bytes(65));
         bytes32[] memory commitments = new bytes32[](2);
-        (positions[0], positions[1]) = (0, 2);
         (commitments[0], commitments[1]) = (rest.commitments[0], rest.commitments[2]);
         vm.expectEmit();
-        emit IAllianceEvents.BallotsCommitted(0, positions, commitments);
+        emit IAllianceEvents.BallotsCommitted(0, 5, commitments);
         send(rest);
         eq(state().commitCount, 3, "count");
-        alliance.settleRound(0, ballotsOf(3, YES)); // the first commitment of position 1 stands
+        settle(0, ballotsOf(3, YES)); // the first commitment of position 1 stands
+        eq(state().settledRoundCount, 1, "settled");
     }
 
     /// A validator could change its vote after committing.
@@ -66,8 +64,10 @@ contract CommitTest is AllianceTest {
         signCommits(call);
         vm.expectRevert(IAllianceErrors.NothingNew.selector);
         send(call);
+        call.positions = 0;
+        (call.commitments, call.signatures) = (new bytes32[](0), "");
         vm.expectRevert(IAllianceErrors.NothingNew.selector);
-        alliance.commitRound(0, new uint16[](0), new bytes32[](0), new bytes[](0));
+        send(call);
     }
 
     /// The others would wait for a silent validator until the last deadline, or be cut off at once.
@@ -102,46 +102,64 @@ contract CommitTest is AllianceTest {
     /// A commitment of somebody else, of nobody or without content would be recorded.
     function test_commitRound__bad_entries() external {
         CommitCall memory call = _commit(3);
-        call.signatures[2] = call.signatures[1];
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 2));
-        send(call);
+        bytes memory good = call.signatures;
+        replaceSignature(call.signatures, 2, signatureAt(good, 1));
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 2), call);
         call = _commit(3);
-        call.signatures[0] = malleate(call.signatures[0]);
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 0));
-        send(call);
+        replaceSignature(call.signatures, 0, malleate(signatureAt(call.signatures, 0)));
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 0), call);
         call = _commit(3);
         call.commitments[1] = 0;
         signCommits(call);
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongCommitment.selector, 1));
-        send(call);
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongCommitment.selector, 1), call);
         call = _commit(3);
-        call.positions[2] = 1;
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongPosition.selector, 1));
-        send(call);
-        call = _commit(3);
-        call.positions[2] = 3;
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongPosition.selector, 3));
-        send(call);
+        call.positions = 11; // position 3 is a trainer
+        signCommits(call);
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongPosition.selector, 3), call);
+        bytes memory count = abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, 3);
         call = _commit(3);
         call.commitments = new bytes32[](2);
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, 3));
-        send(call);
+        _refuse(count, call);
+        call = _commit(3);
+        call.signatures = bytes.concat(call.signatures, hex"00");
+        _refuse(count, call);
+        call = _commit(3);
+        call.positions = 3;
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, 2), call);
         eq(state().commitCount, 0, "count");
+    }
+
+    function _refuse(bytes memory error, CommitCall memory call) private {
+        vm.expectRevert(error);
+        send(call);
     }
 
     /// A vote could be committed before there is anything to vote on, or in another round.
     function test_commitRound__not_sealed() external {
         CommitCall memory call = _commit(3);
-        call.round = 1;
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRound.selector, uint32(0)));
-        send(call);
-        call.round = 0;
+        call.seal.round = 1;
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongRound.selector, uint32(0)), call);
+        call.seal.round = 0;
         vm.warp(state().commitDeadline + 1);
         alliance.voidRound(0);
         vm.warp(state().opensAt);
-        call.round = 1;
-        vm.expectRevert(IAllianceErrors.NotSealed.selector);
-        send(call);
+        call.seal.round = 1;
+        _refuse(abi.encodePacked(IAllianceErrors.NotSealed.selector), call);
+    }
+
+    /// Votes could be committed under a seal that is not the round's.
+    function test_commitRound__another_seal() external {
+        for (uint256 field = 0; field < 6; ++field) {
+            CommitCall memory call = _commit(3);
+            if (field == 0) call.seal.leaderView += 1;
+            if (field == 1) call.seal.beaconRound += 1;
+            if (field == 2) call.seal.seed = MODEL;
+            if (field == 3) call.seal.manifestDigest = MODEL;
+            if (field == 4) call.seal.survivors[0] -= 1;
+            if (field == 5) call.seal.survivors = new uint256[](0);
+            signCommits(call);
+            _refuse(abi.encodePacked(IAllianceErrors.WrongSeal.selector), call);
+        }
     }
 
     /// A copied commitment could be opened as the copier's own vote.
@@ -152,9 +170,8 @@ contract CommitTest is AllianceTest {
         signCommits(call);
         send(call);
         ballots[2].salt = ballots[0].salt;
-        signBallot(ballots[2]);
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.BallotNotCommitted.selector, 2));
-        alliance.settleRound(0, ballots);
+        vm.expectRevert(IAllianceErrors.WrongCommitments.selector);
+        settle(0, ballots);
     }
 
     /// Somebody could commit after the first votes were opened.
@@ -167,9 +184,9 @@ contract CommitTest is AllianceTest {
         Ballot[] memory first = one(ballotOf(0, YES));
         CommitCall memory late = _only(all, 2);
         vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.CommitPhaseNotOver.selector, deadline));
-        alliance.settleRound(0, first);
+        settle(0, first);
         vm.warp(deadline + 1);
-        alliance.settleRound(0, first);
+        settle(0, first);
         vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.DeadlinePassed.selector, deadline));
         send(late);
     }

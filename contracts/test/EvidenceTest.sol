@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {DealtShare, LeafProof, SealStatement, Statement} from "../src/Types.sol";
-import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {AllianceTest} from "./AllianceTest.sol";
 
 /// Signed statements, messages and contribution trees, made from the specification and not with the contract's libraries.
@@ -56,21 +55,6 @@ abstract contract EvidenceTest is AllianceTest {
     }
 
     /* SEALS */
-
-    function hashOf(SealStatement memory seal) internal view returns (bytes32) {
-        return keccak256(
-            abi.encode(
-                SEAL_TYPE,
-                alliance.number(),
-                seal.round,
-                seal.leaderView,
-                seal.beaconRound,
-                seal.seed,
-                seal.manifestDigest,
-                keccak256(abi.encodePacked(seal.survivors))
-            )
-        );
-    }
 
     function seedOf(uint32 round, uint64 beaconRound) internal view returns (bytes32) {
         bytes32 randomness = beacon.valueOf(beaconRound);

@@ -3,6 +3,14 @@ pragma solidity 0.8.37;
 
 /// The few of forge's cheatcodes that these tests use; a library of test helpers would be another dependency.
 interface Vm {
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory logs);
     function prank(address sender) external;
     function deal(address account, uint256 ether_) external;
     function warp(uint256 timestamp) external;

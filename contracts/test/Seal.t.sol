@@ -32,17 +32,14 @@ contract SealTest is AllianceTest {
         bytes32 seal = sealHash(call);
         vm.expectEmit();
         emit IAllianceEvents.RoundSealed(
-            0, 0, seal, seedNow(), MANIFEST, call.survivors, call.positions, call.signatures
+            0, 0, seal, seedNow(), MANIFEST, call.survivors, call.signers, call.signatures
         );
         vm.prank(stranger); // whoever brings the quorum may send it
         send(call);
         RoundState memory s = state();
         eq(s.phase, 2, "phase");
         eq(s.seal, seal, "seal");
-        eq(s.seed, seedNow(), "seed");
-        eq(s.manifestDigest, MANIFEST, "manifest");
-        eq(s.survivors.length, 1, "words");
-        eq(s.survivors[0], 0xf7, "survivors");
+        eq(hashOf(sealedNow()), seal, "the log tells all that the seal says");
         eq(s.sealedAt, block.timestamp, "sealed at");
         eq(s.commitDeadline, block.timestamp + 6 + 10 + 3 * 7, "commit deadline");
         eq(s.revealDeadline, s.commitDeadline + 8, "reveal deadline");
@@ -106,57 +103,62 @@ contract SealTest is AllianceTest {
         _refuse(error, call);
     }
 
-    /// Fewer validators than a quorum, one of them twice, or others than the drawn ones could seal.
+    /// Fewer validators than a quorum, or others than the drawn ones could seal.
     function test_sealRound__wrong_signers() external {
+        bytes memory tooFew = abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, 2);
         SealCall memory call = sealOf(ALL);
-        call.positions = firstPositions(1);
+        call.signers = 1;
         signSeal(call);
-        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, 2), call);
+        _refuse(tooFew, call);
 
         call = sealOf(ALL);
-        call.positions[1] = 0;
+        call.signers = 9; // the first validator, and the first trainer
         signSeal(call);
-        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongPosition.selector, 0), call);
-
-        call = sealOf(ALL);
-        (call.positions[0], call.positions[1]) = (1, 0);
-        signSeal(call);
-        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongPosition.selector, 0), call);
-
-        call = sealOf(ALL);
-        call.positions[1] = 3; // the first trainer
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongPosition.selector, 3), call);
+        call.signers = 11; // also beside a quorum
         signSeal(call);
         _refuse(abi.encodeWithSelector(IAllianceErrors.WrongPosition.selector, 3), call);
 
         call = sealOf(ALL);
-        call.signatures[1] = signAs(ownerAt(2), sealHash(call)); // another validator's
+        bytes memory another = signAs(ownerAt(2), sealHash(call));
+        replaceSignature(call.signatures, 1, another);
         _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 1), call);
 
         call = sealOf(ALL);
-        bytes[] memory three = new bytes[](3);
-        (three[0], three[1], three[2]) = (call.signatures[0], call.signatures[1], call.signatures[1]);
-        call.signatures = three;
-        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, 2), call);
+        replaceSignature(call.signatures, 1, signatureAt(call.signatures, 0)); // one validator twice
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 1), call);
+
+        call = sealOf(ALL);
+        call.signers = 6; // signed by others than it names
+        _refuse(abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 1), call);
+
+        call = sealOf(ALL);
+        call.signatures = bytes.concat(call.signatures, another); // more than it names
+        _refuse(tooFew, call);
+        call.signers = 0;
+        call.signatures = "";
+        _refuse(tooFew, call);
     }
 
     /// A signature would have a second form, and evidence about "two different messages" would become ambiguous.
     function test_sealRound__malleable_or_malformed_signature() external {
         bytes memory error = abi.encodeWithSelector(IAllianceErrors.WrongSignature.selector, 1);
+        bytes memory count = abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, 2);
         SealCall memory call = sealOf(ALL);
-        call.signatures[1] = malleate(call.signatures[1]);
+        bytes memory good = call.signatures;
+        call.signatures = bytes.concat(signatureAt(good, 0), malleate(signatureAt(good, 1)));
         _refuse(error, call);
-        call = sealOf(ALL);
-        call.signatures[1] = "";
+        call.signatures = signatureAt(good, 0);
+        _refuse(count, call);
+        call.signatures = abi.encodePacked(good, hex"00");
+        _refuse(count, call);
+        call.signatures = abi.encodePacked(good);
+        call.signatures[129] = bytes1(uint8(good[129]) - 27); // v as 0 or 1
         _refuse(error, call);
-        call = sealOf(ALL);
-        call.signatures[1] = abi.encodePacked(call.signatures[1], hex"00");
+        call.signatures = bytes.concat(signatureAt(good, 0), new bytes(65)); // recovers to nobody
         _refuse(error, call);
-        call = sealOf(ALL);
-        call.signatures[1][64] = bytes1(uint8(call.signatures[1][64]) - 27); // v as 0 or 1
-        _refuse(error, call);
-        call = sealOf(ALL);
-        call.signatures[1] = new bytes(65); // recovers to nobody
-        _refuse(error, call);
+        call.signatures = good;
+        send(call);
     }
 
     /// Survivors beyond the trainers, or two bitmaps for one set, would be signed and stored.
@@ -184,12 +186,17 @@ contract SealTest is AllianceTest {
         eq(state().phase, 2, "sealed");
     }
 
-    /// Somebody could seal on a randomness of its choice, or break a seal by proving the beacon first.
+    /// Somebody could seal on a randomness of its choice.
     function test_sealRound__beacon_proof() external {
         SealCall memory call = sealOf(ALL);
         call.beaconSignature = hex"00";
         _refuse(abi.encodeWithSelector(IBeacon.WrongLength.selector, 96, 1), call);
-        beacon.prove(state().beaconRound, new bytes(96));
+        call.beaconSignature = "";
+        _refuse(abi.encodeWithSelector(IBeacon.WrongLength.selector, 96, 0), call);
+        call.beaconSignature = new bytes(96);
+        call.beaconSignature[0] = 0x01;
+        _refuse(IBeacon.WrongSignature.selector, call);
+        call.beaconSignature[0] = 0;
         send(call);
         eq(state().phase, 2, "sealed");
     }
