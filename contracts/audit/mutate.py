@@ -36,6 +36,7 @@ BASELINE_SECONDS_MAX = 600.0
 MUTANT_SECONDS_MAX = 240.0
 KILLED, SURVIVED, INVALID, SLOW = "killed", "SURVIVED", "does not compile", "killed (too slow)"
 EQUIVALENT = "same program"
+WIDTHS = (7, 5, 7, 8, 7, 5)  # of the table's columns
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,15 @@ def _mutants_of(kind: type[AbstractMutator], unit: object, contract: object, nam
         print(f"  {kind.NAME} fails on {contract}: {type(error).__name__}: {error}", file=sys.stderr)
         return []
     return [
-        Mutant(name, kind.NAME, patch["line_number"], patch["start"], patch["end"], patch["old_string"], patch["new_string"])
+        Mutant(
+            name,
+            kind.NAME,
+            patch["line_number"],
+            patch["start"],
+            patch["end"],
+            patch["old_string"],
+            patch["new_string"],
+        )
         for patch in (patch for group in patches.values() for patch in group)
         if patch["old_string"] != patch["new_string"]
     ]
@@ -155,8 +164,10 @@ def _run_all(
         if fate != SURVIVED:
             raise SystemExit(f"the tests {tests} do not pass without a mutant ({fate}):\n{output[-2000:]}")
         own = [mutant for mutant in mutants if mutant.file == file]
-        chosen = own if not options.sample else random.Random(f"{options.seed} {file}").sample(
-            own, min(options.sample, len(own))
+        chosen = (
+            own
+            if not options.sample
+            else random.Random(f"{options.seed} {file}").sample(own, min(options.sample, len(own)))
         )
         for mutant in sorted(chosen, key=lambda one: one.start):
             started = time.monotonic()
@@ -173,7 +184,8 @@ def _print_table(targets: dict[str, str], mutants: list[Mutant], fates: dict[Mut
         counts = Counter(fate for mutant, fate in fates.items() if mutant.file == file)
         all_count = sum(mutant.file == file for mutant in mutants)
         killed = counts[KILLED] + counts[SLOW]
-        print(f"{file:46} {all_count:7} {sum(counts.values()):5} {killed:7} {counts[SURVIVED]:8} {counts[INVALID]:7} {counts[EQUIVALENT]:5}")
+        row = (all_count, sum(counts.values()), killed, counts[SURVIVED], counts[INVALID], counts[EQUIVALENT])
+        print(f"{file:46} " + " ".join(f"{number:{width}}" for number, width in zip(row, WIDTHS, strict=True)))
         totals.update(all=all_count, run=sum(counts.values()), killed=killed, **{"left": counts[SURVIVED]})
     valid = totals["killed"] + totals["left"]
     share = f"{100 * totals['killed'] / valid:.1f} %" if valid else "-"
