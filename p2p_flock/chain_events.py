@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BEFORE_ROUND_ZERO = 2**32 - 1  # the contract's round number for what happens before the first OPEN
+ABSENCE_FAULT = 6  # in Slashed: a challenge of absence was not answered; costs neither the seat nor the tenure's one slash
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,10 @@ class SeatReactivated:
 
 @dataclass(frozen=True, slots=True)
 class Slashed:
-    """A fault was proved. ``round`` is the fault's, ``fault`` a number of ``alliance.evidence.Fault``, wei of FLOCK."""
+    """A fault was proved, or a challenge not answered. ``round`` is the fault's, ``amount`` in FLOCK wei.
+
+    ``fault``: a number of ``alliance.evidence.Fault``, or :data:`ABSENCE_FAULT`.
+    """
 
     at: LogPosition
     owner: bytes

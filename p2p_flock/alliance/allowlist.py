@@ -13,6 +13,7 @@ when they are hashed, so a proof is a list of siblings without sides.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from p2p_flock.crypto.suite import keccak256
 from p2p_flock.errors import ParameterError
@@ -67,7 +68,7 @@ def check_allowlist(owners: Sequence[bytes]) -> None:
         raise ParameterError(f"an allowlist has at most {ALLOWLIST_OWNERS_MAX} owners, not {len(owners)}")
     if any(len(owner) != ADDRESS_BYTES or not any(owner) for owner in owners):
         raise ParameterError(f"an allowlist holds addresses of {ADDRESS_BYTES} bytes, none of them zero")
-    if any(before >= after for before, after in zip(owners, owners[1:], strict=False)):
+    if any(before >= after for before, after in pairwise(owners)):
         raise ParameterError("an allowlist's owners stand in strictly ascending order")
 
 

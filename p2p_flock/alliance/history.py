@@ -13,6 +13,7 @@ from typing import assert_never
 
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
 from p2p_flock.chain_events import (
+    ABSENCE_FAULT,
     BEFORE_ROUND_ZERO,
     AbsenceAnswered,
     AbsenceChallenged,
@@ -168,6 +169,8 @@ class AllianceHistory:
                 self._seat(event, binding_valid)
             case SeatLeft() | SeatRemoved() | SeatMoved() | KeyRegistered():
                 self._apply_seat_event(event)
+            case AbsenceChallenged() | AbsenceAnswered():
+                pass  # between two owners and their money; no seat and no round depends on it
             case SeatSuspended() | Slashed() | AddressesRegistered() | StakeWithdrawn():
                 self._apply_member_event(event)
             case RoundOpened():
@@ -176,8 +179,6 @@ class AllianceHistory:
                 self._apply_round_event(event, self._running(event.round))
             case AllianceClosed():
                 self.closed, self._closed_at_s = True, event.at.timestamp_s
-            case AbsenceChallenged() | AbsenceAnswered():
-                pass  # between two owners and their money; no round and no seat depends on it
             case _:
                 assert_never(event)
 
@@ -222,9 +223,9 @@ class AllianceHistory:
                 self._index(event.owner, event.seat)
                 self.suspended[event.owner] = event
             case Slashed():
-                if event.owner in self.slashed:
+                # Absence may be slashed up to three times, takes little, and leaves the seat.
+                if event.fault != ABSENCE_FAULT and self.slashed.setdefault(event.owner, event) is not event:
                     raise ChainError("the log slashes one owner twice in a tenure; compare RPC endpoints")
-                self.slashed[event.owner] = event
             case AddressesRegistered():
                 self._index(event.owner, event.seat)
                 self.addresses[event.owner] = event.addresses

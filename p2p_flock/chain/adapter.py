@@ -7,7 +7,7 @@ factory, so that an operator configures one address only.
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -120,8 +120,14 @@ class Chain:
             return ()
         return tuple(sorted(await self._terms(None), key=lambda terms: terms.number))[-ALLIANCES_LISTED_MAX:]
 
-    async def create_alliance(self, params: AllianceParams, reward_pool: int, task_name: str) -> int:
+    async def create_alliance(
+        self, params: AllianceParams, reward_pool: int, task_name: str, allowlist: Sequence[bytes] = ()
+    ) -> int:
         """Escrow ``reward_pool`` FLOCK wei and create an alliance; its number.
+
+        Args:
+            allowlist: owners that may join, 20 bytes each, strictly ascending, whose root is in the parameters; none
+                where everybody may.
 
         Raises:
             ParameterError: the parameters break a rule (nothing was sent).
@@ -135,7 +141,8 @@ class Chain:
         if not 1 <= len(task_name.encode()) <= TASK_NAME_BYTES_MAX:
             raise UsageError(f"A task name has 1 to {TASK_NAME_BYTES_MAX} bytes.")
         await approve_token(self.client, self._sender, self.token, self.config.factory, reward_pool)
-        data = load_contract(FACTORY).functions["create"].encode(params_to_abi(params), reward_pool, task_name)
+        create = load_contract(FACTORY).functions["create"]
+        data = create.encode(params_to_abi(params), reward_pool, task_name, list(allowlist))
         receipt = await self._sender.send("creating the alliance", self.config.factory, data)
         mine = await self._search(None, receipt.block, receipt.block, receipt.hash)
         if len(mine) != 1:
@@ -237,6 +244,7 @@ class Chain:
                         a["manifestDigest"],
                         a["taskName"],
                         log.block,
+                        tuple(address_bytes(owner) for owner in a["allowlist"]),
                     )
                 )
         return terms

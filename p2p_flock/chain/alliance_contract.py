@@ -6,6 +6,8 @@ are agreed on by all configured endpoints. Never decides anything: who may send 
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,13 +27,16 @@ from p2p_flock.chain.records import (
     TransactionReceipt,
 )
 from p2p_flock.chain.transactions import Sender
-from p2p_flock.chain_events import ChainEvent
+from p2p_flock.chain_events import ChainEvent, SettledRecord
+from p2p_flock.crypto.signing import pack_marks
 from p2p_flock.errors import ChainError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import Domain
 from p2p_flock.wire.messages import Ballot
 
 SEATS_PER_CALL = 256  # about 0.5 kB each in the answer
+REWARDS_PER_BATCH = 64  # calls in one request: records of 64 validators and 4,096 seats have 3 kB
+CLAIMS_PER_CALL = 32  # rounds in one transaction, about 2 million gas: far below a block's, whatever the chain
 # settleRound only records while others' ballots are missing and settles at the deadline: an estimate made just before
 # it may lack the gas for tallying 64 ballots over 16 cohorts and opening the next round. Unused gas costs nothing.
 SETTLE_GAS_HEADROOM = 2_000_000
@@ -118,16 +123,20 @@ class AllianceHandle:
         """
         return int(await self._read("getCredit", owner or self._sender.address))
 
-    async def rewards_wei(self, rounds: Sequence[int], owner: bytes | None = None) -> tuple[int, ...]:
-        """FLOCK wei that claiming each of these rounds would add; one batch.
+    async def rewards_wei(self, records: Sequence[SettledRecord], owner: bytes | None = None) -> tuple[int, ...]:
+        """FLOCK wei that claiming each of these rounds would add, refunds included: 0 for one that was claimed.
 
         Raises:
-            ChainError: the endpoints failed or disagree.
+            ChainError: the endpoints failed or disagree, or a record is not the chain's.
         """
         view = load_contract(ALLIANCE).functions["getReward"]
-        calls = [eth_call(self.contract, view.encode(owner or self._sender.address, number)) for number in rounds]
-        answers = await self._client.agreed(calls) if calls else []
-        return tuple(int(view.decode(as_bytes(answer))[0]) for answer in answers)
+        account = owner or self._sender.address
+        calls = [eth_call(self.contract, view.encode(account, dataclasses.astuple(record))) for record in records]
+        rewards: list[int] = []
+        for start in range(0, len(calls), REWARDS_PER_BATCH):
+            answers = await self._client.agreed(calls[start : start + REWARDS_PER_BATCH])
+            rewards += [int(view.decode(as_bytes(answer))[0]) for answer in answers]
+        return tuple(rewards)
 
     async def accounts(self) -> AllianceAccounts:
         """The sums that make up the contract's balance, FLOCK wei.
@@ -177,6 +186,7 @@ class AllianceHandle:
         params_hash: bytes,
         maximum_loss: int,
         peer_signature: bytes,
+        allowlist_proof: Sequence[bytes] = (),
     ) -> TransactionReceipt:
         """Stake and take a seat; approves exactly the stake first where the allowance does not cover it.
 
@@ -186,9 +196,12 @@ class AllianceHandle:
             params_hash: of the parameters the member was shown (``compute_params_hash``).
             maximum_loss: largest stake the member accepts to lose, FLOCK wei.
             peer_signature: Ed25519, 64 bytes, by the peer ID over the join binding.
+            allowlist_proof: the owner's, where not everybody may join (``alliance.allowlist``).
 
         Raises:
-            TransactionFailedError: refused; ``reason`` is e.g. AlreadySeated, NoSeatFree, WrongParameters.
+            UsageError: the terms are not those of this alliance; nothing was sent.
+            TransactionFailedError: refused; ``reason`` is e.g. AlreadySeated, NoSeatFree, WrongParameters,
+                NotOnAllowlist, JoinDeadlinePassed.
             ChainError: the endpoint failed.
         """
         if maximum_loss < self.params.seat_stake:
@@ -201,9 +214,8 @@ class AllianceHandle:
                 "The parameters you agreed to are not this alliance's; look at them again before you join."
             )
         await approve_token(self._client, self._sender, self._token, self.contract, self.params.seat_stake)
-        return await self._send(
-            "join", base58.b58decode(peer_id), mask_key, weight, params_hash, maximum_loss, peer_signature
-        )
+        request = (base58.b58decode(peer_id), mask_key, weight, params_hash, maximum_loss, peer_signature)
+        return await self._send("join", (*request, list(allowlist_proof)))
 
     async def leave(self) -> TransactionReceipt:
         """Ask to leave; the seat is freed when the next round opens."""
@@ -213,11 +225,18 @@ class AllianceHandle:
         """Take the stake back once unbonding is over (``reason`` Unbonding before)."""
         return await self._send("withdraw")
 
-    async def claim(self, rounds: Sequence[int] = ()) -> TransactionReceipt:
-        """Take all credit, after booking the rewards of ``rounds``."""
-        if rounds:
-            return await self._send("claimRounds", list(rounds))
-        return await self._send("claim")
+    async def claim(self, records: Sequence[SettledRecord] = ()) -> tuple[TransactionReceipt, ...]:
+        """Take all credit, after booking what these rounds owe: as many transactions as they need, one at least.
+
+        Raises:
+            TransactionFailedError: refused; ``reason`` NothingToClaim, WrongRecord, … What went before stands.
+            ChainError: the endpoint failed.
+        """
+        if not records:
+            return (await self._send("claim"),)
+        structs = [dataclasses.astuple(record) for record in records]
+        starts = range(0, len(structs), CLAIMS_PER_CALL)
+        return tuple([await self._send("claimRounds", structs[at : at + CLAIMS_PER_CALL]) for at in starts])
 
     async def register_key(self, mask_key: bytes) -> TransactionReceipt:
         """Install a fresh mask key from the next round to open."""
@@ -237,14 +256,14 @@ class AllianceHandle:
         """
         return await self._send(function, *arguments)
 
-    async def suspend(self, owner: bytes, first: int, second: int) -> TransactionReceipt:
+    async def suspend(self, owner: bytes, first: SettledRecord, second: SettledRecord) -> TransactionReceipt:
         """Queue a seat for removal that was absent in the two rounds settled last; no stake is lost.
 
         Raises:
-            TransactionFailedError: refused; ``reason`` AlreadyLeaving, NotAbsent, NotConsecutive, …
+            TransactionFailedError: refused; ``reason`` AlreadyLeaving, NotAbsent, NotConsecutive, WrongRecord, …
             ChainError: the endpoint failed.
         """
-        return await self._send("suspend", owner, first, second)
+        return await self._send("suspend", owner, dataclasses.astuple(first), dataclasses.astuple(second))
 
     async def reactivate(self, mask_key: bytes) -> TransactionReceipt:
         """Take a seat again after a suspension, with a fresh mask key; nothing is paid.
@@ -265,7 +284,7 @@ class AllianceHandle:
         return await self._send("registerAddresses", addresses)
 
     async def close(self) -> TransactionReceipt:
-        """Close an alliance that has waited for seats for 30 days."""
+        """Close an alliance that has waited for seats for 30 days, or waits while nobody may join any more."""
         return await self._send("close")
 
     # --- the round's transactions --------------------------------------------------------------------------------
@@ -286,7 +305,7 @@ class AllianceHandle:
         Args:
             beacon_signature: uncompressed, 96 bytes (``BeaconValue.signature``).
             survivors: words of the bitmap over trainer indexes, ``ceil(T / 256)`` of them.
-            positions, signatures: of the signing validators, strictly increasing; 65 bytes r ‖ s ‖ v each.
+            positions, signatures: of the signing validators, strictly ascending; 65 bytes r ‖ s ‖ v each.
 
         Raises:
             TransactionFailedError: ``reason`` AlreadySealed where somebody else was first, DeadlinePassed, …
@@ -299,15 +318,24 @@ class AllianceHandle:
             beacon_signature,
             manifest_digest,
             list(survivors),
-            list(positions),
-            list(signatures),
+            _bitmap(positions),
+            b"".join(signatures),
             gas_headroom=ROUND_GAS_HEADROOM,
         )
 
     async def commit_round(
-        self, *, round: int, positions: Sequence[int], commitments: Sequence[bytes], signatures: Sequence[bytes]
+        self,
+        *,
+        seal: Sequence[object],
+        positions: Sequence[int],
+        commitments: Sequence[bytes],
+        signatures: Sequence[bytes],
     ) -> TransactionReceipt:
         """Post ballot commitments.
+
+        Args:
+            seal: the contract's ``SealStatement`` by position, of the running round's seal.
+            positions: strictly ascending; commitments and signatures (65 bytes each) in the same order.
 
         Raises:
             TransactionFailedError: ``reason`` NothingNew where all were known already, DeadlinePassed, …
@@ -315,34 +343,45 @@ class AllianceHandle:
         """
         return await self._send(
             "commitRound",
-            round,
-            list(positions),
+            seal,
+            _bitmap(positions),
             list(commitments),
-            list(signatures),
+            b"".join(signatures),
             gas_headroom=ROUND_GAS_HEADROOM,
         )
 
     async def settle_round(
-        self, *, round: int, positions: Sequence[int], ballots: Sequence[Ballot]
+        self,
+        *,
+        seal: Sequence[object],
+        order: bytes,
+        unopened: Sequence[bytes],
+        positions: Sequence[int],
+        ballots: Sequence[Ballot],
     ) -> TransactionReceipt:
         """Post ballots (``positions[i]`` is the validator of ``ballots[i]``) and settle where that is due.
 
+        Args:
+            seal: the contract's ``SealStatement`` by position, of the running round's seal.
+            order: all committed positions, a byte each, in the order in which the chain took them.
+            unopened: commitments, in that order, of the positions without a ballot here.
+            positions: strictly ascending.
+
         Raises:
-            TransactionFailedError: ``reason`` WrongRound where the round is settled already, NothingNew, …
+            TransactionFailedError: ``reason`` WrongRound where the round is settled already, NothingNew, …;
+                WrongCommitments or MissingBallot where the log went on meanwhile.
             ChainError: the endpoint failed.
         """
         structs = [
             (
-                position,
+                pack_marks(position, ballot.score_micro, ballot.verdicts, ballot.grades),
                 ballot.base_model_digest,
-                ballot.verdicts,
                 list(ballot.aggregate_digests),
                 ballot.salt,
-                ballot.signature,
             )
             for position, ballot in zip(positions, ballots, strict=True)
         ]
-        return await self._send("settleRound", round, structs, gas_headroom=SETTLE_GAS_HEADROOM)
+        return await self._send("settleRound", seal, order, list(unopened), structs, gas_headroom=SETTLE_GAS_HEADROOM)
 
     async def void_round(self, round: int) -> TransactionReceipt:
         """End a round that was not sealed, or not committed to, in time.
@@ -371,6 +410,17 @@ async def approve_token(client: RpcClient, sender: Sender, token: bytes, spender
         return
     data = load_contract(TOKEN).functions["approve"].encode(spender, amount)
     await sender.send(f"approving {amount} FLOCK wei", token, data)
+
+
+def _bitmap(positions: Sequence[int]) -> int:
+    """Its bits say which; the order of what belongs to them is ascending, so theirs must be.
+
+    Raises:
+        UsageError: not strictly ascending.
+    """
+    if any(before >= after for before, after in itertools.pairwise(positions)):
+        raise UsageError(f"positions must be strictly ascending, not {list(positions)}")
+    return sum(1 << position for position in positions)
 
 
 def _seat_record(index: int, values: tuple[Any, ...]) -> SeatRecord:

@@ -28,7 +28,7 @@ class RoundState:
     """The contract's ``roundState()``, field by field in ABI order; ``timestamp_s`` is the block's it was read at.
 
     Attributes:
-        survivors: words of the survivors bitmap, word 0 bit 0 = trainer index 0; empty before the seal.
+        seal: struct hash of the first valid one, 32 bytes; what it stands for is in the log (``RoundSealed``).
         committed_positions, revealed_positions: bitmaps over validator positions.
     """
 
@@ -42,10 +42,7 @@ class RoundState:
     sealed_at_s: int
     commit_deadline_s: int
     reveal_deadline_s: int
-    seed: bytes
     seal: bytes
-    manifest_digest: bytes
-    survivors: tuple[int, ...]
     committed_positions: int
     revealed_positions: int
     commit_count: int
@@ -130,7 +127,10 @@ class AllianceAccounts:
 
 @dataclass(frozen=True, slots=True)
 class AllianceTerms:
-    """What never changes about an alliance, besides its parameters; ``created_block`` is where following starts."""
+    """What never changes about an alliance, besides its parameters; ``created_block`` is where following starts.
+
+    ``allowlist``: owners that may join, 20 bytes each, ascending; empty where everybody may.
+    """
 
     number: int
     contract: bytes
@@ -138,3 +138,4 @@ class AllianceTerms:
     manifest_digest: bytes
     task_name: str
     created_block: int
+    allowlist: tuple[bytes, ...] = ()

@@ -15,6 +15,7 @@ from typing import assert_never
 import trio
 
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
@@ -22,6 +23,7 @@ from p2p_flock.chain_events import RoundSealed
 from p2p_flock.crypto.masking import get_engine_name
 from p2p_flock.daemon.arrivals import Arrivals
 from p2p_flock.daemon.judging import Judge
+from p2p_flock.daemon.posting import post_ballots, post_commitments
 from p2p_flock.daemon.prefetch import prefetch_answer
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
@@ -102,6 +104,7 @@ class RoundDriver:
         recorder: TestRecorder,
         hint: Callable[[str], Awaitable[None]],
         accuse: Callable[[bytes], None],
+        get_history: Callable[[], AllianceHistory],
     ) -> None:
         self.context = context
         self.machine = machine
@@ -113,6 +116,7 @@ class RoundDriver:
         self._recorder = recorder
         self._hint = hint
         self._accuse = accuse
+        self._get_history = get_history  # the session's; a reorganisation makes it a new one
         self._alliance = context.domain.contract.hex()
         self._nursery: trio.Nursery | None = None
         self._send_event, self._events = trio.open_memory_channel[Event](EVENTS_MAX)
@@ -328,11 +332,7 @@ class RoundDriver:
                     signatures=call.signatures,
                 )
             case CommitRound():
-                await self._handle.commit_round(
-                    round=round_number,
-                    positions=call.positions,
-                    commitments=call.commitments,
-                    signatures=call.signatures,
-                )
+                await post_commitments(self._handle, self._get_history(), round_number, call)
             case SettleRound():
-                await self._handle.settle_round(round=round_number, positions=call.positions, ballots=call.ballots)
+                ballots = dict(zip(call.positions, call.ballots, strict=True))
+                await post_ballots(self._handle, self._get_history(), round_number, ballots)

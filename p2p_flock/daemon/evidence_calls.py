@@ -29,12 +29,17 @@ def encode_evidence(evidence: Evidence) -> tuple[str, Arguments]:
         case Equivocation():
             return "slashEquivocation", (_statement(e.first), _statement(e.second))
         case SealEquivocation():
-            return "slashSealEquivocation", (_seal(e.first), e.first_signature, _seal(e.second), e.second_signature)
+            return "slashSealEquivocation", (
+                encode_seal(e.first),
+                e.first_signature,
+                encode_seal(e.second),
+                e.second_signature,
+            )
         case InvalidSeal():
-            return "slashInvalidSeal", (_seal(e.seal), e.beacon_signature, e.manifest, list(e.signatures))
+            return "slashInvalidSeal", (encode_seal(e.seal), e.beacon_signature, e.manifest, list(e.signatures))
         case BadShare():
             leaf = (e.context, e.commitment, e.share_index, _proof(e.proof))
-            return "slashBadShare", (_statement(e.unmasking), e.item_index, _seal(e.seal), e.manifest, *leaf)
+            return "slashBadShare", (_statement(e.unmasking), e.item_index, encode_seal(e.seal), e.manifest, *leaf)
         case BadDealing():
             shares = [(share.index, share.holder, share.share, _proof(share.proof)) for share in e.shares]
             secret = (e.secret_commitment, e.pair_context, _proof(e.secret_proof))
@@ -47,7 +52,8 @@ def _statement(envelope: Envelope) -> Arguments:
     return (envelope.round, envelope.kind, envelope.seat, envelope.body, envelope.signature)
 
 
-def _seal(seal: SealStatement) -> Arguments:
+def encode_seal(seal: SealStatement) -> Arguments:
+    """The contract's ``SealStatement`` by position."""
     return (seal.round, seal.view, seal.beacon_round, seal.seed, seal.manifest_digest, list(seal.words))
 
 

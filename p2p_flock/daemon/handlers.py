@@ -10,12 +10,13 @@ from p2p_flock.alliance.manifest import TaskManifest, decode_manifest
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.contracts import compute_params_hash
 from p2p_flock.chain.records import AllianceTerms, RoundPhase, RoundState
+from p2p_flock.chain_events import SettledRecord
 from p2p_flock.daemon.control import Handler
 from p2p_flock.daemon.control_messages import params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.member import compute_weight
 from p2p_flock.daemon.privacy_budget import PrivacyBudget, check_privacy
-from p2p_flock.daemon.purse import read_claimable, trained_rounds
+from p2p_flock.daemon.purse import read_claimable, read_rewards
 from p2p_flock.daemon.watch_answer import WatchAnswers, describe_standing, ended_rounds, show_round
 from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.errors import P2PFlockError, UsageError
@@ -314,18 +315,16 @@ class Handlers:
             handle = session.handle
         else:
             return {"claimed": "0", "transactions": []}
-        rounds: list[int] = []
+        records: list[SettledRecord] = []
         if session is not None and session.handle.contract == handle.contract:
-            trained = trained_rounds(session, self._world.chain.address)
-            rewards = await handle.rewards_wei(trained)
-            rounds = [number for number, reward in zip(trained, rewards, strict=True) if reward]
+            records = [record for record, _ in await read_rewards(session, self._world.chain.address)]
         before = (await self._world.chain.balances())[1]
-        if not rounds and not await handle.credit_wei():
+        if not records and not await handle.credit_wei():
             return {"claimed": "0", "transactions": []}
-        receipt = await handle.claim(rounds)
+        receipts = await handle.claim(records)
         return {
             "claimed": str((await self._world.chain.balances())[1] - before),
-            "transactions": [_hex(receipt.hash)],
+            "transactions": [_hex(receipt.hash) for receipt in receipts],
         }
 
     async def stop(self, _arguments: JsonObject) -> dict[str, object]:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from p2p_flock.alliance.earnings import compute_earnings
+from p2p_flock.chain_events import SettledRecord
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError
 
@@ -89,15 +91,17 @@ async def read_claimable(session: AllianceSession, address: bytes) -> int:
         ChainError: the endpoints failed or disagree.
     """
     credit = await session.handle.credit_wei()
-    return credit + sum(await session.handle.rewards_wei(trained_rounds(session, address)))
+    return credit + sum([reward for _, reward in await read_rewards(session, address)])
 
 
-def trained_rounds(session: AllianceSession, address: bytes) -> list[int]:
-    """Settled rounds whose seal holds a contribution of this account."""
-    return [
-        record.opened.round
-        for record in session.history.rounds
-        if record.adopted
-        and record.manifest is not None
-        and any(record.seats[entry.seat].owner == address for entry in record.manifest.entries)
-    ]
+async def read_rewards(session: AllianceSession, address: bytes) -> tuple[tuple[SettledRecord, int], ...]:
+    """What the log owes this account as trainer, validator and sender of transactions, and did not pay yet.
+
+    FLOCK wei by the record of the round, only rounds that still owe something.
+
+    Raises:
+        ChainError: the endpoints failed or disagree.
+    """
+    records = [earning.record for earning in compute_earnings(session.history, address)]
+    rewards = await session.handle.rewards_wei(records, address)
+    return tuple((record, reward) for record, reward in zip(records, rewards, strict=True) if reward)

@@ -465,6 +465,7 @@ class AllianceSession:
             self._recorder,
             self.hint,
             self.upkeep.prosecution.take,
+            lambda: self.history,
         )
 
     def _load_records(self, round_number: int) -> list[Record]:

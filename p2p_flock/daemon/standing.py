@@ -66,9 +66,9 @@ class Standing:
         rounds = get_last_settled(history)
         if own is None or rounds is None:
             return
-        settled = history.rounds[rounds[1]].settled
-        assert settled is not None
-        due_ms = settled.at.timestamp_s * 1000 + SUSPEND_GRACE_MS + own * SUSPEND_TURN_MS
+        first, second = (history.rounds[number].settled for number in rounds)
+        assert first is not None and second is not None
+        due_ms = second.at.timestamp_s * 1000 + SUSPEND_GRACE_MS + own * SUSPEND_TURN_MS
         if self._world.clock.now_ms() < due_ms:
             return
         for found in compute_suspensions(history):
@@ -76,7 +76,7 @@ class Standing:
                 continue
             self._suspended.add((found.owner, found.second))
             try:
-                await self._session.handle.suspend(found.owner, found.first, found.second)
+                await self._session.handle.suspend(found.owner, first.record, second.record)
             except TransactionFailedError as error:
                 logger.info("suspending seat %d: %s", found.seat, error.reason)  # somebody else was first
             else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_flock.chain.records import RoundPhase
+from p2p_flock.daemon.posting import post_ballots
 from p2p_flock.daemon.prosecution import Prosecution
 from p2p_flock.daemon.standing import Standing
 from p2p_flock.daemon.world import World
@@ -132,7 +133,7 @@ class Upkeep:
                 if now_ms > ends_s * 1000 + patience_ms:
                     self._next_try_ms = now_ms + RETRY_MS
                     if state.commit_count:
-                        await handle.settle_round(round=state.round, positions=(), ballots=())
+                        await post_ballots(handle, history, state.round, {})
                     else:
                         await handle.void_round(state.round)
         except TransactionFailedError as error:
