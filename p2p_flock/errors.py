@@ -206,3 +206,7 @@ class CommandRefusedError(ControlError):
 
 class EvidenceError(P2PFlockError):
     """Evidence that proves nothing: the contract would refuse it, so it is never posted."""
+
+
+class AnswerTooLongError(ChainError):
+    """An endpoint's answer exceeds its bound in bytes or in parts; asking for less may help, asking again does not."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 import trio
 
 from p2p_flock.chain.http import CONNECTIONS_MAX, HttpEndpoint
-from p2p_flock.errors import ChainError, ConfigError, EndpointsDisagreeError, RpcError
+from p2p_flock.errors import AnswerTooLongError, ChainError, ConfigError, EndpointsDisagreeError, RpcError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -29,7 +30,12 @@ ATTEMPTS_MAX = 4  # then the caller hears of it: 0.1 + 0.2 + 0.4 s of pauses
 PAUSE_FIRST_S = 0.1
 BODY_BYTES_MAX = 32 << 20  # 10,000 logs of a settled 64-validator round fit
 LAG_S_MAX = 10.0  # how long one endpoint may be behind the other before they count as disagreeing
-RATE_LIMIT_CODES = (-32005, -32016, -32097)  # "over rate limit" and kin, as public providers answer
+BODY_PARTS_MAX = 1_000_000  # JSON values in it: 10,000 logs have 200,000; a body of empty lists takes 50 times its size
+BATCH_CALLS_MAX = 10  # in one exchange: what the public endpoint of Base allows
+# "over rate limit" and kin, as public providers answer. -32005 also says that a range of logs is too long.
+RATE_LIMIT_CODES = (-32005, -32016, -32097)
+RANGE_WORDS = ("range", "results", "more than", "limited to", "too large", "too many logs", "response size")
+_QUANTITY = re.compile("0x[0-9a-fA-F]+")  # int() takes signs, underscores and blanks too
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +116,42 @@ class RpcClient:
         return answer
 
     async def batch(self, calls: Sequence[Call], endpoint: int = 0) -> list[Json | RpcError]:
-        """Several calls in one HTTP exchange, answers in the same order; each may be an error value.
+        """Several calls, :data:`BATCH_CALLS_MAX` in one HTTP exchange, answers in the same order; each may be an error
+        value.
 
         Raises:
+            AnswerTooLongError: the answer exceeds its bounds.
             ChainError: the endpoint did not answer in form within the attempts.
         """
+        answers: list[Json | RpcError] = []
+        for start in range(0, len(calls), BATCH_CALLS_MAX):
+            answers += await self._batch(calls[start : start + BATCH_CALLS_MAX], endpoint)
+        return answers
+
+    async def batch_each(self, calls: Sequence[Call]) -> list[list[Json | RpcError] | ChainError]:
+        """The same calls to every endpoint at once; per endpoint its answers, or why there are none.
+
+        For sending: what one endpoint refuses or hides, the other may take and show. What is signed on must be
+        :meth:`agreed`.
+        """
+        each: list[list[Json | RpcError] | ChainError] = [ChainError("not asked")] * len(self._endpoints)
+
+        async def ask(index: int) -> None:
+            try:
+                each[index] = await self.batch(calls, index)
+            except ChainError as error:
+                each[index] = error
+
+        async with trio.open_nursery() as nursery:
+            for index in range(len(self._endpoints)):
+                nursery.start_soon(ask, index)
+        return each
+
+    def name(self, endpoint: int) -> str:
+        """What messages call an endpoint: its URL without secrets."""
+        return self._endpoints[endpoint].name
+
+    async def _batch(self, calls: Sequence[Call], endpoint: int) -> list[Json | RpcError]:
         pause_s = PAUSE_FIRST_S
         for attempt in itertools.count(1):
             self.exchange_count += 1
@@ -127,11 +164,11 @@ class RpcClient:
                     limiter=self._limiter,
                     abandon_on_cancel=True,  # type: ignore[call-arg]  # trio-typing (libp2p's) is older than trio
                 )
-            except ChainError:
-                if attempt == ATTEMPTS_MAX:
+            except ChainError as error:
+                if attempt == ATTEMPTS_MAX or isinstance(error, AnswerTooLongError):
                     raise
             else:
-                limited = any(isinstance(a, RpcError) and a.code in RATE_LIMIT_CODES for a in answers)
+                limited = any(isinstance(a, RpcError) and is_rate_limit(a) for a in answers)
                 if not limited or attempt == ATTEMPTS_MAX:
                     return answers
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))  # spread the retries of many nodes
@@ -190,6 +227,8 @@ class RpcClient:
         with self._count_lock:
             self.bytes_sent += len(body)
             self.bytes_received += len(data)
+        if data.count(b",") + data.count(b"[") + data.count(b"{") > BODY_PARTS_MAX:
+            raise AnswerTooLongError(f"{target.name} answered with too many JSON values; use another endpoint.")
         try:
             answer: Json = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -203,6 +242,14 @@ class RpcClient:
             _answer(call.method, by_number.get(number), target.name)
             for call, number in zip(calls, numbers, strict=True)
         ]
+
+
+def is_rate_limit(error: RpcError) -> bool:
+    """Whether the endpoint wants to be asked later, rather than for less."""
+    text = error.message.lower()
+    if error.code == -32005 and any(word in text for word in RANGE_WORDS):
+        return False
+    return error.code in RATE_LIMIT_CODES or "rate limit" in text or "too many requests" in text
 
 
 def raised_or_value(answer: Json | RpcError) -> Json:
@@ -249,11 +296,8 @@ def as_quantity(value: Json) -> int:
     Raises:
         ChainError: anything else.
     """
-    if isinstance(value, str) and value.startswith("0x") and 3 <= len(value) <= 66:
-        try:
-            return int(value, 16)
-        except ValueError:
-            pass
+    if isinstance(value, str) and 3 <= len(value) <= 66 and _QUANTITY.fullmatch(value):
+        return int(value, 16)
     raise ChainError(f"the endpoint answered {str(value)[:80]!r} where a number belongs")
 
 
@@ -268,7 +312,7 @@ def as_bytes(value: Json, length: int | None = None) -> bytes:
             data = bytes.fromhex(value[2:])
         except ValueError:
             data = None
-        if data is not None and length in (None, len(data)):
+        if data is not None and 2 + 2 * len(data) == len(value) and length in (None, len(data)):  # else blanks in it
             return data
     raise ChainError(f"the endpoint answered {str(value)[:80]!r} where {length or 'hex'} bytes belong")
 

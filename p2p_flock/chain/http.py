@@ -2,21 +2,58 @@
 
 Used by ``client.py`` (JSON-RPC) and ``beacon.py`` (drand relays). Built on ``http.client`` because a node polls its
 chain five times a second: one request costs 0.3 ms of CPU here, 1.1 ms through requests or httpx (measured on the
-development chain, three-call batch). Every wait has a timeout and every body a bound; nothing follows redirects.
-Never call it from the trio thread.
+development chain, three-call batch). Every exchange has a timeout as a whole, so that a server that drips one byte a
+second holds nobody, and every body a bound; nothing follows redirects. Never call it from the trio thread.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from p2p_flock.errors import ChainError, ConfigError
+from p2p_flock.errors import AnswerTooLongError, ChainError, ConfigError
 
 CONNECTIONS_MAX = 4  # idle connections kept; as many as the client's thread limiter lets run at once
+EXCHANGE_FACTOR = 3  # a whole exchange may take so many timeouts: a long page of logs on a slow line takes its time
+
+
+class _DeadlineReader(io.RawIOBase):
+    """A socket's bytes until a moment: a socket's own timeout starts anew with every byte that arrives."""
+
+    def __init__(self, sock: socket.socket, deadline_s: float) -> None:
+        self._sock, self._deadline_s = sock, deadline_s
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open while an answer is read from it
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        remaining_s = self._deadline_s - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError("the answer took too long as a whole")
+        self._sock.settimeout(min(remaining_s, self._sock.gettimeout() or remaining_s))
+        return self._raw.readinto(buffer)  # type: ignore[attr-defined]  # unbuffered: a SocketIO
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is given until a moment to arrive, header and body together."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, deadline_s: float, **named: Any) -> None:
+        super().__init__(sock, *arguments, **named)
+        self.fp.close()
+        self.fp = io.BufferedReader(_DeadlineReader(sock, deadline_s))
 
 
 class HttpEndpoint:
@@ -50,7 +87,8 @@ class HttpEndpoint:
         be safe to send twice (JSON-RPC reads are, and a signed transaction is known by its hash).
 
         Raises:
-            ChainError: no connection, no answer in time, or a longer answer than allowed.
+            AnswerTooLongError: a longer answer than allowed.
+            ChainError: no connection, or no answer in time.
         """
         connection = self._take()
         if connection is not None:
@@ -93,12 +131,18 @@ class HttpEndpoint:
         headers: Mapping[str, str],
     ) -> tuple[int, bytes]:
         target = (self._path.rstrip("/") + path if path else self._path or "/") + self._query
+        deadline_s = time.monotonic() + EXCHANGE_FACTOR * self._timeout_s
+        if connection.sock is not None:
+            connection.sock.settimeout(self._timeout_s)
+        connection.response_class = partial(_Response, deadline_s=deadline_s)  # type: ignore[assignment]
         connection.request(method, target, body=body, headers=dict(headers))
         response = connection.getresponse()
         data = response.read(self._body_bytes_max + 1)
         if len(data) > self._body_bytes_max:
             connection.close()
-            raise ChainError(f"{self.name} answered with more than {self._body_bytes_max} bytes; use another endpoint.")
+            raise AnswerTooLongError(
+                f"{self.name} answered with more than {self._body_bytes_max} bytes; use another endpoint."
+            )
         with self._lock:
             if not self._closed and not response.will_close and len(self._idle) < CONNECTIONS_MAX:
                 self._idle.append(connection)
