@@ -91,7 +91,7 @@ def kind_of(text: str) -> Kind:
     if text.endswith("[]"):
         return _array(kind_of(text[:-2]))
     if text.startswith("(") and text.endswith(")"):
-        return _struct([kind_of(field) for field in _split(text[1:-1])])
+        return _struct([kind_of(field) for field in split_types(text[1:-1])])
     if text.startswith("uint") and text[4:].isdigit():
         return _unsigned(int(text[4:]))
     if text.startswith("bytes") and text[5:].isdigit():
@@ -101,7 +101,7 @@ def kind_of(text: str) -> Kind:
     raise AbiError(f"the ABI type {text!r} is unknown here")
 
 
-def _split(fields: str) -> list[str]:
+def split_types(fields: str) -> list[str]:
     """The fields of a struct, at the commas outside inner parentheses."""
     found, depth, start = [], 0, 0
     for index, character in enumerate(fields):

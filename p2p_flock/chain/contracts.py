@@ -22,6 +22,8 @@ from p2p_flock.params import AllianceParams
 from p2p_flock.types import ADDRESS_BYTES
 
 TOKEN, BEACON, FACTORY, ALLIANCE = "FlockToken", "Beacon", "AllianceFactory", "Alliance"
+GENESIS, GM_FLOCK, GOVERNOR = "Genesis", "GmFlock", "FlockGovernor"
+TIMELOCK, EMISSION = "TimelockController", "Emission"
 CONTRACT_NAMES = (TOKEN, BEACON, FACTORY, ALLIANCE)
 SELECTOR_BYTES = 4
 ERROR_TEXT_SELECTOR = bytes.fromhex("08c379a0")  # Error(string), Solidity's `require` with text
@@ -108,7 +110,8 @@ def load_contract(name: str) -> Contract:
     except FileNotFoundError as error:
         raise ChainError(f"The installation lacks artifacts/{name}.json; install p2p-flock again.") from error
     artifact = json.loads(text)
-    functions, events, errors = {}, {}, {}
+    functions: dict[str, Function] = {}
+    events, errors = {}, {}
     constructor: tuple[str, ...] = ()
     for item in artifact["abi"]:
         inputs = tuple(_type_of(part) for part in item.get("inputs", ()))
@@ -118,7 +121,10 @@ def load_contract(name: str) -> Contract:
             constructor = inputs
         elif item["type"] == "function":
             outputs = tuple(_type_of(part) for part in item["outputs"])
-            functions[item["name"]] = Function(item["name"], digest[:SELECTOR_BYTES], inputs, outputs)
+            function = Function(item["name"], digest[:SELECTOR_BYTES], inputs, outputs)
+            # Of an overloaded function the plain name means the shorter one; the other is OpenZeppelin's, for the past.
+            if len(functions.setdefault(item["name"], function).inputs) > len(inputs):
+                functions[item["name"]] = function
         elif item["type"] == "event":
             indexed = tuple(bool(part["indexed"]) for part in item["inputs"])
             events[digest] = LoggedEvent(item["name"], digest, names, inputs, indexed)

@@ -1,0 +1,222 @@
+"""The contracts that own what can be changed, found from one address, and one account's door to them.
+
+Called by the commands ``p2p-flock gov`` and ``p2p-flock lock``, which need no daemon: a chain, a keystore and, where
+something is sent, its password. Must never trust the configured address: it is followed from the factory's FLOCK, whose
+minter, whose owner, whose proposer must be the contracts that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from p2p_flock.chain.account import Account
+from p2p_flock.chain.adapter import ChainConfig
+from p2p_flock.chain.alliance_contract import eth_call, read_contract
+from p2p_flock.chain.client import Call, RpcClient, as_bytes, as_quantity
+from p2p_flock.chain.contracts import (
+    EMISSION,
+    FACTORY,
+    GENESIS,
+    GM_FLOCK,
+    GOVERNOR,
+    TIMELOCK,
+    TOKEN,
+    address_bytes,
+    address_text,
+    load_contract,
+)
+from p2p_flock.chain.records import TransactionReceipt
+from p2p_flock.chain.transactions import Sender
+from p2p_flock.crypto.suite import keccak256
+from p2p_flock.errors import ChainError, ConfigError, RpcError, UsageError
+
+PROPOSER_ROLE = keccak256(b"PROPOSER_ROLE")  # OpenZeppelin's TimelockController
+PENDING_S_MAX = 60.0  # how long another transaction of the account may stay unmined before we give up
+GAS_HEADROOM = 150_000  # a vote's path depends on the block that it lands in; unused gas costs nothing
+
+
+@dataclass(frozen=True, slots=True)
+class GovernanceContracts:
+    """Addresses, 20 bytes each; ``timelock`` is the treasury, too."""
+
+    token: bytes
+    gm_flock: bytes
+    governor: bytes
+    timelock: bytes
+    emission: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One call that changes nothing: an artifact's name, where such a contract stands, its function's name."""
+
+    contract: str
+    address: bytes
+    function: str
+    arguments: tuple[object, ...] = ()
+
+
+async def read_views(client: RpcClient, views: Sequence[View]) -> list[Any]:
+    """The answers on which all endpoints agree, in order, in one batch; bare where a function returns one value.
+
+    Raises:
+        ChainError: the endpoints failed or disagree, a call was reverted, or another contract stands there.
+    """
+    functions = [load_contract(view.contract).functions[view.function] for view in views]
+    calls = [eth_call(v.address, f.encode(*v.arguments)) for v, f in zip(views, functions, strict=True)]
+    answers = await client.agreed(calls) if calls else []
+    decoded = [f.decode(as_bytes(answer)) for f, answer in zip(functions, answers, strict=True)]
+    return [values[0] if len(values) == 1 else values for values in decoded]
+
+
+class Governance:
+    """The contracts as one account sees them; without a key it only reads.
+
+    Attributes:
+        account: with its key; ``None`` where only its address is known.
+        address: the account's, 20 bytes.
+    """
+
+    def __init__(
+        self,
+        client: RpcClient,
+        contracts: GovernanceContracts,
+        account: Account | bytes,
+        chain_id: int,
+        poll_interval_s: float,
+    ) -> None:
+        self.client, self.contracts = client, contracts
+        self.chain_id, self._poll_interval_s = chain_id, poll_interval_s
+        self.account = account if isinstance(account, Account) else None
+        self.address = account if isinstance(account, bytes) else address_bytes(account.address)
+        self._sender = None if self.account is None else Sender(client, self.account, chain_id, poll_interval_s)
+
+    async def read(self, contract: str, address: bytes, function: str, *arguments: object) -> Any:
+        """One view call, as :func:`read_views`.
+
+        Raises:
+            ChainError: as there.
+        """
+        (value,) = await read_views(self.client, (View(contract, address, function, arguments),))
+        return value
+
+    async def now_s(self) -> int:
+        """The newest block's time, Unix seconds: the clock that all deadlines of governance go by.
+
+        Raises:
+            ChainError: the endpoint failed.
+        """
+        return (await self.client.head()).timestamp_s
+
+    async def send(
+        self, action: str, contract: str, address: bytes, function: str, *arguments: object
+    ) -> TransactionReceipt:
+        """Send one transaction once no other of this account is on its way, and wait until it is mined.
+
+        The daemon may be sending with the same key from its own process. Nobody hands out nonces between the two: we
+        start when the account has nothing pending, and a nonce that the daemon was quicker to take is refused by the
+        chain and taken anew (``transactions.Sender``).
+
+        Raises:
+            TransactionFailedError: the contract refused; nothing was spent.
+            ChainError: the endpoint failed, or the account's other transaction stays unmined.
+        """
+        if self._sender is None:
+            raise UsageError("This needs the account's key. Open the chain with it.")
+        await self._wait_for_others()
+        data = load_contract(contract).functions[function].encode(*arguments)
+        return await self._sender.send(action, address, data, gas_headroom=GAS_HEADROOM)
+
+    async def _wait_for_others(self) -> None:
+        counts = [
+            Call("eth_getTransactionCount", (address_text(self.address), block)) for block in ("latest", "pending")
+        ]
+        with trio.move_on_after(PENDING_S_MAX):
+            while True:
+                mined, known = [as_quantity(answer) for answer in await self._values(counts)]
+                if known <= mined:
+                    return
+                await trio.sleep(self._poll_interval_s)
+        raise ChainError(
+            f"Another transaction of this account has been waiting for a block for {PENDING_S_MAX:.0f} s\n"
+            "a running daemon sends with the same key: look at its log, and try again"
+        )
+
+    async def _values(self, calls: Sequence[Call]) -> list[Any]:
+        answers = await self.client.batch(calls)
+        for answer in answers:
+            if isinstance(answer, RpcError):
+                raise answer
+        return list(answers)
+
+
+@asynccontextmanager
+async def open_governance(config: ChainConfig, genesis: bytes, account: Account | bytes) -> AsyncIterator[Governance]:
+    """Connect, check the chain and that ``genesis`` names the contracts that rule the factory's FLOCK.
+
+    Args:
+        genesis: address of the Genesis contract, 20 bytes.
+        account: with its key, to send; or its address only, to read.
+
+    Raises:
+        ConfigError: an endpoint is on another chain, or the contracts do not belong together.
+        ChainError: an endpoint failed.
+    """
+    client = RpcClient(config.rpc_urls, timeout_s=config.timeout_s)
+    try:
+        for index in range(len(config.rpc_urls)):
+            (answer,) = await client.batch((Call("eth_chainId"),), index)
+            if isinstance(answer, RpcError) or as_quantity(answer) != config.chain_id:
+                raise ConfigError(
+                    f"RPC endpoint {index + 1} is not on chain {config.chain_id}\ncorrect chain.rpc_urls or chain_id"
+                )
+        contracts = await _find(client, config.factory, genesis)
+        yield Governance(client, contracts, account, config.chain_id, config.poll_interval_s)
+    finally:
+        with trio.CancelScope(shield=True):
+            client.close()
+
+
+async def _find(client: RpcClient, factory: bytes, genesis: bytes) -> GovernanceContracts:
+    """The five addresses, each followed from the factory's FLOCK."""
+    for address, what in ((factory, "factory"), (genesis, "genesis")):
+        if not as_bytes(await client.call("eth_getCode", address_text(address), "latest")):
+            raise ConfigError(
+                f"there is no contract at {address_text(address)}\ncorrect chain.{what}, or check the chain"
+            )
+    names = ("token", "gmFlock", "governor", "timelock", "emission")
+    found = await read_views(client, [View(GENESIS, genesis, name) for name in names])
+    contracts = GovernanceContracts(*map(address_bytes, found))
+    token = address_bytes(await read_contract(client, FACTORY, factory, "token"))
+    minter, setter, timelock, votes, lister, proposes = await read_views(
+        client,
+        (
+            View(TOKEN, contracts.token, "minter"),
+            View(EMISSION, contracts.emission, "timelock"),
+            View(GOVERNOR, contracts.governor, "timelock"),
+            View(GOVERNOR, contracts.governor, "token"),
+            View(GM_FLOCK, contracts.gm_flock, "timelock"),
+            View(TIMELOCK, contracts.timelock, "hasRole", (PROPOSER_ROLE, contracts.governor)),
+        ),
+    )
+    belongs = {
+        "the alliances' FLOCK is another token": token == contracts.token,
+        "FLOCK is minted by another contract than its emission": address_bytes(minter) == contracts.emission,
+        "the emission belongs to somebody else than the timelock": address_bytes(setter) == contracts.timelock,
+        "the governor works through another timelock": address_bytes(timelock) == contracts.timelock,
+        "the governor counts other votes than gmFLOCK's": address_bytes(votes) == contracts.gm_flock,
+        "gmFLOCK obeys another timelock": address_bytes(lister) == contracts.timelock,
+        "the timelock takes no proposals of the governor": proposes,
+    }
+    wrong = [sentence for sentence, holds in belongs.items() if not holds]
+    if wrong:
+        raise ConfigError(
+            f"the contract at {address_text(genesis)} does not govern this factory's FLOCK: {wrong[0]}\n"
+            "correct chain.genesis, or pass --genesis"
+        )
+    return contracts
