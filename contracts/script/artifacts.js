@@ -14,7 +14,14 @@ const contracts = {
   Beacon: ['Beacon'],
   AllianceFactory: ['AllianceFactory'],
   Alliance: ['Alliance', 'Members', 'Evidence'],
+  Genesis: ['Genesis'],
+  GmFlock: ['GmFlock'],
+  Emission: ['Emission'],
+  FlockGovernor: ['FlockGovernor'],
+  TimelockController: ['TimelockController'],
 };
+// Nobody deploys these by themselves: Genesis does, and its creation code holds theirs.
+const madeByGenesis = ['GmFlock', 'Emission', 'FlockGovernor', 'TimelockController'];
 
 const sha256 = (data) => crypto.createHash('sha256').update(data).digest('hex');
 
@@ -47,7 +54,7 @@ function artifact(name, sources) {
   return {
     contractName: name,
     abi: mergedAbi(contracts[name].map(read)),
-    bytecode: built.bytecode.object,
+    bytecode: madeByGenesis.includes(name) ? '0x' : built.bytecode.object,
     deployedBytecodeBytes: (built.deployedBytecode.object.length - 2) / 2,
     deployedBytecodeSha256: sha256(Buffer.from(built.deployedBytecode.object.slice(2), 'hex')),
     sourcesSha256: sources,
@@ -56,6 +63,7 @@ function artifact(name, sources) {
       version: built.metadata.compiler.version,
       evmVersion: settings.evmVersion,
       optimizerRuns: settings.optimizer.runs,
+      viaIr: settings.viaIR ?? false,
     },
   };
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
 import {FlockToken} from "../FlockToken.sol";
 import {Emission} from "./Emission.sol";
 import {FlockGovernor} from "./FlockGovernor.sol";
@@ -14,11 +13,16 @@ import {EmissionMath} from "./libraries/EmissionMath.sol";
 contract Genesis is IGenesis {
     uint256 private constant SUPPLY_MAX = 1_000_000_000 ether - EmissionMath.TOTAL;
 
-    FlockToken public immutable token;
-    GmFlock public immutable gmFlock;
-    FlockGovernor public immutable governor;
-    TimelockController public immutable timelock;
-    Emission public immutable emission;
+    /// @inheritdoc IGenesis
+    address public immutable token;
+    /// @inheritdoc IGenesis
+    address public immutable gmFlock;
+    /// @inheritdoc IGenesis
+    address public immutable governor;
+    /// @inheritdoc IGenesis
+    address public immutable timelock;
+    /// @inheritdoc IGenesis
+    address public immutable emission;
 
     constructor(address initialHolder, uint256 initialSupply, GovernanceSettings memory settings) {
         if (initialSupply > SUPPLY_MAX) revert SupplyTooLarge(initialSupply, SUPPLY_MAX);
@@ -26,12 +30,12 @@ contract Genesis is IGenesis {
         // makes follow from its own and a counter from 1 on. The governor's first contract is its timelock.
         address minter = _created(address(this), 4);
         address executor = _created(_created(address(this), 3), 1);
-        token = new FlockToken(initialHolder, initialSupply, minter);
-        gmFlock = new GmFlock(token, executor);
-        governor = new FlockGovernor(gmFlock, settings);
-        timelock = TimelockController(payable(governor.timelock()));
-        emission = new Emission(token, executor);
-        assert(address(timelock) == executor && address(emission) == minter);
+        FlockToken flock = new FlockToken(initialHolder, initialSupply, minter);
+        GmFlock gm = new GmFlock(flock, executor);
+        FlockGovernor made = new FlockGovernor(gm, settings);
+        (token, gmFlock, governor, timelock) = (address(flock), address(gm), address(made), made.timelock());
+        emission = address(new Emission(flock, executor));
+        assert(timelock == executor && emission == minter);
     }
 
     /// @dev The address of a CREATE: keccak256(rlp([creator, nonce])), for nonces of one byte.
