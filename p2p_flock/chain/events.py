@@ -20,10 +20,13 @@ from p2p_flock.chain.client import (
     as_object,
     as_quantity,
     block_head,
+    is_rate_limit,
 )
 from p2p_flock.chain.contracts import ALLIANCE, address_bytes, address_text, load_contract
 from p2p_flock.chain.records import RoundPhase, RoundState
 from p2p_flock.chain_events import (
+    AbsenceAnswered,
+    AbsenceChallenged,
     AddressesRegistered,
     AllianceClosed,
     BallotRevealed,
@@ -41,19 +44,26 @@ from p2p_flock.chain_events import (
     SeatReactivated,
     SeatRemoved,
     SeatSuspended,
+    SettledRecord,
     Slashed,
     StakeWithdrawn,
 )
-from p2p_flock.errors import ChainError, RpcError
+from p2p_flock.crypto.signing import SIGNATURE_BYTES, Marks, unpack_marks
+from p2p_flock.errors import AnswerTooLongError, ChainError, CryptoError, RpcError
+from p2p_flock.params import COHORTS_MAX
+from p2p_flock.types import DIGEST_BYTES, CohortOutcome
 
 BLOCKS_PER_REQUEST = 2_000  # providers cap eth_getLogs at 5,000 or 10,000 blocks
 LOGS_PER_REQUEST_MAX = 10_000  # beyond it the range is halved, as providers ask for
 TIMES_REMEMBERED = 256  # of blocks, where the endpoint does not say them in its logs
 
-PHASE_FIELD, SURVIVORS_FIELD = 1, 13  # places in the contract's RoundState that need converting
+PHASE_FIELD = 1  # place in the contract's RoundState that needs converting
+# What a settlement says of a ballot beside its marks: it names the leading base model, a cohort's leading aggregate.
+LEADING_BASE_BIT, LEADING_AGGREGATE_BIT = 144, 145
+NO_DIGEST = bytes(DIGEST_BYTES)
 
-# One entry per event: how the ABI's arguments become our dataclass. Logs without an entry (claims) are
-# nobody's business here and are passed over.
+# One entry per log that tells one fact: how the ABI's arguments become our dataclass. Logs without an entry here or in
+# _EXPANDERS (claims) are nobody's business here and are passed over.
 _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
     "SeatJoined": lambda at, a: SeatJoined(
         at,
@@ -86,36 +96,125 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
         a["amount"],
         address_bytes(a["beneficiary"]),
     ),
+    "AbsenceChallenged": lambda at, a: AbsenceChallenged(
+        at, address_bytes(a["owner"]), a["round"], address_bytes(a["challenger"]), a["deadline"]
+    ),
+    "AbsenceAnswered": lambda at, a: AbsenceAnswered(at, address_bytes(a["owner"]), a["round"], a["unmasking"]),
     "StakeWithdrawn": lambda at, a: StakeWithdrawn(at, address_bytes(a["owner"]), a["stake"]),
     "AddressesRegistered": lambda at, a: AddressesRegistered(at, a["seat"], address_bytes(a["owner"]), a["addresses"]),
     "RoundOpened": lambda at, a: RoundOpened(at, a["round"], a["seatCount"], a["beaconRound"], a["opensAt"]),
-    "RoundSealed": lambda at, a: RoundSealed(
+    "RoundSealed": lambda at, a: _round_sealed(at, a),
+    "BallotsCommitted": lambda at, a: _ballots_committed(at, a),
+    "RoundVoided": lambda at, a: RoundVoided(at, a["round"], a["reason"]),
+    "AllianceClosed": lambda at, a: AllianceClosed(at, a["round"]),
+}
+
+
+def record_from_abi(values: Sequence[Any]) -> SettledRecord:
+    """The contract's ``RoundRecord``, whose fields are ours in the same order."""
+    number, seat_count, revealed, seed, survivors, trainer_rewards, validator_rewards, refund, *senders = values
+    sealer, committer, settler = (address_bytes(sender) for sender in senders)
+    rewards = (trainer_rewards, validator_rewards, refund)
+    return SettledRecord(number, seat_count, revealed, seed, survivors, *rewards, sealer, committer, settler)
+
+
+def _positions(bitmap: int) -> tuple[int, ...]:
+    return tuple(position for position in range(bitmap.bit_length()) if bitmap >> position & 1)
+
+
+def _round_sealed(at: LogPosition, a: dict[str, Any]) -> RoundSealed:
+    positions, joined = _positions(a["signers"]), a["signatures"]
+    if len(joined) != len(positions) * SIGNATURE_BYTES:
+        raise ChainError("a log of RoundSealed has another number of signatures than of signers")
+    signatures = tuple(joined[start : start + SIGNATURE_BYTES] for start in range(0, len(joined), SIGNATURE_BYTES))
+    return RoundSealed(
         at,
         a["round"],
         a["leaderView"],
         a["seal"],
         a["seed"],
         a["manifestDigest"],
-        tuple(a["survivors"]),
-        tuple(a["positions"]),
-        tuple(a["signatures"]),
-    ),
-    "BallotsCommitted": lambda at, a: BallotsCommitted(at, a["round"], tuple(a["positions"]), tuple(a["commitments"])),
-    "BallotRevealed": lambda at, a: BallotRevealed(
-        at, a["round"], a["position"], a["verdicts"], tuple(a["aggregateDigests"]), a["baseModelDigest"]
-    ),
-    "RoundSettled": lambda at, a: RoundSettled(
+        a["survivors"],
+        positions,
+        signatures,
+    )
+
+
+def _ballots_committed(at: LogPosition, a: dict[str, Any]) -> BallotsCommitted:
+    positions = _positions(a["positions"])
+    if len(positions) != len(a["commitments"]):
+        raise ChainError("a log of BallotsCommitted has another number of commitments than of positions")
+    return BallotsCommitted(at, a["round"], positions, a["commitments"])
+
+
+def _ballots_recorded(at: LogPosition, a: dict[str, Any]) -> tuple[ChainEvent, ...]:
+    """Ballots that were opened before the round's end, each in full."""
+    reveals = []
+    for word, base_model_digest, aggregate_digests, salt in a["ballots"]:
+        marks = _unpack(word, len(aggregate_digests))
+        reveals.append(_reveal(at, a["round"], marks, aggregate_digests, base_model_digest, salt))
+    return tuple(reveals)
+
+
+def _round_settled(at: LogPosition, a: dict[str, Any]) -> tuple[ChainEvent, ...]:
+    """The ballots that the settlement counted, as far as their marks tell, and the settlement itself."""
+    outcomes, adopted = a["cohortOutcome"], a["aggregateDigests"]
+    if len(outcomes) != len(adopted) or any(outcome not in tuple(CohortOutcome) for outcome in outcomes):
+        raise ChainError("a log of RoundSettled has other outcomes than cohorts")
+    record = record_from_abi(a["record"])
+    if len(record.trainer_rewards) != len(outcomes) or record.revealed.bit_length() > len(record.validator_rewards):
+        raise ChainError("a log of RoundSettled has other rewards than cohorts and validators")
+    reveals = []
+    for word in a["marks"]:
+        marks, leading = _unpack(word & (1 << LEADING_BASE_BIT) - 1, len(outcomes)), word >> LEADING_AGGREGATE_BIT
+        digests = tuple(digest if leading >> cohort & 1 else NO_DIGEST for cohort, digest in enumerate(adopted))
+        base_model_digest = a["baseModelDigest"] if word >> LEADING_BASE_BIT & 1 else NO_DIGEST
+        reveals.append(_reveal(at, a["round"], marks, digests, base_model_digest, b""))
+    if record.round != a["round"] or _positions(record.revealed) != tuple(reveal.position for reveal in reveals):
+        raise ChainError("a log of RoundSettled has other ballots than its record")
+    settled = RoundSettled(
         at,
         a["round"],
-        tuple(a["cohortOutcome"]),
-        tuple(a["aggregateDigests"]),
-        tuple(a["votesFor"]),
-        tuple(a["votesAgainst"]),
+        outcomes,
+        adopted,
+        a["votesFor"],
+        a["votesAgainst"],
         a["baseModelDigest"],
         a["closed"],
-    ),
-    "RoundVoided": lambda at, a: RoundVoided(at, a["round"], a["reason"]),
-    "AllianceClosed": lambda at, a: AllianceClosed(at, a["round"]),
+        record,
+    )
+    return (*reveals, settled)
+
+
+def _reveal(
+    at: LogPosition, round_number: int, marks: Marks, digests: tuple[bytes, ...], base_model_digest: bytes, salt: bytes
+) -> BallotRevealed:
+    return BallotRevealed(
+        at,
+        round_number,
+        marks.position,
+        marks.verdicts,
+        marks.grades,
+        marks.score_micro,
+        digests,
+        base_model_digest,
+        salt,
+    )
+
+
+def _unpack(word: int, cohort_count: int) -> Marks:
+    if cohort_count > COHORTS_MAX:
+        raise ChainError(f"a log has more than {COHORTS_MAX} cohorts")
+    try:
+        return unpack_marks(word, cohort_count)
+    except CryptoError as error:
+        raise ChainError(f"a log has a ballot that the contract does not take: {error}") from error
+
+
+# Logs that tell several facts.
+_EXPANDERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], tuple[ChainEvent, ...]]] = {
+    "BallotsRecorded": _ballots_recorded,
+    "RoundSettled": _round_settled,
 }
 
 
@@ -154,17 +253,20 @@ def parse_log(value: Json, contract: bytes) -> tuple[Log, int | None]:
     ), as_quantity(time) if time is not None else None
 
 
-def decode_log(log: Log, timestamp_s: int) -> ChainEvent | None:
-    """The typed event, or ``None`` for one that no machine needs.
+def decode_log(log: Log, timestamp_s: int) -> tuple[ChainEvent, ...]:
+    """The facts that a log tells, all at its position; none for one that no machine needs.
 
     Raises:
         ChainError: the log does not fit its event.
     """
     event = load_contract(ALLIANCE).events.get(log.topics[0])
-    if event is None or event.name not in _MAKERS:
-        return None
+    if event is None or event.name not in _MAKERS.keys() | _EXPANDERS.keys():
+        return ()
     at = LogPosition(log.block, log.index, timestamp_s, log.transaction)
-    return _MAKERS[event.name](at, event.decode(log.topics, log.data))
+    arguments = event.decode(log.topics, log.data)
+    if event.name in _EXPANDERS:
+        return _EXPANDERS[event.name](at, arguments)
+    return (_MAKERS[event.name](at, arguments),)
 
 
 def decode_logs(logs: Sequence[tuple[Log, int]]) -> list[ChainEvent]:
@@ -173,8 +275,7 @@ def decode_logs(logs: Sequence[tuple[Log, int]]) -> list[ChainEvent]:
     Raises:
         ChainError: a log does not fit its event.
     """
-    events = [decode_log(log, timestamp_s) for log, timestamp_s in logs]
-    return [event for event in events if event is not None]
+    return [event for log, timestamp_s in logs for event in decode_log(log, timestamp_s)]
 
 
 def decode_round_state(data: bytes) -> RoundState:
@@ -188,7 +289,6 @@ def decode_round_state(data: bytes) -> RoundState:
     if values[PHASE_FIELD] not in tuple(RoundPhase):
         raise ChainError(f"roundState() has a phase {values[PHASE_FIELD]} that this version does not know")
     values[PHASE_FIELD] = RoundPhase(values[PHASE_FIELD])
-    values[SURVIVORS_FIELD] = tuple(values[SURVIVORS_FIELD])
     return RoundState(*values)
 
 
@@ -238,13 +338,14 @@ class LogReader:
                     (self.call(from_block, hex(end)), Call("eth_getBlockByNumber", (hex(end), False))),
                     self._comparable,
                 )
-            except RpcError:
-                if size == 1:
-                    raise
+            except (RpcError, AnswerTooLongError) as error:
+                if size == 1 or (isinstance(error, RpcError) and is_rate_limit(error)):
+                    raise  # asking for less would only ask more often
                 size //= 2  # a provider's cap on range or results
                 continue
             logs = await self.logs_of(answers[0], from_block, end)
-            return Page(end, block_head(answers[1]).hash, tuple(logs), size)
+            # What one crowded range or one bad moment taught is forgotten again, slowly.
+            return Page(end, block_head(answers[1]).hash, tuple(logs), min(size + size // 4 + 1, BLOCKS_PER_REQUEST))
 
     def _comparable(self, answers: Sequence[Json]) -> object:
         """Logs and the hash of the range's last block: an endpoint that lags cannot agree to "no logs"."""
@@ -268,8 +369,9 @@ class LogReader:
         Raises:
             ChainError: malformed.
         """
+        is_alone = self._client.endpoint_count == 1  # with two, they must agree on the time too
         return [
-            (log, time if time is not None else await self._time_of(log.block_hash))
+            (log, time if time is not None and is_alone else await self._time_of(log.block_hash))
             for log, time in sorted(self._parse(answer), key=lambda pair: pair[0])
             if from_block <= log.block <= to_block
         ]
@@ -278,6 +380,7 @@ class LogReader:
         if block_hash not in self._times:
             if len(self._times) >= TIMES_REMEMBERED:
                 self._times.clear()
-            header = await self._client.call("eth_getBlockByHash", "0x" + block_hash.hex(), False)
+            call = Call("eth_getBlockByHash", ("0x" + block_hash.hex(), False))
+            (header,) = await self._client.agreed((call,), lambda answers: block_head(answers[0]).timestamp_s)
             self._times[block_hash] = block_head(header).timestamp_s
         return self._times[block_hash]
