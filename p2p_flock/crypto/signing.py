@@ -15,7 +15,7 @@ from nacl.exceptions import BadSignatureError
 
 from p2p_flock.crypto.suite import keccak256, sha256
 from p2p_flock.errors import CryptoError
-from p2p_flock.params import COHORTS_MAX
+from p2p_flock.params import COHORTS_MAX, SCORE_MICRO_MAX
 from p2p_flock.types import ADDRESS_BYTES, Domain, Vote
 
 SIGNATURE_BYTES = 65
@@ -220,8 +220,8 @@ def pack_marks(position: int, score_micro: int, verdicts: bytes, grades: bytes) 
     Raises:
         CryptoError: a field does not fit, a verdict is none, or a grade stands where the verdict is not yes.
     """
-    if not 0 <= position < 2**16 or not 0 <= score_micro < 2**32:
-        raise CryptoError("a position has 16 bits, a score 32")
+    if not 0 <= position < 2**16 or not 0 <= score_micro <= SCORE_MICRO_MAX:
+        raise CryptoError("a position has 16 bits, a score lies in 0..1,000,000 millionths")
     if not 1 <= len(verdicts) == len(grades) <= COHORTS_MAX:
         raise CryptoError(f"a ballot has a verdict and a grade for each of 1 to {COHORTS_MAX} cohorts")
     marks = position | score_micro << _SCORE_AT

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,10 @@ def digest_of(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def make_params(validator_count: int = 3, cohort_count: int = 1, seat_count: int = 8, **changes: int) -> AllianceParams:
+def make_params(validator_count: int = 3, cohort_count: int = 1, seat_count: int = 8, **changes: Any) -> AllianceParams:
     """Parameters for ``seat_count`` seats: the testnet's deadlines, t just above half of the largest cohort."""
     largest = -(-(seat_count - validator_count) // cohort_count)
-    values = {
+    values: dict[str, Any] = {
         "seat_stake": 10**18, "reward_per_round": 0, "round_count": 10, "seat_count_min": seat_count,
         "seat_count_max": seat_count, "validator_count": validator_count, "cohort_count": cohort_count,
         "threshold": max(3, largest // 2 + 1), "collusion_bound": 0, "lane_bits": 32, "levels": 1000,

@@ -3,7 +3,8 @@
 What ``contracts/src`` does, in Python, without gas: every transaction is run against a :class:`State` and either
 changes it and logs, or is refused with the contract's error name and changes nothing. ``ledger.py`` puts transactions
 into blocks and takes them back. Not checked here because no machine depends on it: the beacon's signature inside a seal
-(the beacon's value is known), gas, ERC-20 approvals, peer IDs, the text of addresses.
+(the beacon's value is known), gas, ERC-20 approvals, peer IDs, the text of addresses. Of a settled round the contract
+keeps the record's hash, here it keeps the record. Challenges of absence are missing: nodes join no alliance with them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
+from p2p_flock.alliance.allowlist import NO_ALLOWLIST, is_on_allowlist
 from p2p_flock.alliance.evidence import Court, Evidence, check_evidence, fault_of, round_of
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
 from p2p_flock.chain_events import (
@@ -25,6 +27,7 @@ from p2p_flock.chain_events import (
     SeatReactivated,
     SeatRemoved,
     SeatSuspended,
+    SettledRecord,
     Slashed,
     StakeWithdrawn,
 )
@@ -112,6 +115,10 @@ class Contract:
     def _join(self, state: State, sender: bytes, call: Join, log: Log) -> None:
         member = state.members.get(sender)
         require(state.phase != CLOSED, "AllianceIsClosed")
+        deadline_s = self.params.join_deadline_s
+        require(deadline_s == 0 or log.timestamp_s <= deadline_s, "JoinDeadlinePassed")
+        root = self.params.allowlist_root
+        require(root == NO_ALLOWLIST or is_on_allowlist(root, sender, call.allowlist_proof), "NotOnAllowlist")
         require(1 <= call.weight <= self.params.weight_max, "WrongWeight")
         require(len(state.seats) < self.params.seat_count_max, "NoSeatFree")
         require(member is None or not member.seated, "AlreadySeated")
@@ -220,34 +227,39 @@ class Contract:
     def _suspend(self, state: State, call: Suspend, log: Log) -> None:
         member = self._seated(state, call.owner)
         require(not member.leaving, "AlreadyLeaving")
+        for record in (call.first, call.second):
+            self.require_record(state, record)
+        first, second = call.first.round, call.second.round
         unsettled = state.void_count + (state.phase == RUNNING)
-        require(call.second + unsettled + 1 == state.next_round and call.first < call.second, "NotConsecutive")
-        between = range(call.first + 1, call.second)
-        require(call.first in state.settled and not any(r in state.settled for r in between), "NotConsecutive")
-        require(call.first >= member.joined_round, "NotAbsent")
-        for number in (call.first, call.second):
-            position = self.position_in(state, call.owner, number)
-            require(position is not None and not self.took_part(state, number, position), "NotAbsent")
+        require(second + unsettled + 1 == state.next_round and first < second, "NotConsecutive")
+        require(not any(number in state.settled for number in range(first + 1, second)), "NotConsecutive")
+        require(first >= member.joined_round, "NotAbsent")
+        for record in (call.first, call.second):
+            position = self.position_in(state, call.owner, record)
+            require(position is not None and not self.took_part(record, position), "NotAbsent")
         state.members[call.owner] = replace(member, suspended=True)
-        log.events.append(SeatSuspended(log.at, member.seat, call.owner, call.first, call.second))
+        log.events.append(SeatSuspended(log.at, member.seat, call.owner, first, second))
         self._let_go(state, call.owner, log)
 
-    def position_in(self, state: State, owner: bytes, number: int) -> int | None:
-        """The owner's place in a settled round's order; ``None`` where it had no seat in it, or nothing settled."""
-        row = state.settled.get(number)
-        seat = next((s for since, s in reversed(state.seat_history.get(owner, ())) if since <= number), -1)
-        if row is None or not 0 <= seat < row.seat_count:
+    def require_record(self, state: State, record: SettledRecord) -> None:
+        """Raises :class:`Refused` where it is not what the round was settled with."""
+        require(state.settled.get(record.round) == record, "WrongRecord")
+
+    def position_in(self, state: State, owner: bytes, record: SettledRecord) -> int | None:
+        """The owner's place in a settled round's order; ``None`` where it had no seat in it."""
+        history = state.seat_history.get(owner, ())
+        seat = next((s for since, s in reversed(history) if since <= record.round), -1)
+        if not 0 <= seat < record.seat_count:
             return None
-        assignment = self.assignment(row.seed, row.seat_count)
+        assignment = self.assignment(record.seed, record.seat_count)
         return (*assignment.validators, *assignment.trainers).index(seat)
 
-    def took_part(self, state: State, number: int, position: int) -> bool:
+    def took_part(self, record: SettledRecord, position: int) -> bool:
         """As a validator revealed, as a trainer sealed, in a settled round."""
-        row, validator_count = state.settled[number], self.params.validator_count
-        if position < validator_count:
-            return position in row.revealed
-        index = position - validator_count
-        return bool(row.survivors[index // 256] >> index % 256 & 1)
+        if position < self.params.validator_count:
+            return bool(record.revealed >> position & 1)
+        index = position - self.params.validator_count
+        return bool(record.survivors[index // 256] >> index % 256 & 1)
 
     def _reactivate(self, state: State, sender: bytes, call: Reactivate, log: Log) -> None:
         require(state.phase != CLOSED, "AllianceIsClosed")
@@ -268,7 +280,7 @@ class Contract:
         court = Court(
             self.domain,
             self.params.threshold,
-            lambda beacon_round: self.randomness(beacon_round) if beacon_round in state.proven else None,
+            self.verify_beacon,
             self.recover,
         )
         try:
@@ -355,6 +367,10 @@ class Contract:
     def seal_deadline_s(self, row: RoundRow) -> int:
         """Chain time of the last second in which the round may be sealed."""
         return row.opens_at_s + self.params.train_seconds + self.params.seal_seconds * self.params.validator_count
+
+    def verify_beacon(self, beacon_round: int, signature: bytes) -> bytes | None:
+        """Stands in for the beacon contract: the randomness itself is the signature."""
+        return signature if signature == self.randomness(beacon_round) else None
 
     def seed_of(self, row: RoundRow) -> bytes:
         """What the round's beacon value gives."""

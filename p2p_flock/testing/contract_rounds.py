@@ -5,40 +5,55 @@ Part of ``contract.py``; after ``contracts/src/Alliance.sol``, function by funct
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import assert_never
 
-from p2p_flock.alliance.voting import CohortTally, compute_tally
-from p2p_flock.chain_events import BallotRevealed, BallotsCommitted, RoundSealed, RoundSettled
-from p2p_flock.crypto.signing import (
-    ballot_commitment,
-    ballot_digest,
-    commit_digest,
-    seal_digest,
-    seal_struct_hash,
+from p2p_flock.alliance.evidence import SealStatement, hash_seal
+from p2p_flock.alliance.pay import (
+    NOBODY,
+    RoundFacts,
+    Senders,
+    compute_record,
+    compute_total,
+    has_reached_target,
 )
+from p2p_flock.alliance.settling import Settlement
+from p2p_flock.alliance.voting import CohortTally, compute_tally
+from p2p_flock.chain_events import (
+    BallotRevealed,
+    BallotsCommitted,
+    LogPosition,
+    RoundSealed,
+    RoundSettled,
+    SettledRecord,
+)
+from p2p_flock.crypto.signing import ballot_commitment, commit_digest, pack_marks, seal_digest, seal_struct_hash
+from p2p_flock.crypto.suite import keccak256
 from p2p_flock.errors import CryptoError
-from p2p_flock.ports import CommitRound, SealRound, SettleRound
-from p2p_flock.testing.contract import BPS, Contract
+from p2p_flock.ports import SealRound
+from p2p_flock.testing.contract import Contract
 from p2p_flock.testing.contract_state import (
     CLOSED,
     WAITING,
     Call,
     Claim,
+    Close,
+    Commitments,
     Log,
     Refused,
     RoundCall,
     RoundRow,
-    SettledRow,
     State,
     VoidRound,
     require,
 )
-from p2p_flock.types import CohortOutcome, Vote
+from p2p_flock.types import Vote
 from p2p_flock.wire.messages import Ballot
 
-TRAINER_BPS, VALIDATOR_BPS, REFUND_BPS, REFUND_COUNT = 4_000, 5_000, 1_000, 3
+WAITING_SECONDS_MAX = 30 * 24 * 3600
 VOID_UNSEALED, VOID_UNCOMMITTED = 1, 2
 NOTHING = bytes(32)
 
@@ -55,7 +70,9 @@ def execute(contract: Contract, state: State, sender: bytes, call: Call, log: Lo
         case VoidRound():
             _void_round(contract, state, call.round, log)
         case Claim():
-            _claim(contract, state, sender, call.rounds)
+            _claim(contract, state, sender, call.records)
+        case Close():
+            _close(contract, state, log)
         case _:
             contract.run_member_call(state, sender, call, log)
 
@@ -65,9 +82,9 @@ def _run_call(contract: Contract, state: State, sender: bytes, call: RoundCall, 
     match call.call:
         case SealRound():
             _seal(contract, state, row, sender, call.call, log)
-        case CommitRound():
+        case Commitments():
             _commit(contract, state, row, sender, call.call, log)
-        case SettleRound():
+        case Settlement():
             _settle(contract, state, row, sender, call.call, log)
         case _:
             assert_never(call.call)
@@ -130,7 +147,7 @@ def _seal(contract: Contract, state: State, row: RoundRow, sender: bytes, call: 
     terms = (row.number, call.view, row.beacon_round, seed, call.manifest_digest, call.survivors)
     seal = seal_struct_hash(contract.domain, *terms)
     sealed = replace(
-        row, sealed_at_s=log.timestamp_s, seed=seed, seal=seal, survivors=call.survivors, seal_sender=sender,
+        row, sealed_at_s=log.timestamp_s, seed=seed, seal=seal, sealer=sender,
         commit_deadline_s=log.timestamp_s
         + params.unmask_seconds + params.evaluate_seconds + params.commit_seconds * params.validator_count,
     )  # fmt: skip
@@ -139,7 +156,6 @@ def _seal(contract: Contract, state: State, row: RoundRow, sender: bytes, call: 
     for position, signature in zip(call.positions, call.signatures, strict=True):
         _require_signed(contract, state, sealed, position, seal_digest(contract.domain, seal), signature)
     state.round = sealed
-    state.proven |= {row.beacon_round}
     log.events.append(
         RoundSealed(
             log.at,
@@ -158,119 +174,164 @@ def _seal(contract: Contract, state: State, row: RoundRow, sender: bytes, call: 
 # --- commit ----------------------------------------------------------------------------------------------------
 
 
-def _commit(contract: Contract, state: State, row: RoundRow, sender: bytes, call: CommitRound, log: Log) -> None:
-    params = contract.params
+def _require_seal(contract: Contract, row: RoundRow, seal: SealStatement) -> None:
     require(row.is_sealed, "NotSealed")
+    require(hash_seal(contract.domain, seal) == row.seal, "WrongSeal")
+
+
+def roll(chain: bytes, position: int, commitment: bytes) -> bytes:
+    """The rolling hash after one more commitment: keccak256(abi.encode(h, position, commitment))."""
+    return keccak256(chain + position.to_bytes(32, "big") + commitment)
+
+
+def _commit(contract: Contract, state: State, row: RoundRow, sender: bytes, posted: Commitments, log: Log) -> None:
+    params, call = contract.params, posted.call
+    _require_seal(contract, row, posted.seal)
     require(log.timestamp_s <= row.commit_deadline_s, "DeadlinePassed")
     _require_order(contract, call.positions, call.commitments, call.signatures)
     fresh: dict[int, bytes] = {}
     for position, commitment, signature in zip(call.positions, call.commitments, call.signatures, strict=True):
-        if position in row.commitments:
+        if position in row.order:
             continue
         require(commitment != NOTHING, "WrongCommitment")
         digest = commit_digest(contract.domain, row.number, row.seal, position, commitment)
         _require_signed(contract, state, row, position, digest, signature)
         fresh[position] = commitment
     require(bool(fresh), "NothingNew")
-    before, deadline_s = len(row.commitments), row.commit_deadline_s
-    commitments = {**row.commitments, **fresh}
-    if before < params.verdict_quorum <= len(commitments):
-        deadline_s = min(deadline_s, log.timestamp_s + params.commit_seconds)
-        contract.credit_from_pool(state, row.seal_sender, _refund(contract))
-        contract.credit_from_pool(state, sender, _refund(contract))
-    if len(commitments) == params.validator_count:
+    order, deadline_s, committer = (*row.order, *fresh), row.commit_deadline_s, row.committer
+    if len(row.order) < params.verdict_quorum <= len(order):
+        deadline_s, committer = min(deadline_s, log.timestamp_s + params.commit_seconds), sender
+    if len(order) == params.validator_count:
         deadline_s = log.timestamp_s
-    state.round = replace(row, commitments=commitments, commit_deadline_s=deadline_s)
+    chain = row.chain
+    for position, commitment in fresh.items():
+        chain = roll(chain, position, commitment)
+    state.round = replace(row, order=order, chain=chain, commit_deadline_s=deadline_s, committer=committer)
     log.events.append(BallotsCommitted(log.at, row.number, tuple(fresh), tuple(fresh.values())))
 
 
 # --- settle ----------------------------------------------------------------------------------------------------
 
 
-def _settle(contract: Contract, state: State, row: RoundRow, sender: bytes, call: SettleRound, log: Log) -> None:
+def _settle(contract: Contract, state: State, row: RoundRow, sender: bytes, call: Settlement, log: Log) -> None:
     params = contract.params
-    require(row.is_sealed, "NotSealed")
-    complete = len(row.commitments) == params.validator_count
+    _require_seal(contract, row, call.seal)
+    complete = len(row.order) == params.validator_count
     require(complete or log.timestamp_s > row.commit_deadline_s, "CommitPhaseNotOver")
-    require(bool(row.commitments), "NothingNew")
+    require(bool(row.order), "NothingNew")
     _require_order(contract, call.positions, call.ballots)
-    fresh: dict[int, Ballot] = {}
-    for position, ballot in zip(call.positions, call.ballots, strict=True):
-        if position not in row.ballots:
-            _require_ballot(contract, state, row, position, ballot)
-            fresh[position] = ballot
-    ballots = {**row.ballots, **fresh}
+    ballots = dict(zip(call.positions, call.ballots, strict=True))
+    _require_opened(contract, row, call, ballots)
     is_late = log.timestamp_s > row.commit_deadline_s + params.settle_seconds
-    is_end = len(ballots) == len(row.commitments) or is_late
-    require(is_end or bool(fresh), "DeadlineNotPassed")
-    for position, ballot in fresh.items():
-        terms = (ballot.verdicts, ballot.aggregate_digests, ballot.base_model_digest)
-        log.events.append(BallotRevealed(log.at, row.number, position, *terms))
-    if len(row.ballots) < params.verdict_quorum <= len(ballots):
-        contract.credit_from_pool(state, sender, _refund(contract))
-    state.round = replace(row, ballots=ballots)
-    if is_end:
-        _end_settled(contract, state, state.round, log)
+    fresh = [position for position in ballots if position not in row.revealed]
+    if is_late or len(row.revealed) + len(fresh) == len(row.order):
+        require(all(position in ballots for position in row.revealed), "MissingBallot")
+        _end_settled(contract, state, row, Ending(sender, call.seal.words, ballots), log)
+        return
+    require(bool(fresh), "DeadlineNotPassed")
+    for position in fresh:
+        log.events.append(_revealed(log.at, row.number, position, ballots[position]))
+    state.round = replace(row, revealed=row.revealed | frozenset(fresh))
 
 
-def _require_ballot(contract: Contract, state: State, row: RoundRow, position: int, ballot: Ballot) -> None:
+def _revealed(at: LogPosition, number: int, position: int, b: Ballot) -> BallotRevealed:
+    terms = (b.verdicts, b.grades, b.score_micro, b.aggregate_digests, b.base_model_digest, b.salt)
+    return BallotRevealed(at, number, position, *terms)
+
+
+def _require_opened(contract: Contract, row: RoundRow, call: Settlement, ballots: Mapping[int, Ballot]) -> None:
+    """Ballots in form, and together with the order and the rest what was committed, in that order."""
     count = contract.params.cohort_count
-    require(position in row.commitments, "BallotNotCommitted")
-    require(len(ballot.verdicts) == count and len(ballot.aggregate_digests) == count, "MalformedBallot")
-    for verdict, digest in zip(ballot.verdicts, ballot.aggregate_digests, strict=True):
-        require(verdict <= Vote.NO and not (verdict == Vote.YES and digest == NOTHING), "MalformedBallot")
-    terms = (ballot.base_model_digest, ballot.verdicts, ballot.aggregate_digests, ballot.salt)
-    commitment = ballot_commitment(contract.domain, row.number, row.seal, position, *terms)
-    require(row.commitments[position] == commitment, "BallotNotCommitted")
-    digest = ballot_digest(contract.domain, row.number, row.seal, position, *terms)
-    _require_signed(contract, state, row, position, digest, ballot.signature)
+    computed: dict[int, bytes] = {}
+    for position, ballot in ballots.items():
+        require(position in row.order, "BallotNotCommitted")
+        require(len(ballot.verdicts) == len(ballot.aggregate_digests) == count, "MalformedBallot")
+        pairs = zip(ballot.verdicts, ballot.aggregate_digests, strict=True)
+        require(not any(verdict == Vote.YES and digest == NOTHING for verdict, digest in pairs), "MalformedBallot")
+        try:
+            marks = pack_marks(position, ballot.score_micro, ballot.verdicts, ballot.grades)
+        except CryptoError:
+            raise Refused("MalformedBallot") from None
+        terms = (ballot.base_model_digest, ballot.aggregate_digests, ballot.salt)
+        computed[position] = ballot_commitment(contract.domain, row.number, row.seal, marks, *terms)
+    chain, unopened = bytes(32), list(call.unopened)
+    for position in call.order:
+        require(position in computed or bool(unopened), "WrongCommitments")
+        chain = roll(chain, position, computed[position] if position in computed else unopened.pop(0))
+    require(chain == row.chain and not unopened, "WrongCommitments")
 
 
-def _end_settled(contract: Contract, state: State, row: RoundRow, log: Log) -> None:
-    params = contract.params
-    sizes = count_by_cohort(contract, row.seat_count - params.validator_count, row.survivors)
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The call that ends a round: its sender, the sealed bitmap and all ballots that count."""
+
+    sender: bytes
+    survivors: tuple[int, ...]
+    ballots: dict[int, Ballot]
+
+
+def _end_settled(contract: Contract, state: State, row: RoundRow, ending: Ending, log: Log) -> None:
+    params, ballots = contract.params, ending.ballots
+    sizes = count_by_cohort(contract, row.seat_count - params.validator_count, ending.survivors)
     tallies = [
-        compute_tally(params.verdict_quorum, row.ballots, cohort, size < params.survivors_min)
+        compute_tally(params.verdict_quorum, ballots, cohort, size < params.survivors_min)
         for cohort, size in enumerate(sizes)
     ]
-    _book(contract, state, row, tallies, sizes)
+    record = _book(contract, state, row, ending, tallies, sizes)
+    leading = tuple(_leading(ballots, cohort) for cohort in range(params.cohort_count))
+    base = confirm_model(ballots, params.verdict_quorum)
+    for position in sorted(ballots.keys() - row.revealed):
+        log.events.append(_revealed(log.at, row.number, position, _as_marks_tell(ballots[position], leading, base)))
     state.settled_count += 1
     state.void_count = 0
     is_last = state.settled_count == params.round_count
+    is_reached = has_reached_target(ballots, params.verdict_quorum, base, params.score_target_micro)
     log.events.append(
         RoundSettled(
             log.at,
             row.number,
             tuple(int(tally.outcome) for tally in tallies),
-            tuple(_leading(row, cohort) for cohort in range(params.cohort_count)),
+            leading,
             tuple(tally.votes_for for tally in tallies),
             tuple(tally.votes_against for tally in tallies),
-            _confirmed_model(row, params.verdict_quorum),
-            is_last,
+            base,
+            is_last or is_reached,
+            record,
         )
     )
-    if is_last:
+    if is_last or is_reached:
         contract.close(state, log)
     else:
         contract.open_round(state, log)
 
 
-def _leading(row: RoundRow, cohort: int) -> bytes:
-    """The aggregate that first came to most yes votes, adopted or not."""
-    counts: dict[bytes, int] = {}
-    leading = NOTHING
-    for ballot in row.ballots.values():
-        if ballot.verdicts[cohort] == Vote.YES:
-            digest = ballot.aggregate_digests[cohort]
-            counts[digest] = counts.get(digest, 0) + 1
-            if counts[digest] > counts.get(leading, 0):
-                leading = digest
-    return leading
+def _as_marks_tell(ballot: Ballot, leading: tuple[bytes, ...], base: bytes) -> Ballot:
+    """As ``chain/events.py`` reads a ballot from a settlement: digests where they are the leading ones, no salt."""
+    digests = tuple(
+        digest if verdict == Vote.YES and digest == most else NOTHING
+        for verdict, digest, most in zip(ballot.verdicts, ballot.aggregate_digests, leading, strict=True)
+    )
+    named = base if ballot.base_model_digest == base else NOTHING
+    return replace(ballot, aggregate_digests=digests, base_model_digest=named, salt=b"")
 
 
-def _confirmed_model(row: RoundRow, quorum: int) -> bytes:
-    bases = [ballot.base_model_digest for ballot in row.ballots.values()]
-    return next((base for base in bases if any(base) and bases.count(base) >= quorum), NOTHING)
+def _most_named(digests: Iterable[bytes]) -> bytes:
+    """The one that most voters name; of several, the one that the first voter named; nothing without voters."""
+    counts = Counter(digests)  # in the order in which they were named first
+    return max(counts, key=lambda digest: counts[digest], default=NOTHING)
+
+
+def _leading(ballots: Mapping[int, Ballot], cohort: int) -> bytes:
+    """The aggregate with the most yes votes, adopted or not."""
+    in_order = [ballots[position] for position in sorted(ballots)]
+    return _most_named(b.aggregate_digests[cohort] for b in in_order if b.verdicts[cohort] == Vote.YES)
+
+
+def confirm_model(ballots: Mapping[int, Ballot], quorum: int) -> bytes:
+    """The base model that a quorum names, 32 bytes; zero where none is."""
+    bases = [ballots[position].base_model_digest for position in sorted(ballots)]
+    most = _most_named(bases)
+    return most if bases.count(most) >= quorum else NOTHING
 
 
 # --- void ------------------------------------------------------------------------------------------------------
@@ -278,54 +339,73 @@ def _confirmed_model(row: RoundRow, quorum: int) -> bytes:
 
 def _void_round(contract: Contract, state: State, number: int, log: Log) -> None:
     row = _current(state, number)
-    require(not row.commitments, "RoundHasCommitments")
+    require(not row.order, "RoundHasCommitments")
     deadline_s = row.commit_deadline_s if row.is_sealed else contract.seal_deadline_s(row)
     require(log.timestamp_s > deadline_s, "DeadlineNotPassed")
     contract.end_void(state, log, VOID_UNCOMMITTED if row.is_sealed else VOID_UNSEALED)
 
 
+def _close(contract: Contract, state: State, log: Log) -> None:
+    """An alliance that waits for seats too long, or that nobody may join any more, pays its pool back."""
+    require(state.phase != CLOSED, "AllianceIsClosed")
+    require(state.phase == WAITING, "RoundIsRunning")
+    deadline_s = contract.params.join_deadline_s
+    is_hopeless = 0 < deadline_s < log.timestamp_s
+    require(is_hopeless or log.timestamp_s > state.since_s + WAITING_SECONDS_MAX, "DeadlineNotPassed")
+    contract.close(state, log)
+
+
 # --- rewards ---------------------------------------------------------------------------------------------------
 
 
-def _refund(contract: Contract) -> int:
-    return contract.params.reward_per_round * REFUND_BPS // BPS // REFUND_COUNT
+def _book(
+    contract: Contract, state: State, row: RoundRow, ending: Ending, tallies: list[CohortTally], sizes: list[int]
+) -> SettledRecord:
+    params = contract.params
+    facts = RoundFacts(
+        row.number, row.seat_count, row.seed, ending.survivors, tuple(sizes),
+        tuple(tally.outcome for tally in tallies), tuple(tally.aggregate_digest for tally in tallies), ending.ballots,
+    )  # fmt: skip
+    senders = Senders(row.sealer, row.committer or NOBODY, ending.sender)
+    terms = (params.reward_per_round, params.validator_count, params.verdict_quorum)
+    record = state.settled[row.number] = compute_record(*terms, facts, senders)
+    contract.reserve(state, compute_total(record, sizes))
+    return record
 
 
-def _validator_reward(contract: Contract) -> int:
-    return contract.params.reward_per_round * VALIDATOR_BPS // BPS // contract.params.validator_count
+def get_reward(contract: Contract, state: State, owner: bytes, record: SettledRecord) -> int:
+    """What a settled round owes an account, wei: its role's reward and its refunds; 0 where it was claimed.
 
-
-def _book(contract: Contract, state: State, row: RoundRow, tallies: list[CohortTally], sizes: list[int]) -> None:
-    adopted = frozenset(c for c, tally in enumerate(tallies) if tally.outcome is CohortOutcome.ADOPTED)
-    survivors = sum(sizes[cohort] for cohort in adopted)
-    reward = contract.params.reward_per_round * TRAINER_BPS // BPS // survivors if survivors else 0
-    contract.reserve(state, reward * survivors + _validator_reward(contract) * len(row.ballots))
-    state.settled[row.number] = SettledRow(
-        row.seed, row.seat_count, frozenset(row.ballots), row.survivors, adopted, reward
-    )
-
-
-def get_reward(contract: Contract, state: State, owner: bytes, number: int) -> int:
-    """What a settled round pays its owner, wei; 0 where it was claimed."""
-    row = state.settled.get(number)
-    position = contract.position_in(state, owner, number)
-    if row is None or position is None or (owner, number) in state.claimed:
+    Raises:
+        Refused: it is not the round's record.
+    """
+    contract.require_record(state, record)
+    if (owner, record.round) in state.claimed:
         return 0
-    if not contract.took_part(state, number, position):
+    return _seat_reward(contract, state, owner, record) + _refunds(owner, record)
+
+
+def _refunds(owner: bytes, record: SettledRecord) -> int:
+    return record.refund * (record.sealer, record.committer, record.settler).count(owner)
+
+
+def _seat_reward(contract: Contract, state: State, owner: bytes, record: SettledRecord) -> int:
+    position = contract.position_in(state, owner, record)
+    if position is None or not contract.took_part(record, position):
         return 0
     validator_count = contract.params.validator_count
     if position < validator_count:
-        return _validator_reward(contract)
-    cohorts = contract.assignment(row.seed, row.seat_count).cohorts
+        return record.validator_rewards[position]
+    cohorts = contract.assignment(record.seed, record.seat_count).cohorts
     sizes = [len(cohort) for cohort in cohorts]
     index, cohort = position - validator_count, 0
     while index >= sizes[cohort]:
         index, cohort = index - sizes[cohort], cohort + 1
-    return row.trainer_reward if cohort in row.adopted else 0
+    return record.trainer_rewards[cohort]
 
 
-def _claim(contract: Contract, state: State, sender: bytes, rounds: tuple[int, ...]) -> None:
-    due = {number: get_reward(contract, state, sender, number) for number in rounds}
+def _claim(contract: Contract, state: State, sender: bytes, records: tuple[SettledRecord, ...]) -> None:
+    due = {record.round: get_reward(contract, state, sender, record) for record in records}
     amount = state.credits.get(sender, 0) + sum(due.values())
     require(amount > 0, "NothingToClaim")
     state.claimed |= {(sender, number) for number, reward in due.items() if reward}

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from p2p_flock.alliance.evidence import Evidence
-from p2p_flock.chain_events import BEFORE_ROUND_ZERO, ChainEvent, LogPosition
+from p2p_flock.alliance.evidence import Evidence, SealStatement
+from p2p_flock.alliance.settling import Settlement
+from p2p_flock.chain_events import BEFORE_ROUND_ZERO, ChainEvent, LogPosition, SettledRecord
 from p2p_flock.errors import P2PFlockError
-from p2p_flock.ports import CommitRound, SealRound, SettleRound
-from p2p_flock.wire.messages import Ballot
+from p2p_flock.ports import CommitRound, SealRound
 
 WAITING, RUNNING, CLOSED = 0, 1, 4
 
@@ -38,6 +38,7 @@ class Join:
     peer_id: str
     mask_key: bytes
     weight: int
+    allowlist_proof: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class RegisterKey:
 @dataclass(frozen=True, slots=True)
 class Suspend:
     owner: bytes
-    first: int
-    second: int
+    first: SettledRecord
+    second: SettledRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,12 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    rounds: tuple[int, ...]
+    records: tuple[SettledRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +89,23 @@ class VoidRound:
 
 
 @dataclass(frozen=True, slots=True)
+class Commitments:
+    """Arguments of ``commitRound``."""
+
+    seal: SealStatement
+    call: CommitRound
+
+
+@dataclass(frozen=True, slots=True)
 class RoundCall:
-    """One of the machines' three transactions."""
+    """One of the machines' three transactions, with what the poster adds (``alliance/settling.py``)."""
 
     round: int
-    call: SealRound | CommitRound | SettleRound
+    call: SealRound | Commitments | Settlement
 
 
 MemberCall = Join | Leave | RegisterKey | Suspend | Reactivate | Slash | Withdraw
-Call = MemberCall | Claim | VoidRound | RoundCall
+Call = MemberCall | Claim | Close | VoidRound | RoundCall
 
 
 # --- what is stored: immutable rows, so that a copy of the state is cheap ------------------------------------------
@@ -120,7 +134,14 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
-    """The running round. ``commitments`` and ``ballots`` by position."""
+    """The running round.
+
+    Attributes:
+        seal: struct hash; what it is the hash of, callers show.
+        order: positions whose commitments are in ``chain``, in the order of arrival. The contract keeps a bitmap.
+        chain: rolling hash of them and their commitments; ``testing/contract_rounds.py``.
+        revealed: positions whose ballots were recorded.
+    """
 
     number: int
     beacon_round: int
@@ -130,31 +151,20 @@ class RoundRow:
     commit_deadline_s: int = 0
     seed: bytes = b""
     seal: bytes = b""
-    survivors: tuple[int, ...] = ()
-    seal_sender: bytes = b""
-    commitments: dict[int, bytes] = field(default_factory=dict)
-    ballots: dict[int, Ballot] = field(default_factory=dict)
+    sealer: bytes = b""
+    committer: bytes = b""
+    order: tuple[int, ...] = ()
+    chain: bytes = bytes(32)
+    revealed: frozenset[int] = frozenset()
 
     @property
     def is_sealed(self) -> bool:
         return self.sealed_at_s != 0
 
 
-@dataclass(frozen=True, slots=True)
-class SettledRow:
-    """What rewards and strikes are read from."""
-
-    seed: bytes
-    seat_count: int
-    revealed: frozenset[int]
-    survivors: tuple[int, ...]
-    adopted: frozenset[int]
-    trainer_reward: int
-
-
 @dataclass(slots=True)
 class State:
-    """The contract's storage, FLOCK balances, and what the beacon contract proved."""
+    """The contract's storage, FLOCK balances. Of ``settled`` the contract keeps hashes: a caller brings the record."""
 
     pool: int
     balances: dict[bytes, int]
@@ -172,9 +182,8 @@ class State:
     members: dict[bytes, MemberRow] = field(default_factory=dict)
     seat_history: dict[bytes, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # (round from, seat or -1)
     credits: dict[bytes, int] = field(default_factory=dict)
-    settled: dict[int, SettledRow] = field(default_factory=dict)
+    settled: dict[int, SettledRecord] = field(default_factory=dict)
     claimed: frozenset[tuple[bytes, int]] = frozenset()
-    proven: frozenset[int] = frozenset()  # beacon rounds
 
     def copy(self) -> State:
         """An independent one."""

@@ -20,9 +20,10 @@ from p2p_flock.alliance.evidence import (
     round_of,
 )
 from p2p_flock.alliance.history import AllianceHistory
+from p2p_flock.alliance.settling import make_settlement
 from p2p_flock.alliance.watching import EVIDENCE
+from p2p_flock.chain_events import SettledRecord
 from p2p_flock.errors import EvidenceError, WireError
-from p2p_flock.ports import SettleRound
 from p2p_flock.testing.contract_state import Call, Reactivate, RegisterKey, RoundCall, Slash, Suspend, VoidRound
 from p2p_flock.testing.ledger import OPEN, REVEALING
 from p2p_flock.wire.codec import decode
@@ -127,7 +128,9 @@ class Upkeep:
             return
         self._next_try_ms = now_ms + RETRY_MS
         if view.phase == REVEALING and view.committed:
-            self._send(RoundCall(view.round, SettleRound((), ())))
+            record = history.rounds[view.round]
+            if record.sealed is not None:  # a lying endpoint's view may be ahead of its log
+                self._send(RoundCall(view.round, make_settlement(record, {})))
         else:
             self._send(VoidRound(view.round))
 
@@ -197,7 +200,7 @@ class Upkeep:
         for found in duties.suspensions:
             if found.owner != node.owner and (found.owner, found.second) not in self._suspended:
                 self._suspended.add((found.owner, found.second))
-                self._send(Suspend(found.owner, found.first, found.second))
+                self._send(Suspend(found.owner, _record(history, found.first), _record(history, found.second)))
 
     def _come_back(self, history: AllianceHistory) -> None:
         node, now_ms = self._node, self._node.sim.now_ms
@@ -218,6 +221,12 @@ class Upkeep:
         )
         self._reactivations += 1
         self._send(Reactivate(node.make_mask_key()))
+
+
+def _record(history: AllianceHistory, number: int) -> SettledRecord:
+    settled = history.rounds[number].settled
+    assert settled is not None
+    return settled.record
 
 
 def _is_open(history: AllianceHistory, case: Case) -> bool:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from p2p_flock import ports
+from p2p_flock.alliance.history import RoundRecord
+from p2p_flock.alliance.settling import Settlement, get_seal_statement, make_settlement
 from p2p_flock.crypto.vectors import MemorySink
 from p2p_flock.errors import UsageError
 from p2p_flock.secagg.contributor import mask_blocks
 from p2p_flock.secagg.opening import Opened, Unopened, open_sum
-from p2p_flock.testing.contract_state import RoundCall
+from p2p_flock.testing.contract_state import Commitments, RoundCall
 from p2p_flock.testing.facts import Accused, Failed, Persisted, Said
 from p2p_flock.wire.messages import CHUNK_BYTES
 
@@ -59,8 +61,7 @@ def _carry_out(node: Node, effect: ports.Effect) -> None:
             node.tell_later(ports.CohortOpened(effect.cohort, result), sim.network.latency_ms())
         case ports.Evaluate():
             assert node.context is not None
-            found = {cohort: sim.judges_good(node, node.context.round, cohort) for cohort in effect.aggregates}
-            node.tell_later(ports.EvaluationFinished(found), sim.evaluate_ms())
+            node.tell_later(sim.judge(node, node.context, effect), sim.evaluate_ms())
         case ports.Transact():
             _transact(node, effect.call)
         case ports.Accuse():
@@ -162,4 +163,22 @@ def _transact(node: Node, call: ports.SealRound | ports.CommitRound | ports.Sett
         if node.machine is machine:
             node.tell(answer)
 
-    node.sim.transact(node, RoundCall(node.context.round, call), finish)
+    rounds, number = node.history.rounds, node.context.round
+    posted = _complete(rounds[number], call) if number < len(rounds) else None
+    if posted is None:
+        node.tell_later(ports.TransactionEnded(what, "NotSealed"), node.sim.network.latency_ms())
+    else:
+        node.sim.transact(node, RoundCall(number, posted), finish)
+
+
+def _complete(
+    record: RoundRecord, call: ports.SealRound | ports.CommitRound | ports.SettleRound
+) -> ports.SealRound | Commitments | Settlement | None:
+    """With what the contract must be shown besides; ``None`` where the log holds no seal (any more)."""
+    if isinstance(call, ports.SealRound):
+        return call
+    if record.sealed is None:
+        return None
+    if isinstance(call, ports.CommitRound):
+        return Commitments(get_seal_statement(record), call)
+    return make_settlement(record, dict(zip(call.positions, call.ballots, strict=True)))

@@ -205,7 +205,7 @@ def _view(contract: Contract, state: State, timestamp_s: int) -> RoundView:
     params = contract.params
     phase = OPEN
     if row.is_sealed:
-        over = len(row.commitments) == params.validator_count or timestamp_s > row.commit_deadline_s
+        over = len(row.order) == params.validator_count or timestamp_s > row.commit_deadline_s
         phase = REVEALING if over else SEALED
     return RoundView(
         phase,
@@ -213,5 +213,5 @@ def _view(contract: Contract, state: State, timestamp_s: int) -> RoundView:
         contract.seal_deadline_s(row),
         row.commit_deadline_s,
         row.commit_deadline_s + params.settle_seconds,
-        frozenset(row.commitments),
+        frozenset(row.order),
     )

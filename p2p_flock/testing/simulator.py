@@ -35,12 +35,13 @@ from p2p_flock.testing.suites import Suite
 from p2p_flock.testing.timeline import Timeline
 from p2p_flock.testing.trace import Trace
 from p2p_flock.testing.world import World
-from p2p_flock.types import Role
+from p2p_flock.types import Role, Stage
 from p2p_flock.wire.messages import Contribution, Envelope, Message
 
 __all__ = ["Checker", "Config", "Result", "Simulation", "make_default_params"]
 
 BALANCE_STAKES = 10  # what each member owns at the start
+SCORE_MICRO = 500_000  # what every member measures of every model
 UPKEEP_MS = 500  # after each block
 CREATOR = bytes(19) + b"\x01"
 RETRANSMIT_MS = 15_000  # a transaction that no block took is sent again; ``chain/transactions.py``
@@ -423,10 +424,20 @@ class Simulation(Timeline):
         """How long judging takes."""
         return 300 + self.network.latency_ms()
 
-    def judges_good(self, node: Node, number: int, cohort: int) -> bool:
-        """Whether an aggregate is good by this member's private data."""
-        chance = int.from_bytes(self.draw_bytes(f"judge {node.number} {number} {cohort}")[:4], "big") / 2**32
-        return chance >= self.faults.disagreement
+    def judge(self, node: Node, context: RoundContext, effect: ports.Evaluate) -> ports.EvaluationFinished:
+        """What a member's private data says of aggregates: yes but for ``disagreement``, and grades near a common one.
+
+        The model's score is one half in every round, so that nothing closes an alliance early by chance.
+        """
+        accepted, grades = {}, {}
+        for cohort in effect.aggregates:
+            drawn = self.draw_bytes(f"judge {node.number} {context.round} {cohort}")
+            accepted[cohort] = int.from_bytes(drawn[:4], "big") / 2**32 >= self.faults.disagreement
+            common = self.draw_bytes(f"grade {context.round} {cohort}")[0] % 14
+            grades[cohort] = common + drawn[4] % 3
+        if effect.stage is Stage.STATISTICS:
+            return ports.EvaluationFinished(accepted)
+        return ports.EvaluationFinished(accepted, grades, SCORE_MICRO)
 
     def strikes(self, node: Node, effect: ports.Effect) -> bool:
         """Whether the node crashes instead of carrying out this effect."""

@@ -10,9 +10,10 @@ from p2p_flock.alliance.proposing import SEAL_SIGNATURE
 from p2p_flock.alliance.sealing import make_have, make_seal, read_have
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.alliance.voting import make_salt
-from p2p_flock.crypto.signing import commit_digest
+from p2p_flock.crypto.signing import GRADE_MAX, commit_digest
 from p2p_flock.crypto.suite import sha256
 from p2p_flock.errors import ParameterError, WireError
+from p2p_flock.params import SCORE_MICRO_MAX
 from p2p_flock.ports import (
     Accuse,
     CohortOpened,
@@ -283,6 +284,22 @@ class NeverReveals(CrookedValidator):
         return () if is_settling or self.says(effect, Ballot) else (effect,)
 
 
+class OmitsBallots(CrookedValidator):
+    """Settles with its own ballot alone as soon as that ends the round: no other vote would count."""
+
+    _is_done = False
+
+    def twist(self, effect: Effect) -> tuple[Effect, ...]:
+        return () if isinstance(effect, Transact) and isinstance(effect.call, SettleRound) else (effect,)
+
+    def also(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
+        desk, ballot = self._ballots, self._ballots._ballot
+        if self._is_done or ballot is None or not desk.is_commit_phase_over or now_ms < desk._reveal_deadline_ms:
+            return ()
+        self._is_done = True
+        return (Transact(SettleRound((self.position,), (ballot,))),)
+
+
 class WrongSum(CrookedValidator):
     """Swears to another sum than it opened."""
 
@@ -297,10 +314,13 @@ class WrongSum(CrookedValidator):
 class VotesGarbage(CrookedValidator):
     """Votes yes to sums that do not exist, and no to nothing in particular."""
 
-    def _vote(self, votes: Mapping[int, Vote]) -> list[Effect]:
+    def _vote(
+        self, votes: Mapping[int, Vote], grades: Mapping[int, int] | None = None, score_micro: int = 0
+    ) -> list[Effect]:
         cohorts = range(self.context.params.cohort_count)
         self.aggregates = {cohort: sha256(bytes([cohort])) for cohort in cohorts}
-        return super()._vote({cohort: Vote.NO if cohort % 2 else Vote.YES for cohort in cohorts})
+        votes = {cohort: Vote.NO if cohort % 2 else Vote.YES for cohort in cohorts}
+        return super()._vote(votes, dict.fromkeys(cohorts, GRADE_MAX), SCORE_MICRO_MAX)
 
 
 class BadBallot(CrookedValidator):
@@ -382,6 +402,6 @@ class NoisyValidator(CrookedValidator):
 
 KINDS: tuple[type[CrookedValidator], ...] = (
     AccusesFalsely, BadBallot, ClaimsAll, ClaimsNothing, CopiesVotes, HangingValidator, InstallsOwnKeys, NamesStranger,
-    NeverPosts, NeverReveals, NeverSigns, NoisyValidator, PostsNonsense, RevealsEarly, TwoBallots, TwoHaves, TwoSeals,
-    VotesGarbage, WithholdsManifest, WrongSum,
+    NeverPosts, NeverReveals, NeverSigns, NoisyValidator, OmitsBallots, PostsNonsense, RevealsEarly, TwoBallots,
+    TwoHaves, TwoSeals, VotesGarbage, WithholdsManifest, WrongSum,
 )  # fmt: skip
