@@ -11,6 +11,7 @@ from p2p_flock.chain.alliance_contract import eth_call
 from p2p_flock.chain.client import as_bytes, raised_or_value
 from p2p_flock.chain.contracts import EMISSION, address_bytes, load_contract
 from p2p_flock.chain.governance import Governance, View, read_views
+from p2p_flock.chain.governance_logs import read_events
 from p2p_flock.chain.records import TransactionReceipt
 from p2p_flock.errors import ChainError
 
@@ -36,7 +37,7 @@ class Emission:
         month: of the schedule, from 1; ``MONTHS + 1`` once it has ended.
         next_day_wei: what the schedule releases in the next 24 hours.
         released_wei, minted_wei, total_wei: released so far; minted so far; released by the schedule's end.
-        gauges: those with weight, the heaviest first.
+        gauges: those with weight, the heaviest first; then those that had some once, which keep what they accrued.
     """
 
     now_s: int
@@ -68,10 +69,10 @@ async def read_emission(governance: Governance) -> Emission:
         governance.client,
         [View(EMISSION, where, "emittedAt", (moment,)) for moment in (now_s, now_s + DAY_S, ends_at_s)],
     )
-    gauges = [
-        await read_gauge(governance, address_bytes(address))
-        for address, _ in sorted(listed, key=lambda entry: (-entry[1], entry[0]))
-    ]
+    with_weight = [address for address, _ in sorted(listed, key=lambda entry: (-entry[1], entry[0]))]
+    logs = await read_events(governance, EMISSION, where, "WeightSet")
+    former = dict.fromkeys(log["gauge"] for log in logs if log["gauge"] not in with_weight)
+    gauges = [await read_gauge(governance, address_bytes(address)) for address in (*with_weight, *former)]
     month = min(max(0, now_s - starts_at_s) // MONTH_S, MONTHS) + 1
     return Emission(
         now_s, starts_at_s, ends_at_s, month, tomorrow - released, released, minted, total, total_weight, tuple(gauges)

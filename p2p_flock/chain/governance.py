@@ -1,8 +1,8 @@
 """The contracts that own what can be changed, found from one address, and one account's door to them.
 
 Called by the commands ``p2p-flock gov`` and ``p2p-flock lock``, which need no daemon: a chain, a keystore and, where
-something is sent, its password. Must never trust the configured address: it is followed from the factory's FLOCK, whose
-minter, whose owner, whose proposer must be the contracts that it names.
+something is sent, its password. Must never trust the configured address: FLOCK is the factory's, and what mints it, and
+gmFLOCK, must obey the governor's timelock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from p2p_flock.chain.client import Call, RpcClient, as_bytes, as_quantity
 from p2p_flock.chain.contracts import (
     EMISSION,
     FACTORY,
-    GENESIS,
     GM_FLOCK,
     GOVERNOR,
     TIMELOCK,
@@ -156,11 +155,11 @@ class Governance:
 
 
 @asynccontextmanager
-async def open_governance(config: ChainConfig, genesis: bytes, account: Account | bytes) -> AsyncIterator[Governance]:
-    """Connect, check the chain and that ``genesis`` names the contracts that rule the factory's FLOCK.
+async def open_governance(config: ChainConfig, governor: bytes, account: Account | bytes) -> AsyncIterator[Governance]:
+    """Connect, check the chain and that ``governor`` rules the factory's FLOCK.
 
     Args:
-        genesis: address of the Genesis contract, 20 bytes.
+        governor: its address, 20 bytes; all others are asked of it and of the token.
         account: with its key, to send; or its address only, to read.
 
     Raises:
@@ -175,48 +174,46 @@ async def open_governance(config: ChainConfig, genesis: bytes, account: Account 
                 raise ConfigError(
                     f"RPC endpoint {index + 1} is not on chain {config.chain_id}\ncorrect chain.rpc_urls or chain_id"
                 )
-        contracts = await _find(client, config.factory, genesis)
+        contracts = await _find(client, config.factory, governor)
         yield Governance(client, contracts, account, config.chain_id, config.poll_interval_s)
     finally:
         with trio.CancelScope(shield=True):
             client.close()
 
 
-async def _find(client: RpcClient, factory: bytes, genesis: bytes) -> GovernanceContracts:
-    """The five addresses, each followed from the factory's FLOCK."""
-    for address, what in ((factory, "factory"), (genesis, "genesis")):
+async def _find(client: RpcClient, factory: bytes, governor: bytes) -> GovernanceContracts:
+    """The five addresses: votes and timelock from the governor, emission from FLOCK; each must name the others back."""
+    for address, what in ((factory, "factory"), (governor, "governor")):
         if not as_bytes(await client.call("eth_getCode", address_text(address), "latest")):
             raise ConfigError(
                 f"there is no contract at {address_text(address)}\ncorrect chain.{what}, or check the chain"
             )
-    names = ("token", "gmFlock", "governor", "timelock", "emission")
-    found = await read_views(client, [View(GENESIS, genesis, name) for name in names])
-    contracts = GovernanceContracts(*map(address_bytes, found))
     token = address_bytes(await read_contract(client, FACTORY, factory, "token"))
-    minter, setter, timelock, votes, lister, proposes = await read_views(
+    answers = await read_views(
+        client, (View(TOKEN, token, "minter"), View(GOVERNOR, governor, "token"), View(GOVERNOR, governor, "timelock"))
+    )
+    emission, gm_flock, timelock = map(address_bytes, answers)
+    mints, allowed, locks, obeyed, proposes = await read_views(
         client,
         (
-            View(TOKEN, contracts.token, "minter"),
-            View(EMISSION, contracts.emission, "timelock"),
-            View(GOVERNOR, contracts.governor, "timelock"),
-            View(GOVERNOR, contracts.governor, "token"),
-            View(GM_FLOCK, contracts.gm_flock, "timelock"),
-            View(TIMELOCK, contracts.timelock, "hasRole", (PROPOSER_ROLE, contracts.governor)),
+            View(EMISSION, emission, "token"),
+            View(EMISSION, emission, "timelock"),
+            View(GM_FLOCK, gm_flock, "token"),
+            View(GM_FLOCK, gm_flock, "timelock"),
+            View(TIMELOCK, timelock, "hasRole", (PROPOSER_ROLE, governor)),
         ),
     )
     belongs = {
-        "the alliances' FLOCK is another token": token == contracts.token,
-        "FLOCK is minted by another contract than its emission": address_bytes(minter) == contracts.emission,
-        "the emission belongs to somebody else than the timelock": address_bytes(setter) == contracts.timelock,
-        "the governor works through another timelock": address_bytes(timelock) == contracts.timelock,
-        "the governor counts other votes than gmFLOCK's": address_bytes(votes) == contracts.gm_flock,
-        "gmFLOCK obeys another timelock": address_bytes(lister) == contracts.timelock,
-        "the timelock takes no proposals of the governor": proposes,
+        "what mints FLOCK mints another token": address_bytes(mints) == token,
+        "the emission of FLOCK obeys another timelock": address_bytes(allowed) == timelock,
+        "its votes come from locks of another token": address_bytes(locks) == token,
+        "gmFLOCK obeys another timelock": address_bytes(obeyed) == timelock,
+        "its timelock takes no proposals from it": proposes,
     }
     wrong = [sentence for sentence, holds in belongs.items() if not holds]
     if wrong:
         raise ConfigError(
-            f"the contract at {address_text(genesis)} does not govern this factory's FLOCK: {wrong[0]}\n"
-            "correct chain.genesis, or pass --genesis"
+            f"{address_text(governor)} does not govern this factory's FLOCK: {wrong[0]}\n"
+            "correct chain.governor, or pass --governor"
         )
-    return contracts
+    return GovernanceContracts(token, gm_flock, governor, timelock, emission)

@@ -13,6 +13,7 @@ from p2p_flock.chain.abi import encode
 from p2p_flock.chain.client import as_quantity
 from p2p_flock.chain.contracts import GM_FLOCK, TOKEN, address_bytes, address_text
 from p2p_flock.chain.governance import Governance, GovernanceContracts, View, read_views
+from p2p_flock.chain.governance_logs import read_events
 from p2p_flock.chain.records import TransactionReceipt
 from p2p_flock.crypto.signing import sign
 from p2p_flock.crypto.suite import keccak256
@@ -87,6 +88,18 @@ async def read_account(governance: Governance) -> LockAccount:
             locks.sort(key=lambda lock: lock.id)
             return LockAccount(eth, flock, balance, locked, votes, address_bytes(delegate), tuple(locks))
     raise ChainError(f"the account has more than {LOCKS_READ_MAX} locks\nundo some: `p2p-flock lock unlock ID`")
+
+
+async def read_staking_contracts(governance: Governance) -> tuple[bytes, ...]:
+    """Where gmFLOCK can move to now, 20 bytes each.
+
+    Raises:
+        ChainError: the endpoints failed or disagree.
+    """
+    gm = governance.contracts.gm_flock
+    newest_first = await read_events(governance, GM_FLOCK, gm, "StakingContractSet")
+    last = {log["stakingContract"]: bool(log["listed"]) for log in reversed(newest_first)}
+    return tuple(address_bytes(address) for address, listed in sorted(last.items()) if listed)
 
 
 async def quote(governance: Governance, amount_wei: int, lock_seconds: int) -> int:

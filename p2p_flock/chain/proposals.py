@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, cast
+from typing import Any
 
 from p2p_flock.chain.abi import decode, encode
-from p2p_flock.chain.client import Call, Json, block_head
-from p2p_flock.chain.contracts import EMISSION, GM_FLOCK, GOVERNOR, address_bytes, address_text, load_contract
-from p2p_flock.chain.events import Log, parse_log
+from p2p_flock.chain.contracts import GM_FLOCK, GOVERNOR, address_bytes
+from p2p_flock.chain.events import Log
 from p2p_flock.chain.governance import Governance, View, read_views
+from p2p_flock.chain.governance_logs import read_logs
 from p2p_flock.chain.records import TransactionReceipt
 from p2p_flock.crypto.suite import keccak256
-from p2p_flock.errors import ChainError, RpcError, UsageError
+from p2p_flock.errors import ChainError, UsageError
 
-BLOCKS_PER_SEARCH = 10_000  # most providers' cap for eth_getLogs
-SEARCHES_PER_BATCH = 10  # in one HTTP exchange
-FIRST_BLOCK_SLACK = 10_000  # of the search for where to begin: 12 to 15 calls
 CALLS_MAX = 32  # of a proposal that we make: what a person can still read before voting
 DESCRIPTION_BYTES_MAX = 16_384  # of a proposal that we make; about 260,000 gas of calldata
 ID_DIGITS_MIN = 8  # hex digits of a shortened ID; the governor's few proposals never collide by chance there
@@ -141,46 +138,14 @@ async def read_proposals(governance: Governance, enough: Callable[[Sequence[Prop
     Raises:
         ChainError: the endpoints failed or disagree, or a log is malformed.
     """
-    head = (await governance.client.head()).number
-    first = await _first_block(governance, head)
-    try:
-        return await _search(governance, [(first, head)])
-    except RpcError:
-        found: list[Proposal] = []
-        for end in range(head, first - 1, -BLOCKS_PER_SEARCH * SEARCHES_PER_BATCH):
-            ends = range(end, max(first - 1, end - BLOCKS_PER_SEARCH * SEARCHES_PER_BATCH), -BLOCKS_PER_SEARCH)
-            found += await _search(governance, [(max(first, last - BLOCKS_PER_SEARCH + 1), last) for last in ends])
-            if enough(found):
-                break
-        return found
+    found: list[Proposal] = []
 
+    def take(logs: Sequence[Log]) -> bool:
+        found.extend(decode_proposal(log.data, log.block) for log in logs)
+        return enough(found)
 
-async def _first_block(governance: Governance, head: int) -> int:
-    """A block not long before the governor's: the emission's schedule began when it was made."""
-    began_s = await governance.read(EMISSION, governance.contracts.emission, "startsAt")
-    low, high = 0, head
-    while high - low > FIRST_BLOCK_SLACK:
-        middle = (low + high) // 2
-        block = block_head(await governance.client.call("eth_getBlockByNumber", hex(middle), False))
-        low, high = (middle, high) if block.timestamp_s < began_s else (low, middle)
-    return low
-
-
-async def _search(governance: Governance, ranges: Sequence[tuple[int, int]]) -> list[Proposal]:
-    """Proposals of some ranges of blocks, both ends included, in one batch; newest first."""
-    governor = governance.contracts.governor
-    topic = next(e.topic for e in load_contract(GOVERNOR).events.values() if e.name == "ProposalCreated")
-    where: dict[str, Json] = {"address": address_text(governor), "topics": ["0x" + topic.hex()]}
-    calls = [Call("eth_getLogs", ({**where, "fromBlock": hex(first), "toBlock": hex(last)},)) for first, last in ranges]
-
-    def logs_of(answers: Sequence[Json]) -> list[Log]:
-        if not all(isinstance(answer, list) for answer in answers):
-            raise ChainError("the endpoint answered eth_getLogs with no list")
-        logs = [parse_log(item, governor)[0] for answer in answers for item in cast("list[Json]", answer)]
-        return sorted(logs, key=lambda log: (log.block, log.index), reverse=True)
-
-    logs = logs_of(await governance.client.agreed(calls, logs_of))
-    return [decode_proposal(log.data, log.block) for log in logs if log.topics[:1] == (topic,)]
+    await read_logs(governance, GOVERNOR, governance.contracts.governor, "ProposalCreated", take)
+    return found
 
 
 async def find_proposal(governance: Governance, text: str) -> Proposal:

@@ -112,6 +112,10 @@ class ChainSettings:
         metadata=about("the chain's number: 8453 is Base, 84532 Base Sepolia", between(1, (1 << 63) - 1))
     )
     factory: str = field(metadata=about("address of the alliance factory", hex_bytes(20)))
+    governor: str | None = field(
+        default=None,
+        metadata=about("address of the governor, for `p2p-flock gov` and `lock`; no node needs it", hex_bytes(20)),
+    )
     token: str | None = field(
         default=None, metadata=about("address of FLOCK; left out, the factory is asked", hex_bytes(20))
     )

@@ -48,6 +48,7 @@ def test_config__minimal_file_takes_the_defaults() -> None:
 def test_config__every_setting_is_read() -> None:
     """A setting in the template would have no effect."""
     text = f"""{MINIMAL}
+governor = "{FACTORY}"
 token = "{FACTORY}"
 beacon = "{FACTORY}"
 beacon_urls = ["http://127.0.0.1:1", "https://drand.example/path"]
