@@ -1,4 +1,4 @@
-"""Writes tests/vectors/sortition.json and beacon.json, which Python and Solidity both run.
+"""Writes tests/vectors/sortition.json, beacon.json and governance.json, which Python and Solidity both run.
 
     .venv/bin/python contracts/script/make_vectors.py [--check]
 
@@ -13,6 +13,8 @@ import itertools
 import json
 import sys
 from collections.abc import Callable
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 
 from Crypto.Hash import keccak
@@ -363,9 +365,48 @@ def beacon() -> dict[str, object]:
     }
 
 
+def emission() -> list[dict[str, object]]:
+    """FLOCK released after some seconds, from the daily figure by exact integers."""
+    month, budgets = 30 * 86400, [30 * 30915768 * 10**16]
+    for _ in range(59):
+        budgets.append(budgets[-1] * 99 // 100)
+    moments = {0, 1, 2, 86399, 86400, 86401, 10**9, 2**64 - 1}
+    moments |= {m * month + offset for m in range(1, 61) for offset in (-1, 0, 1, 1234567)}
+    entries: list[dict[str, object]] = []
+    for elapsed in sorted(moments):
+        full = min(elapsed // month, 60)
+        part = budgets[full] * (elapsed % month) // month if full < 60 else 0
+        entries.append({"elapsed": elapsed, "released": str(sum(budgets[:full]) + part)})
+    return entries
+
+
+def lock_entries() -> list[dict[str, object]]:
+    """gm of a lock, by FLock's formula in exact fractions of days."""
+    day = 86400
+    amounts = (1, 2, 99, 10**18, 10**18 + 1, 123456789 * 10**15 + 7, 10**27 - 1, 10**27)
+    times = (1, 29, 30, 31, 60, 90, 180, 270, 364, 365, 366, 3650)
+    entries: list[dict[str, object]] = []
+    for amount in amounts:
+        for seconds in sorted({t * day + offset for t in times for offset in (0, 1, 43217)}):
+            days = min(Fraction(seconds, day), Fraction(365))
+            above = max(days - 30, Fraction(0))
+            gm = floor(amount * (1 + Fraction(219, 100) * above / 365))
+            entries.append({"amount": str(amount), "seconds": seconds, "gm": str(gm)})
+    return entries
+
+
+def governance() -> dict[str, object]:
+    return {
+        "about": "FLOCK released by the emission's schedule, and gmFLOCK of locks; wei and seconds.",
+        "made_by": "contracts/script/make_vectors.py",
+        "emission": emission(),
+        "locks": lock_entries(),
+    }
+
+
 def main() -> int:
     stale = []
-    for name, make in (("sortition.json", sortition), ("beacon.json", beacon)):
+    for name, make in (("sortition.json", sortition), ("beacon.json", beacon), ("governance.json", governance)):
         text = json.dumps(make(), indent=1, ensure_ascii=False) + "\n"
         path = FOLDER / name
         if "--check" not in sys.argv:

@@ -38,8 +38,8 @@ interface IEmission {
     function mint(address gauge) external returns (uint256 amount);
 
     /// @notice What mint(gauge) would mint now, in wei; 0 for an address that never was a gauge.
-    /// @dev Rounded down from the exact share; the fraction is kept. So an address that was a gauge never gets less
-    /// than its exact share by 1 wei or more, but for 2^-20 wei at each change of weights.
+    /// @dev Rounded down from the exact share; the fraction is kept for later. So a gauge is short of its exact share by
+    /// less than 1 wei, plus less than 2^-32 wei for each call of setWeights since the start. This dust is never minted.
     function accrued(address gauge) external view returns (uint256);
 
     /// @notice What was minted to this gauge so far, in wei.
