@@ -79,6 +79,8 @@ abstract contract Follower is Forge {
     function readLogs() internal {
         Vm.Log[] memory logs = vm.getRecordedLogs();
         for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics.length == 0) continue;
+            onLog(logs[i]);
             if (logs[i].topics.length != 2) continue;
             bytes32 topic = logs[i].topics[0];
             if (topic == IAllianceEvents.RoundOpened.selector) _opened(logs[i]);
@@ -86,6 +88,15 @@ abstract contract Follower is Forge {
             if (topic == IAllianceEvents.BallotsCommitted.selector) _committed(logs[i]);
             if (topic == IAllianceEvents.RoundSettled.selector) _settled(logs[i]);
         }
+    }
+
+    /// What a test wants to know beside.
+    function onLog(Vm.Log memory log) internal virtual {}
+
+    /// A state to come back to, with all that was logged before it.
+    function snapshot() internal returns (uint256) {
+        readLogs();
+        return vm.snapshotState();
     }
 
     function _opened(Vm.Log memory log) private {

@@ -4,53 +4,96 @@ pragma solidity 0.8.37;
 import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {AllianceBase} from "../src/AllianceBase.sol";
-import {Ballot, RoundState, SealStatement, SeatView, Statement} from "../src/Types.sol";
+import {Ballot, RoundRecord, RoundState, SealStatement, SeatView, Statement} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
+import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {IBeacon} from "../src/interfaces/IBeacon.sol";
 import {IAllianceParts} from "./AllianceTest.sol";
 import {EvidenceTest} from "./EvidenceTest.sol";
+import {Vm} from "./Forge.sol";
 
 /// What must hold at any moment; the empty string if it does.
 abstract contract ConservationChecks is EvidenceTest {
     uint256 internal constant MEMBERS = 15;
 
+    uint32[] internal settledRounds;
+    // Of the present tenure, as the log tells it.
+    mapping(address owner => uint256) private _slashedAmount;
+    mapping(address owner => uint256) private _faults; // provable ones
+    mapping(address owner => uint256) private _absences;
+
+    function onLog(Vm.Log memory log) internal override {
+        if (log.emitter != address(alliance)) return;
+        if (log.topics[0] == IAllianceEvents.RoundSettled.selector) settledRounds.push(uint32(uint256(log.topics[1])));
+        if (log.topics.length < 2) return;
+        address owner = address(uint160(uint256(log.topics[1])));
+        if (log.topics[0] == IAllianceEvents.StakeWithdrawn.selector) {
+            (_slashedAmount[owner], _faults[owner], _absences[owner]) = (0, 0, 0);
+        }
+        if (log.topics[0] != IAllianceEvents.Slashed.selector) return;
+        (, uint8 fault, uint128 amount) = abi.decode(log.data, (uint16, uint8, uint128));
+        _slashedAmount[owner] += amount;
+        if (fault == 6) ++_absences[owner];
+        else ++_faults[owner];
+    }
+
     /// P6, as far as it can be checked after every transaction.
     function accountsError() internal returns (string memory) {
+        readLogs();
         (uint256 stakes, uint256 pool, uint256 owed) = alliance.getAccounts();
         if (token.balanceOf(address(alliance)) != stakes + pool + owed) return "balance != stakes + pool + owed";
         uint256 sum = 0;
         for (uint256 i = 0; i < MEMBERS; ++i) {
-            (,, uint128 stake,,, bool slashed,) = alliance.getMember(member(i));
+            string memory error;
+            uint256 stake;
+            (error, stake) = _stakeError(member(i));
+            if (bytes(error).length != 0) return error;
             sum += stake;
-            uint256 cut = uint256(params.seatStake) * params.provableSlashBps / 10_000;
-            if (stake != 0 && stake != params.seatStake - (slashed ? cut : 0)) return "a stake neither whole nor slashed once";
         }
         if (sum != stakes) return "stakes != sum of the members' stakes";
+        if (openBonds() > owed) return "bonds that are not owed";
         RoundState memory s = state();
         if (s.phase == 4) return pool == 0 ? "" : "closed with a pool";
         uint256 toCome = uint256(params.roundCount - s.settledRoundCount) * params.rewardPerRound;
-        return pool + _refunded(s) < toCome ? "pool < budgets of the rounds to come" : "";
+        return pool < toCome ? "pool < budgets of the rounds to come" : "";
     }
 
-    /// Refunds that the running round has paid already, out of its own budget.
-    function _refunded(RoundState memory s) private view returns (uint256) {
-        uint256 accept = (2 * uint256(params.validatorCount) + 2) / 3;
-        uint256 count = (s.commitCount >= accept ? 2 : 0) + (ones(s.revealedPositions) >= accept ? 1 : 0);
-        return s.phase == 0 ? 0 : count * (uint256(params.rewardPerRound) / 10 / 3);
+    function _stakeError(address owner) private view returns (string memory, uint256) {
+        (,, uint128 stake,,, bool slashed,) = alliance.getMember(owner);
+        if (stake == 0) return ("", 0);
+        if (stake != params.seatStake - _slashedAmount[owner]) return ("a stake neither whole nor slashed as logged", 0);
+        uint256 most = uint256(params.seatStake) * (params.provableSlashBps + 3 * params.absenceSlashBps) / 10_000;
+        if (_slashedAmount[owner] > most) return ("more slashed than the parameters allow", 0);
+        if (_faults[owner] != (slashed ? 1 : 0)) return ("slashed more than once for what is provable", 0);
+        if (_absences[owner] > 3) return ("slashed more than three times for absence", 0);
+        return ("", stake);
+    }
+
+    function bondOf() internal view returns (uint256) {
+        return uint256(params.seatStake) * params.absenceSlashBps / 10_000;
+    }
+
+    function openBonds() internal returns (uint256 sum) {
+        if (params.absenceSlashBps == 0) return 0;
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            (,, uint64 deadline) = alliance.getChallenge(member(i));
+            if (deadline != 0) sum += bondOf();
+        }
     }
 
     function ones(uint256 mask) internal pure returns (uint256) {
         return (mask & 1) + (mask >> 1 & 1) + (mask >> 2 & 1);
     }
 
-    /// P6 in full: what is owed is exactly what somebody can claim.
+    /// P6 in full: what is owed is exactly what somebody can claim, and the bonds of open challenges.
     function claimsError() internal returns (string memory) {
-        uint256 sum = alliance.getCredit(creator) + alliance.getCredit(address(this));
-        uint32 rounds = state().round + 1;
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            address owner = member(i);
-            sum += alliance.getCredit(owner);
-            for (uint32 r = 0; r < rounds; ++r) sum += alliance.getReward(owner, r);
+        readLogs();
+        uint256 sum = alliance.getCredit(creator) + alliance.getCredit(address(this)) + openBonds();
+        for (uint256 i = 0; i < MEMBERS; ++i) sum += alliance.getCredit(member(i));
+        for (uint256 r = 0; r < settledRounds.length; ++r) {
+            RoundRecord memory record = recordOf(settledRounds[r]);
+            for (uint256 i = 0; i < MEMBERS; ++i) sum += alliance.getReward(member(i), record);
+            sum += alliance.getReward(address(this), record);
         }
         (,, uint256 owed) = alliance.getAccounts();
         return sum == owed ? "" : "owed != sum of all claims";
@@ -79,14 +122,23 @@ contract ConservationHandler is ConservationChecks {
     uint256 public generations;
     mapping(bytes32 action => uint256) public reached;
     mapping(uint256 position => Ballot) private _ballots;
-    uint32[] private _settledRounds;
+
+    /// Every action reads its own logs: what an earlier call recorded is not there any more.
+    modifier logged() {
+        vm.recordLogs();
+        _;
+        readLogs();
+    }
 
     constructor() {
         super.setUp();
-        (params.penaltyWindowSeconds, params.unbondingSeconds) = (3, 20);
-        params.voidCountMax = 5;
+        (params.penaltyWindowSeconds, params.unbondingSeconds, params.absenceSlashBps) = (25, 51, 100);
+        (params.voidCountMax, params.roundCount, params.scoreTargetMicro) = (5, 5, 900_000);
+        params.joinDeadline = uint64(START + 1500);
         alliance = create(params, 5);
+        token.approve(address(alliance), type(uint256).max);
         joinAll(params.seatCountMin);
+        readLogs();
     }
 
     function setUp() public pure override {}
@@ -96,16 +148,18 @@ contract ConservationHandler is ConservationChecks {
         ++reached["wait"];
     }
 
-    function join_(uint256 i) external {
+    /* SEATS */
+
+    function join_(uint256 i) external logged {
         i = bound(i, 0, MEMBERS - 1);
         (bool seated,, uint128 stake,) = alliance.getStake(member(i));
         if (seated || stake != 0 || state().phase == 4 || alliance.seatCount() == params.seatCountMax) return;
-        if (state().round != type(uint32).max && alliance.getSeats(0, 1).length == 0) return;
+        if (block.timestamp > params.joinDeadline) return;
         join(i, ++generations);
         ++reached["join"];
     }
 
-    function leave_(uint256 i) external {
+    function leave_(uint256 i) external logged {
         address owner = member(bound(i, 0, MEMBERS - 1));
         (bool seated, uint16 seat,,) = alliance.getStake(owner);
         uint8 phase = state().phase;
@@ -115,7 +169,7 @@ contract ConservationHandler is ConservationChecks {
         ++reached["leave"];
     }
 
-    function registerKey_(uint256 i) external {
+    function registerKey_(uint256 i) external logged {
         i = bound(i, 0, MEMBERS - 1);
         (bool seated, uint16 seat,,) = alliance.getStake(member(i));
         if (!seated || state().phase == 4 || alliance.getSeats(seat, 1)[0].keyRound == state().round) return;
@@ -124,41 +178,47 @@ contract ConservationHandler is ConservationChecks {
         ++reached["registerKey"];
     }
 
-    function withdraw_(uint256 i) external {
+    function withdraw_(uint256 i) external logged {
         address owner = member(bound(i, 0, MEMBERS - 1));
         (bool seated,, uint128 stake, uint64 releaseAt) = alliance.getStake(owner);
-        if (stake == 0 || (seated && state().phase != 4)) return;
+        if (stake == 0 || (seated && state().phase != 4) || _isChallenged(owner)) return;
         if (block.timestamp < releaseAt) vm.warp(releaseAt);
         vm.prank(owner);
         alliance.withdraw();
         ++reached["withdraw"];
     }
 
-    function claim_(uint256 i, uint32 round) external {
+    /* MONEY */
+
+    /// Claims two settled rounds, one of them twice.
+    function claim_(uint256 i, uint256 round) external logged {
         i = bound(i, 0, MEMBERS + 1);
         address owner = i == MEMBERS ? creator : i == MEMBERS + 1 ? address(this) : member(i);
-        uint32[] memory rounds = new uint32[](3);
-        rounds[0] = uint32(bound(round, 0, 8));
-        rounds[1] = rounds[0];
-        rounds[2] = rounds[0] + 1;
-        uint256 due = alliance.getCredit(owner) + alliance.getReward(owner, rounds[0])
-            + alliance.getReward(owner, rounds[2]);
+        uint256 settled = settledRounds.length;
+        RoundRecord[] memory records = new RoundRecord[](settled == 0 ? 0 : 3);
+        uint256 due = alliance.getCredit(owner);
+        if (settled > 0) {
+            records[0] = recordOf(settledRounds[round % settled]);
+            records[1] = records[0];
+            records[2] = recordOf(settledRounds[(round + 1) % settled]);
+            due += alliance.getReward(owner, records[0]);
+            if (settled > 1) due += alliance.getReward(owner, records[2]);
+        }
         if (due == 0) return;
-        uint256 before = token.balanceOf(owner);
-        vm.prank(owner);
-        alliance.claimRounds(rounds);
-        eq(token.balanceOf(owner) - before, due, "a claim pays what it said");
-        ++reached["claim"];
+        check(claimAs(owner, records) == due, "paid something else than what was due");
+        ++reached[state().phase == 4 ? bytes32("claim after closing") : bytes32("claim")];
     }
 
-    function seal_(uint256 bitmap) external {
+    /* ROUNDS */
+
+    function seal_(uint256 bitmap) external logged {
         RoundState memory s = state();
         if (s.phase != 1 || block.timestamp > s.sealDeadline) return;
         sealNow(bitmap | 7);
         ++reached["seal"];
     }
 
-    function commit_(uint256 mask, uint256 votes) external {
+    function commit_(uint256 mask, uint256 votes) external logged {
         RoundState memory s = state();
         if (s.phase != 2) return;
         mask = mask & 7 & ~uint256(s.committedPositions);
@@ -167,32 +227,47 @@ contract ConservationHandler is ConservationChecks {
         uint256 n = 0;
         for (uint16 p = 0; p < 3; ++p) {
             if (mask >> p & 1 == 0) continue;
-            // Mostly yes, sometimes no, unavailable or another aggregate.
-            ballots[n] = ballotOf(p, votes >> 8 * p & 7 < 5 ? YES : uint8(votes >> 8 * p & 7) - 5);
-            if (votes >> 8 * p & 0xf0 == 0) {
-                ballots[n].aggregateDigests[0] = keccak256(abi.encode(p));
-                signBallot(ballots[n]);
-            }
-            _ballots[p] = ballots[n++];
+            _ballots[p] = ballots[n++] = _randomBallot(p, votes >> 16 * p);
         }
         send(commitOf(ballots));
         ++reached["commit"];
     }
 
-    function settle_(uint256 mask) external {
+    /// Mostly yes, sometimes no, unavailable or another aggregate, with any grades; sometimes at the score target.
+    function _randomBallot(uint16 position, uint256 random) private view returns (Ballot memory ballot) {
+        ballot = ballotOf(position, YES);
+        for (uint256 k = 0; k < 2; ++k) {
+            uint256 kind = random >> 4 * k & 15;
+            uint8 verdict = kind < 11 ? YES : kind < 14 ? NO : UNAVAILABLE;
+            setVerdict(ballot, k, verdict, verdict == YES ? uint8(random >> 5 * k & 15) : 0);
+            if (kind == 0) ballot.aggregateDigests[k] = keccak256(abi.encode(position));
+        }
+        if (random >> 8 & 7 == 0) setScore(ballot, 900_000);
+        if (random >> 11 & 15 == 0) ballot.baseModelDigest = 0;
+    }
+
+    /// Brings what `mask` says, and everything that was opened before if that ends the round.
+    function settle_(uint256 mask) external logged {
         RoundState memory s = state();
         if (s.phase != 3 || s.committedPositions == 0) return;
         mask = mask & s.committedPositions & ~uint256(s.revealedPositions);
+        if (mask == 0 && block.timestamp <= s.revealDeadline) vm.warp(s.revealDeadline + 1);
+        bool ends = block.timestamp > s.revealDeadline || (mask | s.revealedPositions) == s.committedPositions;
+        if (ends) mask |= s.revealedPositions;
         Ballot[] memory ballots = new Ballot[](ones(mask));
         uint256 n = 0;
         for (uint16 p = 0; p < 3; ++p) if (mask >> p & 1 == 1) ballots[n++] = _ballots[p];
-        if (n == 0 && block.timestamp <= s.revealDeadline) vm.warp(s.revealDeadline + 1);
-        alliance.settleRound(s.round, ballots);
-        if (state().settledRoundCount > s.settledRoundCount) _settledRounds.push(s.round);
-        ++reached[state().settledRoundCount > s.settledRoundCount ? bytes32("settle") : bytes32("reveal")];
+        settle(s.round, ballots);
+        check(state().settledRoundCount == s.settledRoundCount + (ends ? 1 : 0), "ended");
+        ++reached[ends ? bytes32("settle") : bytes32("reveal")];
+        if (!ends) return;
+        RoundRecord memory record = recordOf(s.round);
+        if (record.validatorRewards[0] > uint256(params.rewardPerRound) * 4 / 10 / 3) ++reached["bonus"];
+        if (record.trainerRewards[0] != record.trainerRewards[1] && record.trainerRewards[1] > 0) ++reached["pay by grade"];
+        if (state().phase == 4 && state().settledRoundCount < params.roundCount) ++reached["score target"];
     }
 
-    function void_() external {
+    function void_() external logged {
         RoundState memory s = state();
         if (s.phase == 0 || s.phase == 4 || s.committedPositions != 0) return;
         uint64 deadline = s.phase == 1 ? s.sealDeadline : s.commitDeadline;
@@ -201,15 +276,17 @@ contract ConservationHandler is ConservationChecks {
         ++reached["void"];
     }
 
-    function close_(uint256 chance) external {
+    function close_(uint256 chance) external logged {
         if (state().phase != 0 || chance % 4 != 0) return;
-        vm.warp(block.timestamp + 30 days + 1);
+        if (block.timestamp <= params.joinDeadline) vm.warp(params.joinDeadline + 1);
         alliance.close();
         ++reached["close"];
     }
 
+    /* STRIKES AND SLASHES */
+
     /// Somebody is caught; rarely, or nobody would be left.
-    function slash_(uint256 i, uint256 chance) external {
+    function slash_(uint256 i, uint256 chance) external logged {
         address owner = member(bound(i, 0, MEMBERS - 1));
         (,, uint128 stake,,, bool slashed, uint32 tenure) = alliance.getMember(owner);
         bool closed = state().phase == 4;
@@ -218,20 +295,22 @@ contract ConservationHandler is ConservationChecks {
         ++reached[closed ? bytes32("slash after closing") : bytes32("slash")];
     }
 
-    function suspend_(uint256 i) external {
-        uint256 settled = _settledRounds.length;
+    function suspend_(uint256 i) external logged {
+        uint256 settled = settledRounds.length;
         if (settled < 2) return;
+        (RoundRecord memory first, RoundRecord memory second) =
+            (recordOf(settledRounds[settled - 2]), recordOf(settledRounds[settled - 1]));
         // Whoever was not absent, or is leaving, is refused.
         for (uint256 k = 0; k < MEMBERS; ++k) {
             address owner = member((bound(i, 0, MEMBERS - 1) + k) % MEMBERS);
-            try alliance.suspend(owner, _settledRounds[settled - 2], _settledRounds[settled - 1]) {
+            try alliance.suspend(owner, first, second) {
                 ++reached["suspend"];
                 return;
             } catch {}
         }
     }
 
-    function reactivate_(uint256) external {
+    function reactivate_(uint256) external logged {
         for (uint256 i = 0; i < MEMBERS; ++i) {
             (bool seated,,,, bool suspended, bool slashed,) = alliance.getMember(member(i));
             if (seated || !suspended || slashed || state().phase == 4) continue;
@@ -239,6 +318,50 @@ contract ConservationHandler is ConservationChecks {
             vm.prank(member(i));
             alliance.reactivate(maskKey(i, ++generations));
             ++reached["reactivate"];
+        }
+    }
+
+    /* CHALLENGES */
+
+    function _isChallenged(address owner) private view returns (bool) {
+        (,, uint64 deadline) = alliance.getChallenge(owner);
+        return deadline != 0;
+    }
+
+    /// Whoever was no survivor, was challenged before, or holds no stake is refused.
+    function challenge_(uint256 i, uint256 round) external logged {
+        if (settledRounds.length == 0) return;
+        RoundRecord memory record = recordOf(settledRounds[round % settledRounds.length]);
+        for (uint256 k = 0; k < MEMBERS; ++k) {
+            address owner = member((bound(i, 0, MEMBERS - 1) + k) % MEMBERS);
+            try alliance.challengeAbsence(owner, record) {
+                ++reached[state().phase == 4 ? bytes32("challenge after closing") : bytes32("challenge")];
+                return;
+            } catch {}
+        }
+    }
+
+    function answer_(uint256 i) external logged {
+        for (uint256 k = 0; k < MEMBERS; ++k) {
+            address owner = member((bound(i, 0, MEMBERS - 1) + k) % MEMBERS);
+            (uint32 round,, uint64 deadline) = alliance.getChallenge(owner);
+            if (deadline == 0 || block.timestamp > deadline) continue;
+            SealStatement memory seal = sealedIn(round);
+            alliance.answerAbsence(owner, seal, said(owner, round, 2, unmaskingOf(hashOf(seal), 1, 0, "share")));
+            ++reached["answer"];
+            return;
+        }
+    }
+
+    function slashAbsence_(uint256 i) external logged {
+        for (uint256 k = 0; k < MEMBERS; ++k) {
+            address owner = member((bound(i, 0, MEMBERS - 1) + k) % MEMBERS);
+            (,, uint64 deadline) = alliance.getChallenge(owner);
+            if (deadline == 0) continue;
+            if (block.timestamp <= deadline) vm.warp(deadline + 1);
+            alliance.slashAbsence(owner);
+            ++reached[state().phase == 4 ? bytes32("slash absence after closing") : bytes32("slash absence")];
+            return;
         }
     }
 
@@ -282,7 +405,7 @@ contract ConservationTest is EvidenceTest {
 
     /// Twice what moves a round forward, so that rounds are finished.
     function _actions() private view returns (bytes4[] memory list) {
-        list = new bytes4[](19);
+        list = new bytes4[](24);
         (list[0], list[1], list[2]) = (handler.wait_.selector, handler.join_.selector, handler.leave_.selector);
         (list[3], list[4]) = (handler.registerKey_.selector, handler.withdraw_.selector);
         (list[5], list[6]) = (handler.claim_.selector, handler.claim_.selector);
@@ -292,6 +415,9 @@ contract ConservationTest is EvidenceTest {
         (list[13], list[14]) = (handler.void_.selector, handler.close_.selector);
         (list[15], list[16]) = (handler.slash_.selector, handler.suspend_.selector);
         (list[17], list[18]) = (handler.reactivate_.selector, handler.suspend_.selector);
+        (list[19], list[20]) = (handler.challenge_.selector, handler.challenge_.selector);
+        (list[21], list[22], list[23]) =
+            (handler.answer_.selector, handler.slashAbsence_.selector, handler.claim_.selector);
     }
 
     /// FLOCK would appear or vanish.
@@ -304,10 +430,11 @@ contract ConservationTest is EvidenceTest {
         handler.requireClaims();
     }
 
-    /// The campaign would pass because it never settles, voids, swaps or pays anything.
+    /// The campaign would pass because it never settles, voids, swaps, pays or challenges anything. Prints the call table:
+    /// forge test --match-test reaches_every_action -vv
     function test_handler__reaches_every_action() external {
         uint256 closed = 0;
-        for (uint256 i = 0; i < 900; ++i) {
+        for (uint256 i = 0; i < ACTIONS; ++i) {
             bytes4[] memory actions = _actions();
             bytes32 random = keccak256(abi.encode("reach", i));
             bytes4 action = actions[uint256(random) % actions.length];
@@ -315,25 +442,33 @@ contract ConservationTest is EvidenceTest {
                 abi.encodePacked(action, keccak256(abi.encode(random)), uint256(uint32(uint256(random))))
             );
             check(ok, "an action reverted");
-            if (i % 50 == 0) handler.requireClaims();
-            _remember();
+            if (i % 50 == 0) {
+                handler.requireAccounts();
+                handler.requireClaims();
+            }
             // Some more after closing, then from the beginning.
             if (handler.isClosed()) ++closed;
-            if (closed == 100 || i == 450) (handler, closed) = (new ConservationHandler(), 0);
+            if (closed < 100 && i + 1 < ACTIONS) continue;
+            _count();
+            vm.warp(START);
+            (handler, closed) = (new ConservationHandler(), 0);
         }
-        for (uint256 a = 0; a < names.length; ++a) check(seen[names[a]], names[a]);
+        for (uint256 a = 0; a < names.length; ++a) {
+            print(names[a], counts[a]);
+            check(counts[a] > 0, names[a]);
+        }
     }
 
+    uint256 private constant ACTIONS = 1500;
     string[] private names = [
-        "wait", "join", "leave", "registerKey", "withdraw", "claim", "seal", "commit", "reveal", "settle", "void",
-        "slash", "slash after closing", "suspend", "reactivate"
+        "wait", "join", "leave", "registerKey", "withdraw", "claim", "claim after closing", "seal", "commit", "reveal",
+        "settle", "bonus", "pay by grade", "score target", "void", "close", "slash", "slash after closing", "suspend",
+        "reactivate", "challenge", "challenge after closing", "answer", "slash absence", "slash absence after closing"
     ];
-    mapping(string name => bool) private seen;
+    uint256[25] private counts;
 
-    function _remember() private {
-        for (uint256 a = 0; a < names.length; ++a) {
-            if (handler.reached(bytes32(bytes(names[a]))) > 0) seen[names[a]] = true;
-        }
+    function _count() private {
+        for (uint256 a = 0; a < names.length; ++a) counts[a] += handler.reached(bytes32(bytes(names[a])));
     }
 }
 
@@ -348,8 +483,8 @@ contract LeakyMembers is AllianceBase {
     }
 
     /// Planted: the round is not marked as claimed.
-    function claimRounds(uint32[] calldata rounds) external {
-        uint256 amount = IAlliance(address(this)).getReward(msg.sender, rounds[0]);
+    function claimRounds(RoundRecord[] calldata records) external {
+        uint256 amount = IAlliance(address(this)).getReward(msg.sender, records[0]);
         _owed -= uint128(amount);
         token.safeTransfer(msg.sender, amount);
     }
@@ -369,12 +504,17 @@ contract LeakyMembers is AllianceBase {
     }
 
     /// Planted: an offender loses its part as often as somebody asks. The books are right each time.
-    function slashInvalidSeal(SealStatement calldata, bytes calldata, bytes[] calldata) external {
+    function slashInvalidSeal(SealStatement calldata, bytes calldata, bytes calldata, bytes[] calldata) external {
         uint128 cut = uint128(uint256(_members[msg.sender].stake) * _params().provableSlashBps / BPS);
         _members[msg.sender].slashed = true;
         _members[msg.sender].stake -= cut;
         _stakes -= cut;
         _pool += cut;
+    }
+
+    /// Planted: the bond is taken and not booked.
+    function challengeAbsence(address, RoundRecord calldata) external {
+        token.safeTransferFrom(msg.sender, address(this), 1);
     }
 
     fallback() external {
@@ -385,9 +525,8 @@ contract LeakyMembers is AllianceBase {
 contract PlantedBugTest is ConservationChecks {
     function setUp() public override {
         super.setUp();
-        address evidence = vm.deployCode("out/Evidence.sol/Evidence.json", abi.encode(token, beacon));
-        address real = vm.deployCode("out/Members.sol/Members.json", abi.encode(token, beacon, evidence));
-        address leaky = address(new LeakyMembers(IERC20(address(token)), beacon, real));
+        address real = deployParts(address(token), beacon);
+        address leaky = address(new LeakyMembers(token, beacon, real));
         address implementation = vm.deployCode("out/Alliance.sol/Alliance.json", abi.encode(token, beacon, leaky));
         uint256 pool = uint256(params.rewardPerRound) * params.roundCount;
         address clone = Clones.cloneWithImmutableArgs(
@@ -409,9 +548,9 @@ contract PlantedBugTest is ConservationChecks {
 
     /// The check would not see rewards that are paid without being marked as claimed.
     function test_checks__see_a_reward_paid_twice() external {
-        uint32[] memory rounds = new uint32[](1);
+        RoundRecord[] memory records = recordsOf(0, 1);
         vm.prank(member(0));
-        alliance.claimRounds(rounds);
+        alliance.claimRounds(records);
         _requireError(claimsError(), "owed != sum of all claims");
     }
 
@@ -433,12 +572,18 @@ contract PlantedBugTest is ConservationChecks {
     /// The check would not see a slash that is taken twice.
     function test_checks__see_a_second_slash() external {
         SealStatement memory any;
-        for (uint256 i = 0; i < 2; ++i) {
-            requireNoError(accountsError());
-            vm.prank(member(0));
-            alliance.slashInvalidSeal(any, "", new bytes[](0));
-        }
-        _requireError(accountsError(), "a stake neither whole nor slashed once");
+        slashFor(member(1), 0);
+        requireNoError(accountsError());
+        vm.prank(member(0));
+        alliance.slashInvalidSeal(any, "", "", new bytes[](0));
+        _requireError(accountsError(), "a stake neither whole nor slashed as logged");
+    }
+
+    /// The check would not see a bond that is taken and owed to nobody.
+    function test_checks__see_an_unbooked_bond() external {
+        token.approve(address(alliance), 1);
+        alliance.challengeAbsence(member(0), recordOf(0));
+        _requireError(accountsError(), "balance != stakes + pool + owed");
     }
 
     /// The check would not see a seat whose stake is gone.

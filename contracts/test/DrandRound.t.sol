@@ -16,7 +16,7 @@ contract DrandRoundTest is AllianceTest {
         // Round 0 is scheduled at START + 10, when drand's round 108 appears; 109 is the margin.
         bytes memory key = vm.parseJsonBytes(json, ".devnet.public_key");
         bytes memory arguments = abi.encode(key, uint64(START + 10 - 107 * 3), uint64(3));
-        factory = deployFactory(token, IBeacon(vm.deployCode("out/Beacon.sol/Beacon.json", arguments)));
+        factory = deployFactory(address(token), IBeacon(vm.deployCode("out/Beacon.sol/Beacon.json", arguments)));
         alliance = create(params, 1);
         joinAll(11);
     }
@@ -52,7 +52,7 @@ contract DrandRoundTest is AllianceTest {
                     call.beaconSignature,
                     call.manifestDigest,
                     call.survivors,
-                    call.positions,
+                    call.signers,
                     call.signatures
                 )
             )

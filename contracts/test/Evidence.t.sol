@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {SealStatement, Statement} from "../src/Types.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
+import {IBeacon} from "../src/interfaces/IBeacon.sol";
 import {IEvidence} from "../src/interfaces/IEvidence.sol";
 import {EvidenceTest} from "./EvidenceTest.sol";
 
@@ -140,9 +141,9 @@ contract SlashTest is EvidenceTest {
         joinAll(12);
         _slashBy(reporter, member(5), 0);
         for (uint256 i = 0; i < 4; ++i) playRound(ALL, NO);
-        // Nothing was adopted: refunds (10 %) and validators' rewards (50 %) left the pool, and a slash came in.
+        // Nothing was adopted: refunds (10 %) and validators' rewards (40 %) left the pool, and a slash came in.
         uint256 round = params.rewardPerRound;
-        uint256 spent = 4 * (3 * (round / 10 / 3) + 3 * (round / 2 / 3));
+        uint256 spent = 4 * (3 * (round / 10 / 3) + 3 * (round * 4 / 10 / 3));
         eq(alliance.getCredit(creator), 4 * round + 1 - spent + AMOUNT - REWARD, "residual");
         requireConserved();
     }
@@ -221,7 +222,7 @@ contract SlashTest is EvidenceTest {
         joinAll(12);
         playWithout(member(5));
         playWithout(member(5));
-        alliance.suspend(member(5), 0, 1);
+        alliance.suspend(member(5), recordOf(0), recordOf(1));
         playRound(ALL, YES);
         slashFor(member(5), 1);
         vm.expectRevert(IAllianceErrors.AlreadySlashed.selector);
@@ -237,7 +238,7 @@ contract SlashTest is EvidenceTest {
         joinAll(12);
         playWithout(member(5));
         playWithout(member(5));
-        alliance.suspend(member(5), 0, 1);
+        alliance.suspend(member(5), recordOf(0), recordOf(1));
         playRound(ALL, YES);
         vm.prank(member(5));
         alliance.reactivate(maskKey(5, 1)); // counts from round 4
@@ -347,18 +348,17 @@ contract SlashTest is EvidenceTest {
         _refuse(IEvidence.Reason.SAME_STATEMENT);
         alliance.slashSealEquivocation(before, one, before, malleate(one));
         bytes[] memory signatures = new bytes[](1);
-        for (uint256 known = 0; known < 2; ++known) {
+        bytes[2] memory proofs = [bytes(""), new bytes(96)];
+        for (uint256 judged = 0; judged < 2; ++judged) {
             signatures[0] = one;
             _refuse(IEvidence.Reason.VALID_SEAL);
-            alliance.slashInvalidSeal(before, four, signatures);
+            alliance.slashInvalidSeal(before, proofs[judged], four, signatures);
             signatures[0] = two;
             _refuse(IEvidence.Reason.VALID_SEAL);
-            alliance.slashInvalidSeal(later, five, signatures);
+            alliance.slashInvalidSeal(later, proofs[judged], five, signatures);
             // A manifest of somebody else's making proves nothing about this seal.
             _refuse(IEvidence.Reason.VALID_SEAL);
-            alliance.slashInvalidSeal(later, hex"c1", signatures);
-            beacon.prove(100, new bytes(96));
-            beacon.prove(101, new bytes(96));
+            alliance.slashInvalidSeal(later, proofs[judged], hex"c1", signatures);
         }
     }
 
@@ -374,11 +374,10 @@ contract SlashTest is EvidenceTest {
             for (uint256 k = 0; k < 3; ++k) manifest = abi.encodePacked(manifest, hex"c420", keccak256(abi.encode(i, k)));
         }
         SealStatement memory seal = validSeal(round, 100, manifest, count);
-        beacon.prove(100, new bytes(96));
         bytes[] memory signatures = new bytes[](1);
         signatures[0] = sign(member(0), typed(hashOf(seal)));
         _refuse(IEvidence.Reason.VALID_SEAL);
-        alliance.slashInvalidSeal(seal, manifest, signatures);
+        alliance.slashInvalidSeal(seal, new bytes(96), manifest, signatures);
     }
 
     /* SEALS WITH MANY SIGNERS */
@@ -398,31 +397,38 @@ contract SlashTest is EvidenceTest {
             vm.expectEmit();
             emit IAllianceEvents.SeatLeaving(uint16(i), member(i));
         }
-        alliance.slashInvalidSeal(seal, manifest, signatures);
+        alliance.slashInvalidSeal(seal, "", manifest, signatures);
         eq(alliance.getCredit(address(this)), 3 * REWARD, "three in all");
         vm.expectRevert(IAllianceErrors.AlreadySlashed.selector);
-        alliance.slashInvalidSeal(seal, manifest, signatures);
+        alliance.slashInvalidSeal(seal, "", manifest, signatures);
         vm.expectRevert(IAllianceErrors.AlreadySlashed.selector);
-        alliance.slashInvalidSeal(seal, manifest, new bytes[](0));
+        alliance.slashInvalidSeal(seal, "", manifest, new bytes[](0));
         keys[stranger] = 0x57;
         (signatures[0], signatures[1]) = (sign(member(7), typed(hashOf(seal))), sign(stranger, typed(hashOf(seal))));
         _refuseOwner(stranger);
-        alliance.slashInvalidSeal(seal, manifest, signatures);
+        alliance.slashInvalidSeal(seal, "", manifest, signatures);
         check(!_isSlashed(member(7)), "nobody, if one of them is no member");
         requireConserved();
     }
 
-    /// A seal over a false seed would pass until somebody proves the beacon round, or for ever.
+    /// A seal over a false seed would pass, or a right one be judged by a beacon value that drand never signed.
     function test_slashInvalidSeal__seed() external {
         joinAll(11);
         SealStatement memory seal = validSeal(0, 100, "", 4);
-        seal.seed = seedOf(1, 100); // of another round
         bytes[] memory signatures = new bytes[](1);
         signatures[0] = sign(member(3), typed(hashOf(seal)));
+        bytes memory forged = new bytes(96);
+        forged[0] = 0x01;
+        vm.expectRevert(IBeacon.WrongSignature.selector);
+        alliance.slashInvalidSeal(seal, forged, "not the manifest", signatures);
         _refuse(IEvidence.Reason.VALID_SEAL);
-        alliance.slashInvalidSeal(seal, "not the manifest", signatures);
-        beacon.prove(100, new bytes(96));
-        alliance.slashInvalidSeal(seal, "not the manifest", signatures);
+        alliance.slashInvalidSeal(seal, new bytes(96), "not the manifest", signatures);
+
+        seal.seed = seedOf(1, 100); // of another round
+        signatures[0] = sign(member(3), typed(hashOf(seal)));
+        _refuse(IEvidence.Reason.VALID_SEAL);
+        alliance.slashInvalidSeal(seal, "", "not the manifest", signatures); // the seed is not judged
+        alliance.slashInvalidSeal(seal, new bytes(96), "not the manifest", signatures);
         check(_isSlashed(member(3)), "slashed");
     }
 }

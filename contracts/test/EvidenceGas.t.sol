@@ -17,7 +17,6 @@ contract EvidenceGasTest is EvidenceTest {
         (params.seatCountMin, params.seatCountMax) = (n + 3, n + 3);
         alliance = create(params, 1);
         joinAll(6);
-        beacon.prove(BEACON_ROUND, new bytes(96));
     }
 
     function _snap(string memory what, uint256 n) private {
@@ -67,7 +66,7 @@ contract EvidenceGasTest is EvidenceTest {
         bytes[] memory signatures = new bytes[](2);
         signatures[0] = sign(member(3), typed(hashOf(seal)));
         signatures[1] = sign(member(4), typed(hashOf(seal)));
-        alliance.slashInvalidSeal(seal, manifest, signatures);
+        alliance.slashInvalidSeal(seal, "", manifest, signatures);
     }
 
     function _measure(uint256 n) private {

@@ -3,13 +3,23 @@ pragma solidity 0.8.37;
 
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
+import {IBeacon} from "../src/interfaces/IBeacon.sol";
 import {IEvidence} from "../src/interfaces/IEvidence.sol";
 import {AllianceTest, IAllianceParts, StubBeacon} from "./AllianceTest.sol";
 
-/// A beacon that knows the rounds it is told.
+/// A beacon that accepts one signature, of one round.
 contract VectorBeacon is StubBeacon {
-    function learn(uint64 beaconRound, bytes32 value) external {
-        randomness[beaconRound] = value;
+    uint64 private _round;
+    bytes32 private _signature; // hash
+    bytes32 private _value;
+
+    function learn(uint64 beaconRound, bytes calldata signature, bytes32 value) external {
+        (_round, _signature, _value) = (beaconRound, keccak256(signature), value);
+    }
+
+    function verify(uint64 beaconRound, bytes calldata signature) external view override returns (bytes32) {
+        if (beaconRound != _round || keccak256(signature) != _signature) revert WrongSignature();
+        return _value;
     }
 }
 
@@ -30,9 +40,10 @@ abstract contract EvidenceVectors is AllianceTest {
         string memory json = vm.readFile(FILE);
         vm.chainId(vm.parseJsonUint(json, ".chain_id"));
         VectorBeacon known = new VectorBeacon();
-        known.learn(uint64(vm.parseJsonUint(json, ".beacon_round")), bytes32(_bytes(json, ".randomness")));
+        uint64 beaconRound = uint64(vm.parseJsonUint(json, ".beacon_round"));
+        known.learn(beaconRound, _bytes(json, ".beacon_signature"), bytes32(_bytes(json, ".randomness")));
         (beacon, params.threshold) = (known, uint8(vm.parseJsonUint(json, ".threshold")));
-        factory = deployFactory(token, beacon);
+        factory = deployFactory(address(token), beacon);
         _moveAlliance(address(bytes20(_bytes(json, ".contract"))), vm.parseJsonUint(json, ".alliance"));
         string[] memory secrets = vm.parseJsonStringArray(json, ".owner_secrets");
         for (uint256 i = 0; i < secrets.length; ++i) _seatOwner(uint256(bytes32(vm.parseBytes(secrets[i]))));
@@ -59,9 +70,8 @@ abstract contract EvidenceVectors is AllianceTest {
         keys[owner] = secret;
         owners.push(owner);
         fund(owner);
-        bytes32 hash = alliance.paramsHash();
         vm.prank(owner);
-        alliance.join(peerId(secret), bytes32(secret), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(requestOf(secret, 0));
     }
 
     /// Reads a case and keeps it as the code of an address, which costs less than storage. A call of its own, because
@@ -122,6 +132,7 @@ contract EvidenceVectorsTest is EvidenceVectors {
 
     function _reasonOf(bytes memory answer, string memory name) private pure returns (uint256 bit) {
         if (bytes4(answer) == IAllianceErrors.NotSlashable.selector) return 0;
+        if (bytes4(answer) == IBeacon.WrongSignature.selector) return 0;
         check(bytes4(answer) == IEvidence.ProvesNothing.selector, string.concat(name, ": refused without a reason"));
         uint256 reason;
         assembly ("memory-safe") {

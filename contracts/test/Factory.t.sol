@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {FlockToken} from "../src/FlockToken.sol";
 import {AllianceParams, Ballot} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {IAllianceFactory} from "../src/interfaces/IAllianceFactory.sol";
 import {ParamsRules} from "../src/libraries/ParamsRules.sol";
-import {AllianceTest, IAllianceParts} from "./AllianceTest.sol";
+import {AllianceTest, IAllianceParts, StubBeacon} from "./AllianceTest.sol";
 
 interface IFactoryParts {
     function implementation() external view returns (address);
-    function members() external view returns (address);
-    function evidence() external view returns (address);
     function token() external view returns (address);
     function beacon() external view returns (address);
+}
+
+/// Every part names the one that its unknown calls go to.
+interface IPart {
+    function members() external view returns (address);
+    function evidence() external view returns (address);
+    function challenges() external view returns (address);
 }
 
 contract FactoryTest is AllianceTest {
     uint256 private constant POOL = 10_000 ether;
 
     function _create(AllianceParams memory p, uint256 pool) private returns (address made) {
-        (, made) = factory.create(p, pool, "heart");
+        (, made) = factory.create(p, pool, "heart", new address[](0));
     }
 
     function setUp() public override {
@@ -34,8 +38,10 @@ contract FactoryTest is AllianceTest {
     function test_create__terms_and_escrow() external {
         AllianceParams memory p = defaultParams();
         vm.expectEmit(); // the address is that of the factory's next clone
-        emit IAllianceFactory.AllianceCreated(2, _predicted(2), address(this), p.manifestDigest, "digits");
-        (uint256 number, address made) = factory.create(p, POOL, "digits");
+        emit IAllianceFactory.AllianceCreated(
+            2, _predicted(2), address(this), p.manifestDigest, "digits", new address[](0)
+        );
+        (uint256 number, address made) = factory.create(p, POOL, "digits", new address[](0));
         eq(number, 2, "numbers count on");
         eq(factory.allianceCount(), 2, "count");
         eq(factory.alliances(2), made, "by number");
@@ -55,9 +61,9 @@ contract FactoryTest is AllianceTest {
     }
 
     function _predicted(uint256 number) private view returns (address) {
-        // Nonces of a contract start at 1; the factory has made Evidence, Members, Alliance and number - 1 clones.
+        // Nonces of a contract start at 1; the factory has made Alliance and number - 1 clones.
         return address(
-            uint160(uint256(keccak256(abi.encodePacked(hex"d694", address(factory), bytes1(uint8(3 + number))))))
+            uint160(uint256(keccak256(abi.encodePacked(hex"d694", address(factory), bytes1(uint8(1 + number))))))
         );
     }
 
@@ -76,20 +82,62 @@ contract FactoryTest is AllianceTest {
 
     /// The parts of an alliance would be larger than a chain accepts, or be made for another token or beacon.
     function test_parts__fit_and_agree() external view {
-        IFactoryParts parts = IFactoryParts(address(factory));
-        check(parts.implementation().code.length < 24_576, "EIP-170: Alliance");
-        check(parts.members().code.length < 24_576, "EIP-170: Members");
-        check(parts.evidence().code.length < 24_576, "EIP-170: Evidence");
-        // What is sent to deploy the factory holds the code of all parts, and two arguments.
-        uint256 sent = vm.getCode("out/AllianceFactory.sol/AllianceFactory.json").length + 64;
-        check(sent <= 49_152, "EIP-3860: AllianceFactory");
-        check(address(factory).code.length < 24_576, "EIP-170: AllianceFactory");
-        eq(parts.token(), address(token), "token");
-        eq(parts.beacon(), address(beacon), "beacon");
-        eq(IAllianceParts(parts.members()).token(), address(token), "token of Members");
-        eq(IAllianceParts(parts.members()).beacon(), address(beacon), "beacon of Members");
-        eq(IAllianceParts(parts.evidence()).token(), address(token), "token of Evidence");
-        eq(IAllianceParts(parts.evidence()).beacon(), address(beacon), "beacon of Evidence");
+        string[5] memory names = ["Alliance", "Members", "Evidence", "Challenges", "AllianceFactory"];
+        address[5] memory parts = _parts();
+        for (uint256 i = 0; i < 5; ++i) {
+            check(parts[i].code.length <= 24_576, string.concat("EIP-170: ", names[i]));
+            string memory file = string.concat("out/", names[i], ".sol/", names[i], ".json");
+            check(vm.getCode(file).length + 96 <= 49_152, string.concat("EIP-3860: ", names[i]));
+            eq(IAllianceParts(parts[i]).token(), address(token), string.concat("token of ", names[i]));
+            eq(IAllianceParts(parts[i]).beacon(), address(beacon), string.concat("beacon of ", names[i]));
+        }
+    }
+
+    function _parts() private view returns (address[5] memory parts) {
+        parts[0] = IFactoryParts(address(factory)).implementation();
+        parts[1] = IPart(parts[0]).members();
+        parts[2] = IPart(parts[1]).evidence();
+        parts[3] = IPart(parts[2]).challenges();
+        parts[4] = address(factory);
+    }
+
+    /// Alliances would keep their books in another token, or draw their seeds from another beacon, than their factory says.
+    function test_constructor__wrong_parts() external {
+        StubBeacon another = new StubBeacon();
+        address[2] memory tokens = [address(token), address(another)];
+        address[2] memory beacons = [address(another), address(beacon)];
+        for (uint256 i = 0; i < 2; ++i) {
+            bytes memory right = abi.encode(token, beacon);
+            bytes memory wrong = abi.encode(tokens[i], beacons[i]);
+            for (uint256 part = 0; part < 3; ++part) {
+                address challenges = vm.deployCode("out/Challenges.sol/Challenges.json", part == 0 ? wrong : right);
+                address evidence = vm.deployCode(
+                    "out/Evidence.sol/Evidence.json", bytes.concat(part == 1 ? wrong : right, abi.encode(challenges))
+                );
+                address members = vm.deployCode(
+                    "out/Members.sol/Members.json", bytes.concat(part == 2 ? wrong : right, abi.encode(evidence))
+                );
+                address[3] memory parts = [challenges, evidence, members];
+                bytes memory error = abi.encodeWithSelector(IAllianceFactory.WrongPart.selector, parts[part]);
+                _requireRefused(abi.encode(token, beacon, members), error);
+            }
+        }
+    }
+
+    function _requireRefused(bytes memory arguments, bytes memory error) private {
+        bytes memory code = bytes.concat(vm.getCode("out/AllianceFactory.sol/AllianceFactory.json"), arguments);
+        vm.expectRevert(error);
+        this.deploy(code);
+    }
+
+    function deploy(bytes memory code) external returns (address made) {
+        assembly ("memory-safe") {
+            made := create(0, add(code, 32), mload(code))
+            if iszero(made) {
+                returndatacopy(0, 0, returndatasize())
+                revert(0, returndatasize())
+            }
+        }
     }
 
     /// Ether or unknown calls would be swallowed.
@@ -109,17 +157,17 @@ contract FactoryTest is AllianceTest {
     function test_create__task_name() external {
         AllianceParams memory p = defaultParams();
         vm.expectRevert(IAllianceFactory.WrongTaskName.selector);
-        factory.create(p, POOL, "");
+        factory.create(p, POOL, "", new address[](0));
         vm.expectRevert(IAllianceFactory.WrongTaskName.selector);
-        factory.create(p, POOL, string(new bytes(65)));
-        factory.create(p, POOL, string(new bytes(64)));
+        factory.create(p, POOL, string(new bytes(65)), new address[](0));
+        factory.create(p, POOL, string(new bytes(64)), new address[](0));
     }
 
     /// An alliance would exist without the pool it promises.
     function test_create__without_approval() external {
         AllianceParams memory p = defaultParams();
         token.approve(address(factory), POOL - 1);
-        (bool ok,) = address(factory).call(abi.encodeCall(factory.create, (p, POOL, "heart")));
+        (bool ok,) = address(factory).call(abi.encodeCall(factory.create, (p, POOL, "heart", new address[](0))));
         check(!ok, "created");
         eq(factory.allianceCount(), 1, "count");
     }
@@ -292,6 +340,33 @@ contract FactoryTest is AllianceTest {
         _refuse(p, 22);
     }
 
+    /// An absence could cost a stake, or be challenged so late that the accused has gone with it; an alliance could end at
+    /// a score that nobody can name, or be closed for joining before it exists.
+    function test_create__bounds_of_the_economy() external {
+        AllianceParams memory p = defaultParams();
+        (p.absenceSlashBps, p.unbondingSeconds) = (101, 121);
+        _refuse(p, 23);
+        p.absenceSlashBps = 100;
+        _create(p, POOL);
+        p.unbondingSeconds = 120; // no more than two windows of 60 s
+        _refuse(p, 24);
+        p.absenceSlashBps = 0;
+        _create(p, POOL);
+        (p.absenceSlashBps, p.penaltyWindowSeconds) = (1, 2); // nobody can answer within a block or two
+        _refuse(p, 24);
+        p.penaltyWindowSeconds = 3;
+        _create(p, POOL);
+        p = defaultParams();
+        p.scoreTargetMicro = 1_000_001;
+        _refuse(p, 25);
+        p.scoreTargetMicro = 1_000_000;
+        _create(p, POOL);
+        p.joinDeadline = uint64(block.timestamp);
+        _refuse(p, 26);
+        p.joinDeadline += 1;
+        _create(p, POOL);
+    }
+
     /// Parameters at their largest would overflow a deadline and stop the alliance.
     function test_create__largest_deadlines_open_a_round() external {
         AllianceParams memory p = defaultParams();
@@ -313,7 +388,7 @@ contract FactoryTest is AllianceTest {
         joinAll(9);
         playRound(ALL, YES);
         eq(state().settledRoundCount, 1, "settled");
-        eq(alliance.getReward(member(0), 0) > 0 ? 1 : 0, 1, "paid");
+        check(rewardOf(member(0), 0) > 0, "paid");
     }
 
     /// The largest committee would run out of gas under the 2^24 limit of one transaction.
@@ -334,8 +409,9 @@ contract FactoryTest is AllianceTest {
         gas = gasleft();
         send(commits);
         check(gas - gasleft() < 4_000_000, "commit");
+        SettleCall memory settling = settleOf(0, ballots);
         gas = gasleft();
-        alliance.settleRound(0, ballots);
+        send(settling);
         check(gas - gasleft() < 8_000_000, "settle");
         eq(state().settledRoundCount, 1, "settled");
     }

@@ -15,27 +15,53 @@ contract FlockTokenTest is Forge {
 
     /// More FLOCK than the cap could exist.
     function test_constructor__cap() external {
-        FlockToken token = new FlockToken(holder, CAP);
+        FlockToken token = new FlockToken(holder, CAP, address(0));
         eq(token.totalSupply(), CAP, "supply");
         eq(token.balanceOf(holder), CAP, "holder");
         eq(token.decimals(), 18, "decimals");
         vm.expectRevert(abi.encodeWithSelector(ERC20Capped.ERC20ExceededCap.selector, CAP + 1, CAP));
-        new FlockToken(holder, CAP + 1);
+        new FlockToken(holder, CAP + 1, address(0));
     }
 
-    /// Somebody could mint, burn another's FLOCK or pause it: the token has no such function.
+    /// Somebody could mint, burn another's FLOCK or pause it: the token has no such function but the minter's.
     function test_token__has_no_privileges() external {
-        FlockToken token = new FlockToken(holder, CAP / 2);
+        FlockToken token = new FlockToken(holder, CAP / 2, address(0));
         string[6] memory calls = ["mint(address,uint256)", "burn(uint256)", "pause()", "owner()", "upgradeTo(address)", "setMinter(address)"];
+        address[3] memory senders = [holder, address(this), address(0xdead)];
         for (uint256 i = 0; i < calls.length; ++i) {
-            (bool ok,) = address(token).call(abi.encodeWithSignature(calls[i], holder, 1));
-            check(!ok, calls[i]);
+            for (uint256 k = 0; k < 3; ++k) {
+                vm.prank(senders[k]);
+                (bool ok,) = address(token).call(abi.encodeWithSignature(calls[i], holder, 1));
+                check(!ok, calls[i]);
+            }
         }
+    }
+
+    /// Somebody else than the minter could mint, or the minter more than the cap.
+    function test_mint__only_by_the_minter() external {
+        address minter = vm.addr(0x111);
+        FlockToken token = new FlockToken(holder, 0, minter);
+        eq(token.totalSupply(), 0, "nothing at first");
+        eq(token.minter(), minter, "minter");
+        vm.expectRevert(FlockToken.NotMinter.selector);
+        token.mint(holder, 1);
+        vm.expectRevert(FlockToken.NotMinter.selector);
+        vm.prank(holder);
+        token.mint(holder, 1);
+        vm.prank(minter);
+        token.mint(holder, CAP - 1);
+        vm.expectRevert(abi.encodeWithSelector(ERC20Capped.ERC20ExceededCap.selector, CAP + 1, CAP));
+        vm.prank(minter);
+        token.mint(holder, 2);
+        vm.prank(minter);
+        token.mint(spender, 1);
+        eq(token.totalSupply(), CAP, "up to the cap");
+        eq(token.balanceOf(spender), 1, "to whom it was minted");
     }
 
     /// A permit would not work, work twice, work late, or work for another signer.
     function test_permit__once_and_in_time() external {
-        FlockToken token = new FlockToken(holder, CAP);
+        FlockToken token = new FlockToken(holder, CAP, address(0));
         vm.warp(1000);
         bytes32 digest = _digest(token, 7 ether, 0, 1000);
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(HOLDER_KEY, digest);

@@ -21,9 +21,11 @@ contract GasTest is AllianceTest {
         send(sealOf(ALL));
         vm.snapshotGasLastCall(string.concat(name, ": seal"));
         Ballot[] memory ballots = ballotsOf(3, YES);
-        send(commitOf(ballots));
+        CommitCall memory commits = commitOf(ballots);
+        send(commits);
         vm.snapshotGasLastCall(string.concat(name, ": commit"));
-        alliance.settleRound(state().round, ballots);
+        SettleCall memory call = settleOf(commits.seal.round, ballots);
+        send(call);
         vm.snapshotGasLastCall(string.concat(name, ": settle"));
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Ballot} from "../src/Types.sol";
+import {Ballot, RoundRecord} from "../src/Types.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {AllianceTest} from "./AllianceTest.sol";
 
@@ -18,11 +18,11 @@ contract QuorumTest is AllianceTest {
 
     function _sealsWith(uint256 quorum) private {
         SealCall memory call = sealOf(ALL);
-        call.positions = firstPositions(quorum - 1);
+        call.signers = firstPositions(quorum - 1);
         signSeal(call);
         vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongSignatureCount.selector, quorum));
         send(call);
-        call.positions = firstPositions(quorum);
+        call.signers = firstPositions(quorum);
         signSeal(call);
         send(call);
     }
@@ -31,14 +31,18 @@ contract QuorumTest is AllianceTest {
     function _vote(uint256 count, uint8 verdict) private {
         Ballot[] memory ballots = ballotsOf(params.validatorCount, UNAVAILABLE);
         for (uint16 i = 0; i < count; ++i) ballots[i] = ballotOf(i, verdict);
-        send(commitOf(ballots));
-        alliance.settleRound(state().round, ballots);
+        CommitCall memory call = commitOf(ballots);
+        send(call);
+        settle(call.seal.round, ballots);
     }
 
+    /// How many were paid as trainers of an adopted cohort.
     function _paid(uint32 round) private returns (uint256 trainers) {
+        RoundRecord memory record = recordOf(round);
+        uint256 due = uint256(params.rewardPerRound) * 4 / 10 / 4;
+        if (record.trainerRewards[0] != due) return 0;
         for (uint256 i = 0; i < params.seatCountMin; ++i) {
-            uint256 reward = alliance.getReward(member(i), round);
-            if (reward == uint256(params.rewardPerRound) * 4 / 10 / 4) ++trainers;
+            if (alliance.getReward(member(i), record) == due) ++trainers;
         }
     }
 

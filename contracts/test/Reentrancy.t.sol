@@ -2,7 +2,8 @@
 pragma solidity 0.8.37;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
-import {FlockToken} from "../src/FlockToken.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {RoundRecord} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {AllianceTest} from "./AllianceTest.sol";
 
@@ -43,8 +44,8 @@ contract ReentrancyTest is AllianceTest {
     function setUp() public override {
         super.setUp();
         hostile = new HostileToken(address(this), 1_000_000 ether);
-        token = FlockToken(address(hostile));
-        factory = deployFactory(token, beacon);
+        token = IERC20(address(hostile));
+        factory = deployFactory(address(token), beacon);
         params.unbondingSeconds = 61;
         alliance = create(params, 1);
         staker = new Reentrant();
@@ -56,7 +57,7 @@ contract ReentrancyTest is AllianceTest {
     function _join() private view returns (bytes memory) {
         return abi.encodeCall(
             IAlliance(address(0)).join,
-            (peerId(99), maskKey(99, 0), 4, alliance.paramsHash(), params.seatStake, new bytes(64))
+            (requestOf(99, 0))
         );
     }
 
@@ -80,9 +81,8 @@ contract ReentrancyTest is AllianceTest {
         address other = member(3);
         fund(other);
         _armed(abi.encodeWithSignature("leave()"));
-        bytes32 hash = alliance.paramsHash();
         vm.prank(other);
-        alliance.join(peerId(3), maskKey(3, 0), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(requestOf(3, 0));
         eq(alliance.seatCount(), 4, "one left while another joined");
         eq(alliance.getSeats(0, 1)[0].owner, other, "the joiner fills the gap");
         requireConserved();
@@ -98,11 +98,10 @@ contract ReentrancyTest is AllianceTest {
         }
         uint32 round = state().round;
         playRound(ALL, YES);
-        uint256 due = alliance.getReward(address(staker), round);
+        uint256 due = rewardOf(address(staker), round);
         check(due > 0, "the staker trained");
-        uint32[] memory rounds = new uint32[](1);
-        rounds[0] = round;
-        bytes memory call = abi.encodeCall(IAlliance(address(0)).claimRounds, (rounds));
+        RoundRecord[] memory records = recordsOf(round, 1);
+        bytes memory call = abi.encodeCall(IAlliance(address(0)).claimRounds, (records));
         _armed(call);
         check(staker.run(address(alliance), call), "claimed");
         check(!hostile.succeeded() || token.balanceOf(address(staker)) == due, "re-entered");

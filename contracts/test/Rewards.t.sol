@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Ballot} from "../src/Types.sol";
+import {Ballot, RoundRecord} from "../src/Types.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {AllianceTest} from "./AllianceTest.sol";
 
 contract RewardsTest is AllianceTest {
     uint256 private constant BUDGET = 1000 ether + 7;
-    uint256 private constant VALIDATOR = BUDGET * 5000 / 10_000 / 3;
+    uint256 private constant VALIDATOR = BUDGET * 4000 / 10_000 / 3;
     uint256 private constant REFUND = BUDGET * 1000 / 10_000 / 3;
 
     function setUp() public override {
         super.setUp();
         joinAll(11);
-    }
-
-    function _rounds(uint32 a) private pure returns (uint32[] memory list) {
-        list = new uint32[](1);
-        list[0] = a;
     }
 
     /// Owners by position, asked before the round settles.
@@ -27,41 +22,38 @@ contract RewardsTest is AllianceTest {
         for (uint256 p = 0; p < count; ++p) owners[p] = ownerAt(p);
     }
 
-    function _claim(address owner, uint32[] memory rounds) private returns (uint256) {
-        uint256 before = token.balanceOf(owner);
-        vm.prank(owner);
-        alliance.claimRounds(rounds);
-        return token.balanceOf(owner) - before;
-    }
-
     /// Rewards would depend on something else than role, survival and adoption.
     function test_claimRounds__everyone_is_paid_once() external {
         vm.warp(state().opensAt);
         address[] memory roles = _roles(11);
         playRound(0xf7, YES); // trainer 3 dropped out
         uint256 trainer = BUDGET * 4000 / 10_000 / 7;
+        RoundRecord[] memory records = recordsOf(0, 1);
         for (uint256 p = 0; p < 11; ++p) {
             uint256 due = p < 3 ? VALIDATOR : p == 6 ? 0 : trainer;
-            eq(alliance.getReward(roles[p], 0), due, "reward");
+            eq(rewardOf(roles[p], 0), due, "reward");
             if (due == 0) continue;
             vm.expectEmit();
             emit IAllianceEvents.RewardClaimed(roles[p], due);
-            eq(_claim(roles[p], _rounds(0)), due, "paid");
-            eq(alliance.getReward(roles[p], 0), 0, "claimed");
+            eq(claimAs(roles[p], records), due, "paid");
+            eq(rewardOf(roles[p], 0), 0, "claimed");
         }
         requireConserved();
         for (uint256 p = 0; p < 11; ++p) {
             vm.expectRevert(IAllianceErrors.NothingToClaim.selector);
             vm.prank(roles[p]);
-            alliance.claimRounds(_rounds(0));
+            alliance.claimRounds(records);
         }
         (, uint256 pool, uint256 owed) = alliance.getAccounts();
         eq(owed, 3 * REFUND, "only the refunds are left"); // this test sent the three transactions
         eq(pool, BUDGET * 3 + 1 + (BUDGET - 3 * VALIDATOR - 7 * trainer - 3 * REFUND), "dust stays in the pool");
-        eq(alliance.getCredit(address(this)), 3 * REFUND, "refunds");
-        alliance.claim();
         vm.expectRevert(IAllianceErrors.NothingToClaim.selector);
-        alliance.claim();
+        alliance.claim(); // refunds are rewards of the round
+        eq(claimAs(address(this), records), 3 * REFUND, "refunds");
+        vm.expectRevert(IAllianceErrors.NothingToClaim.selector);
+        alliance.claimRounds(records);
+        (,, owed) = alliance.getAccounts();
+        eq(owed, 0, "nothing is left");
     }
 
     /// A round named twice in one claim would be paid twice.
@@ -69,9 +61,89 @@ contract RewardsTest is AllianceTest {
         vm.warp(state().opensAt);
         address validator = ownerAt(0);
         playRound(ALL, YES);
-        uint32[] memory twice = new uint32[](3); // 0, 0, and 7, which is not settled
-        twice[2] = 7;
-        eq(_claim(validator, twice), VALIDATOR, "paid once");
+        RoundRecord[] memory twice = new RoundRecord[](2);
+        (twice[0], twice[1]) = (recordOf(0), recordOf(0));
+        eq(claimAs(validator, twice), VALIDATOR, "paid once");
+    }
+
+    /// Whoever makes up a record, or changes one field of a true one, would be paid for it.
+    function test_claimRounds__wrong_record() external {
+        vm.warp(state().opensAt);
+        address validator = ownerAt(0);
+        playRound(ALL, YES);
+        playRound(ALL, YES);
+        for (uint256 field = 0; field < 13; ++field) {
+            RoundRecord[] memory records = recordsOf(0, 1);
+            RoundRecord memory r = records[0];
+            if (field == 0) r.round = 1;
+            if (field == 1) r.seatCount += 1;
+            if (field == 2) r.revealed = 3;
+            if (field == 3) r.seed = MODEL;
+            if (field == 4) r.survivors[0] = 0;
+            if (field == 5) r.survivors = new uint256[](2);
+            if (field == 6) r.trainerRewards[0] += 1;
+            if (field == 7) r.validatorRewards[0] += 1;
+            if (field == 8) r.refund += 1;
+            if (field == 9) r.sealer = validator;
+            if (field == 10) r.committer = validator;
+            if (field == 11) r.settler = validator;
+            if (field == 12) r.round = 2; // runs
+            bytes memory error = abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, r.round);
+            vm.expectRevert(error);
+            alliance.getReward(validator, r);
+            vm.expectRevert(error);
+            vm.prank(validator);
+            alliance.claimRounds(records);
+        }
+        RoundRecord memory nothing;
+        nothing.round = 7;
+        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, uint32(7)));
+        alliance.getReward(validator, nothing);
+    }
+
+    /// A record would be taken for another alliance's round of the same number.
+    function test_claimRounds__record_of_another_alliance() external {
+        playRound(ALL, YES);
+        RoundRecord[] memory records = recordsOf(0, 1);
+        alliance = create(params, 1);
+        joinAll(11);
+        playRound(0x7f, YES);
+        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, uint32(0)));
+        vm.prank(member(0));
+        alliance.claimRounds(records);
+    }
+
+    /// Whoever had no seat would be paid, or a sender's refund not because it has none.
+    function test_claimRounds__refunds_of_non_members() external {
+        sealNow(ALL);
+        Ballot[] memory ballots = ballotsOf(3, YES);
+        send(commitOf(ballots));
+        SettleCall memory call = settleOf(0, ballots);
+        vm.prank(stranger);
+        send(call);
+        eq(rewardOf(stranger, 0), REFUND, "the settler");
+        eq(rewardOf(creator, 0), 0, "nobody");
+        eq(rewardOf(address(0), 0), 0, "the zero address has no refund");
+        eq(claimAs(stranger, recordsOf(0, 1)), REFUND, "paid");
+        vm.expectRevert(IAllianceErrors.NothingToClaim.selector);
+        vm.prank(creator);
+        alliance.claimRounds(recordsOf(0, 1));
+    }
+
+    /// A member that sent a round's transactions would lose its refund to its reward, or the other way round.
+    function test_claimRounds__refund_and_reward_of_one_account() external {
+        sealNow(ALL);
+        address validator = ownerAt(1);
+        Ballot[] memory ballots = ballotsOf(3, YES);
+        CommitCall memory commits = commitOf(ballots);
+        vm.prank(validator);
+        send(commits);
+        SettleCall memory call = settleOf(0, ballots);
+        vm.prank(validator);
+        send(call);
+        eq(rewardOf(validator, 0), VALIDATOR + 2 * REFUND, "both");
+        eq(claimAs(validator, recordsOf(0, 1)), VALIDATOR + 2 * REFUND, "at once");
+        eq(rewardOf(validator, 0), 0, "once");
     }
 
     /// Trainers of a rejected or undecided cohort would be paid, or those of an adopted one paid less for them being few.
@@ -79,15 +151,11 @@ contract RewardsTest is AllianceTest {
         sealNow(ALL);
         address[] memory roles = _roles(11);
         Ballot[] memory ballots = ballotsOf(3, YES);
-        for (uint256 i = 0; i < 3; ++i) {
-            ballots[i].verdicts = hex"0201";
-            signBallot(ballots[i]);
-        }
-        send(commitOf(ballots));
-        alliance.settleRound(0, ballots);
+        for (uint256 i = 0; i < 3; ++i) setVerdict(ballots[i], 0, NO, 0);
+        playBallots(ballots);
         for (uint256 t = 0; t < 8; ++t) {
             uint256 due = t < 4 ? 0 : BUDGET * 4000 / 10_000 / 4;
-            eq(alliance.getReward(roles[3 + t], 0), due, "trainer");
+            eq(rewardOf(roles[3 + t], 0), due, "trainer");
         }
     }
 
@@ -106,51 +174,62 @@ contract RewardsTest is AllianceTest {
         address[] memory roles = _roles(3);
         Ballot[] memory ballots = ballotsOf(3, YES);
         send(commitOf(ballots));
-        Ballot[] memory two = new Ballot[](2);
-        (two[0], two[1]) = (ballots[0], ballots[2]);
         vm.warp(state().revealDeadline + 1);
-        alliance.settleRound(0, two);
-        eq(alliance.getReward(roles[0], 0), VALIDATOR, "revealed");
-        eq(alliance.getReward(roles[1], 0), 0, "silent");
-        eq(alliance.getReward(roles[2], 0), VALIDATOR, "not a wei more");
+        settle(0, two(ballots[0], ballots[2]));
+        eq(rewardOf(roles[0], 0), VALIDATOR, "revealed");
+        eq(rewardOf(roles[1], 0), 0, "silent");
+        eq(rewardOf(roles[2], 0), VALIDATOR, "not a wei more");
     }
 
     /// Refunds would go to whoever sends the last byte, or be paid for a round that becomes void.
     function test_refunds__to_the_senders_that_reach_the_quorum() external {
         vm.warp(state().opensAt);
-        SealCall memory call = sealOf(ALL);
+        SealCall memory sealing = sealOf(ALL);
         vm.prank(vm.addr(71));
-        alliance.sealRound(
-            0, 0, call.beaconSignature, MANIFEST, call.survivors, call.positions, call.signatures
-        );
-        eq(alliance.getCredit(vm.addr(71)), 0, "not before the round is sure to be settled");
+        send(sealing);
+        (,, uint256 owed) = alliance.getAccounts();
+        eq(owed, 0, "not before the round is settled");
         Ballot[] memory ballots = ballotsOf(3, YES);
         CommitCall memory all = commitOf(ballots);
         CommitCall memory single = commitOf(one(ballots[1]));
         vm.prank(vm.addr(72));
-        alliance.commitRound(0, single.positions, single.commitments, single.signatures);
+        send(single);
         vm.prank(vm.addr(73));
-        alliance.commitRound(0, all.positions, all.commitments, all.signatures);
-        Ballot[] memory piece = one(ballots[1]);
+        send(all);
+        SettleCall memory piece = settleOf(0, one(ballots[1]));
         vm.prank(vm.addr(74));
-        alliance.settleRound(0, piece);
+        send(piece);
+        SettleCall memory end = settleOf(0, ballots);
         vm.prank(vm.addr(75));
-        alliance.settleRound(0, ballots);
+        send(end);
         uint256[5] memory due = [REFUND, 0, REFUND, 0, REFUND];
-        for (uint256 i = 0; i < 5; ++i) eq(alliance.getCredit(vm.addr(71 + i)), due[i], "refund");
+        for (uint256 i = 0; i < 5; ++i) eq(rewardOf(vm.addr(71 + i), 0), due[i], "refund");
+        eq(recordOf(0).refund, REFUND, "a third of a tenth");
         requireConserved();
     }
 
     /// Without quorum of commitments nothing was led; a lone validator could collect refunds.
     function test_refunds__not_without_quorum() external {
         sealNow(ALL);
-        Ballot[] memory ballots = ballotsOf(1, YES);
-        send(commitOf(ballots));
-        vm.warp(state().commitDeadline + 1);
-        alliance.settleRound(0, ballots);
-        eq(alliance.getCredit(address(this)), 0, "refund");
+        playBallots(ballotsOf(1, YES));
+        eq(rewardOf(address(this), 0), 0, "refund");
+        RoundRecord memory r = recordOf(0);
+        check(r.sealer == address(0) && r.committer == address(0) && r.settler == address(0), "nobody is named");
         (, uint256 pool,) = alliance.getAccounts();
         eq(pool, BUDGET * 4 + 1 - VALIDATOR, "only the one validator");
+    }
+
+    /// Without quorum of opened votes nothing was settled: the settler would be paid for ending a failed round.
+    function test_refunds__settler_without_quorum() external {
+        sealNow(ALL);
+        Ballot[] memory ballots = ballotsOf(3, YES);
+        send(commitOf(ballots));
+        vm.warp(state().revealDeadline + 1);
+        settle(0, one(ballots[0]));
+        RoundRecord memory r = recordOf(0);
+        check(r.sealer == address(this) && r.committer == address(this) && r.settler == address(0), "two are named");
+        (,, uint256 owed) = alliance.getAccounts();
+        eq(owed, VALIDATOR + 2 * REFUND, "and paid");
     }
 
     /// Whoever moved to another seat, left, or came back would be paid for another seat's work, or not at all.
@@ -173,19 +252,19 @@ contract RewardsTest is AllianceTest {
             }
         }
         playRound(ALL, YES); // round 1: 13 seats, then 2 and 5 go, 11 and 12 take their places
-        for (uint256 i = 0; i < 13; ++i) eq(alliance.getReward(member(i), 1), due[i], "after the swap");
-        eq(alliance.getReward(member(11), 0), 0, "no seat in round 0");
-        check(alliance.getReward(member(2), 0) > 0, "round 0 of one that left");
+        for (uint256 i = 0; i < 13; ++i) eq(rewardOf(member(i), 1), due[i], "after the swap");
+        eq(rewardOf(member(11), 0), 0, "no seat in round 0");
+        check(rewardOf(member(2), 0) > 0, "round 0 of one that left");
 
         vm.warp(block.timestamp + 10);
         vm.prank(member(2));
         alliance.withdraw();
         join(2, 1); // back at another index, from round 3 on
         playRound(ALL, YES);
-        eq(alliance.getReward(member(2), 2), 0, "absent in round 2");
+        eq(rewardOf(member(2), 2), 0, "absent in round 2");
         playRound(ALL, YES);
-        check(alliance.getReward(member(2), 3) > 0, "back in round 3");
-        eq(alliance.getReward(member(2), 1), due[2], "round 1 as before");
+        check(rewardOf(member(2), 3) > 0, "back in round 3");
+        eq(rewardOf(member(2), 1), due[2], "round 1 as before");
         _claimEverything(13, 4);
         (, uint256 pool, uint256 owed) = alliance.getAccounts();
         check(pool == 0 && owed == 0, "to the last wei");
@@ -193,10 +272,9 @@ contract RewardsTest is AllianceTest {
     }
 
     function _claimEverything(uint256 members, uint32 roundCount) private {
-        uint32[] memory all = new uint32[](roundCount);
-        for (uint32 r = 0; r < roundCount; ++r) all[r] = r;
-        for (uint256 i = 0; i < members; ++i) _claim(member(i), all);
-        alliance.claim();
+        RoundRecord[] memory all = recordsOf(0, roundCount);
+        for (uint256 i = 0; i < members; ++i) claimAs(member(i), all);
+        claimAs(address(this), all);
         vm.prank(creator);
         alliance.claim();
     }
@@ -226,19 +304,24 @@ contract RewardsTest is AllianceTest {
 
     /// Rounds would be paid with dust of earlier ones missing: the last budgets could not be met.
     /// forge-config: default.fuzz.runs = 48
-    function testFuzz_budget__never_exceeded(uint96 budget, uint8 survivorsSeed, bool adopt) external {
+    function testFuzz_budget__never_exceeded(uint96 budget, uint8 survivorsSeed, uint256 votes) external {
         budget = uint96(bound(budget, 0, 10_000 ether));
         params.rewardPerRound = budget;
         alliance = create(params, 0);
         joinAll(11);
-        uint256 survivors = uint256(survivorsSeed) | 0x07; // cohort 0 is never void
-        playRound(survivors, adopt ? YES : NO);
+        sealNow(uint256(survivorsSeed) | 0x07); // cohort 0 is never void
+        Ballot[] memory ballots = ballotsOf(3, YES);
+        for (uint256 i = 0; i < 6; ++i) {
+            uint8 verdict = uint8(votes >> 8 * i & 3) % 3;
+            setVerdict(ballots[i / 2], i % 2, verdict, verdict == YES ? uint8(votes >> 8 * i + 4 & 15) : 0);
+        }
+        playBallots(ballots);
         (, uint256 pool, uint256 owed) = alliance.getAccounts();
         check(owed <= budget, "over budget");
         check(pool >= uint256(budget) * 3, "the budgets of the three rounds to come");
         eq(pool + owed, uint256(budget) * 4, "conserved");
-        uint256 due = alliance.getCredit(address(this));
-        for (uint256 i = 0; i < 11; ++i) due += alliance.getReward(member(i), 0);
+        uint256 due = rewardOf(address(this), 0);
+        for (uint256 i = 0; i < 11; ++i) due += rewardOf(member(i), 0);
         eq(due, owed, "what is owed is claimable, to the wei");
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Ballot, RoundState, SeatView} from "../src/Types.sol";
+import {Ballot, JoinRequest, RoundState, SeatView} from "../src/Types.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {AllianceTest} from "./AllianceTest.sol";
@@ -15,11 +15,12 @@ contract SeatsTest is AllianceTest {
     function test_join__seat_is_listed() external {
         address staker = member(0);
         fund(staker);
-        bytes32 hash = alliance.paramsHash();
+        JoinRequest memory request = requestOf(0, 0);
+        request.weight = 16;
         vm.expectEmit();
         emit IAllianceEvents.SeatJoined(0, staker, peerId(0), maskKey(0, 0), 1, 16, 0, new bytes(64));
         vm.prank(staker);
-        alliance.join(peerId(0), maskKey(0, 0), 16, hash, params.seatStake, new bytes(64));
+        alliance.join(request);
 
         SeatView memory seat = alliance.getSeats(0, 10)[0];
         eq(seat.owner, staker, "owner");
@@ -39,51 +40,50 @@ contract SeatsTest is AllianceTest {
     function test_join__bad_arguments() external {
         address staker = member(0);
         fund(staker);
-        bytes32 hash = alliance.paramsHash();
-        uint128 stake = params.seatStake;
-        bytes32 key = maskKey(0, 0);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongParameters.selector, hash), peerId(0), key, 4, MODEL, stake, 64);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.StakeAboveMaximumLoss.selector, stake), peerId(0), key, 4, hash, stake - 1, 64);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongPeerId.selector), "", key, 4, hash, stake, 64);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongPeerId.selector), new bytes(65), key, 4, hash, stake, 64);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongMaskKey.selector), peerId(0), 0, 4, hash, stake, 64);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongWeight.selector), peerId(0), key, 0, hash, stake, 64);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongWeight.selector), peerId(0), key, 17, hash, stake, 64);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongPeerSignature.selector), peerId(0), key, 4, hash, stake, 63);
-        _badJoin(abi.encodeWithSelector(IAllianceErrors.WrongPeerSignature.selector), peerId(0), key, 4, hash, stake, 65);
+        bytes4[9] memory errors = [
+            IAllianceErrors.WrongParameters.selector,
+            IAllianceErrors.StakeAboveMaximumLoss.selector,
+            IAllianceErrors.WrongPeerId.selector,
+            IAllianceErrors.WrongPeerId.selector,
+            IAllianceErrors.WrongMaskKey.selector,
+            IAllianceErrors.WrongWeight.selector,
+            IAllianceErrors.WrongWeight.selector,
+            IAllianceErrors.WrongPeerSignature.selector,
+            IAllianceErrors.WrongPeerSignature.selector
+        ];
+        for (uint256 kind = 0; kind < errors.length; ++kind) {
+            JoinRequest memory request = requestOf(0, 0);
+            bytes memory error = abi.encodePacked(errors[kind]);
+            if (kind == 0) (request.paramsHash, error) = (MODEL, bytes.concat(error, request.paramsHash));
+            if (kind == 1) error = abi.encodeWithSelector(errors[kind], request.maximumLoss--);
+            if (kind == 2) request.peerId = "";
+            if (kind == 3) request.peerId = new bytes(65);
+            if (kind == 4) request.maskKey = 0;
+            if (kind == 5) request.weight = 0;
+            if (kind == 6) request.weight = 17;
+            if (kind == 7) request.peerSignature = new bytes(63);
+            if (kind == 8) request.peerSignature = new bytes(65);
+            vm.expectRevert(error);
+            vm.prank(staker);
+            alliance.join(request);
+        }
         eq(alliance.seatCount(), 0, "seats");
-    }
-
-    function _badJoin(
-        bytes memory error,
-        bytes memory peer,
-        bytes32 key,
-        uint32 weight,
-        bytes32 hash,
-        uint128 maximumLoss,
-        uint256 signatureBytes
-    ) private {
-        vm.expectRevert(error);
-        vm.prank(member(0));
-        alliance.join(peer, key, weight, hash, maximumLoss, new bytes(signatureBytes));
     }
 
     /// Thresholds would no longer count distinct owners.
     function test_join__twice() external {
         join(0, 0);
-        bytes32 hash = alliance.paramsHash();
         vm.expectRevert(IAllianceErrors.AlreadySeated.selector);
         vm.prank(member(0));
-        alliance.join(peerId(9), maskKey(9, 0), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(requestOf(9, 0));
     }
 
     /// A seat would exist without stake.
     function test_join__without_approval() external {
-        bytes32 hash = alliance.paramsHash();
         address pauper = member(0);
         vm.prank(pauper);
         (bool ok,) = address(alliance).call(
-            abi.encodeCall(alliance.join, (peerId(0), maskKey(0, 0), 4, hash, params.seatStake, new bytes(64)))
+            abi.encodeCall(alliance.join, (requestOf(0, 0)))
         );
         check(!ok, "joined for nothing");
         (bool seated,,,) = alliance.getStake(pauper);
@@ -95,10 +95,9 @@ contract SeatsTest is AllianceTest {
         joinAll(14);
         address late = member(14);
         fund(late);
-        bytes32 hash = alliance.paramsHash();
         vm.expectRevert(IAllianceErrors.NoSeatFree.selector);
         vm.prank(late);
-        alliance.join(peerId(14), maskKey(14, 0), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(requestOf(14, 0));
     }
 
     /// Round 0 would open too early, too late, or with a seed known to the last joiner.
@@ -109,11 +108,10 @@ contract SeatsTest is AllianceTest {
         uint64 beaconRound = beacon.roundAt(uint64(START) + 10) + 1; // slot of 10 s strictly after now, margin 2
         address last = member(10);
         fund(last);
-        bytes32 hash = alliance.paramsHash();
         vm.expectEmit();
         emit IAllianceEvents.RoundOpened(0, 11, beaconRound, beacon.timeOf(beaconRound));
         vm.prank(last);
-        alliance.join(peerId(10), maskKey(10, 0), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(requestOf(10, 0));
         RoundState memory s = state();
         eq(s.round, 0, "round");
         eq(s.phase, 1, "phase");
@@ -265,10 +263,10 @@ contract SeatsTest is AllianceTest {
         eq(state().seatCount, 9, "three validators and two cohorts of three");
         vm.prank(member(2));
         alliance.leave();
-        Ballot[] memory ballots = _played();
+        SettleCall memory call = settleOf(1, _played());
         vm.expectEmit();
         emit IAllianceEvents.SeatsAwaited(2, 8);
-        alliance.settleRound(1, ballots);
+        send(call);
         eq(state().phase, 0, "waits");
         join(20, 0);
         eq(state().phase, 1, "and opens with nine again");
@@ -285,11 +283,10 @@ contract SeatsTest is AllianceTest {
         joinAll(1);
         vm.prank(member(0));
         alliance.leave();
-        bytes32 hash = alliance.paramsHash();
         fund(member(0));
         vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.StakeNotWithdrawn.selector, uint64(START + 120)));
         vm.prank(member(0));
-        alliance.join(peerId(0), maskKey(0, 1), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(requestOf(0, 1));
     }
 
     /// A returner restored from an old backup could not notice that its keys are old.
@@ -301,10 +298,9 @@ contract SeatsTest is AllianceTest {
         vm.prank(member(0));
         alliance.withdraw();
         fund(member(0));
-        bytes32 hash = alliance.paramsHash();
         vm.expectRevert(IAllianceErrors.WrongMaskKey.selector);
         vm.prank(member(0));
-        alliance.join(peerId(0), maskKey(0, 0), 4, hash, params.seatStake, new bytes(64));
+        alliance.join(requestOf(0, 0));
         join(0, 1);
         eq(alliance.getSeats(0, 1)[0].keyGeneration, 2, "generation");
     }

@@ -343,8 +343,8 @@ contract SettleTest is AllianceTest {
     /// A malformed ballot would be counted, or read out of bounds.
     function test_settleRound__malformed_ballot() external {
         uint256[7] memory bits = [uint256(0), 48 + 4, 80 + 8, 144, 145, 255, 84];
-        for (uint256 kind = 0; kind < 11; ++kind) {
-            uint256 clean = vm.snapshotState();
+        for (uint256 kind = 0; kind < 12; ++kind) {
+            uint256 clean = snapshot();
             Ballot[] memory ballots = ballotsOf(3, YES);
             if (kind == 0) setVerdict(ballots[1], 1, 3, 0);
             if (kind > 0 && kind < 6) ballots[1].marks |= uint256(1) << bits[kind];
@@ -353,6 +353,7 @@ contract SettleTest is AllianceTest {
             if (kind == 8) ballots[1].aggregateDigests = new bytes32[](1);
             if (kind == 9) ballots[1].aggregateDigests = new bytes32[](3);
             if (kind == 10) ballots[1].aggregateDigests[0] = 0;
+            if (kind == 11) setScore(ballots[1], 1_000_001);
             send(commitOf(ballots));
             _refuse(abi.encodeWithSelector(IAllianceErrors.MalformedBallot.selector, 1), settleOf(0, ballots));
             // The others go on without it: it abstains.

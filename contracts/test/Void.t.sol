@@ -53,7 +53,7 @@ contract VoidTest is AllianceTest {
         vm.warp(state().revealDeadline + 1);
         vm.expectRevert(IAllianceErrors.RoundHasCommitments.selector);
         alliance.voidRound(0);
-        alliance.settleRound(0, ballotsOf(1, YES));
+        settle(0, ballotsOf(1, YES));
         eq(state().settledRoundCount, 1, "settled instead");
     }
 
