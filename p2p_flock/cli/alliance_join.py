@@ -9,11 +9,13 @@ from typing import cast
 import click
 
 from p2p_flock.cli.alliance_show import SHOW_TIMEOUT_S
+from p2p_flock.cli.alliance_terms import params_of
 from p2p_flock.cli.amounts import format_money
 from p2p_flock.cli.failures import EXIT_DECLINED, EXIT_OK
 from p2p_flock.cli.options import alliance_argument, call, home_option, json_option, print_json, require_answerable
 from p2p_flock.daemon.control_messages import AllianceShowResult, JoinResult
-from p2p_flock.errors import UsageError
+from p2p_flock.errors import ParameterError, UsageError
+from p2p_flock.params import validate_joinable
 
 
 @click.command()
@@ -73,11 +75,29 @@ def _parse_weight(text: str) -> int | None:
     return int(text)
 
 
+def _check_admission(result: AllianceShowResult) -> None:
+    admission = result["admission"]
+    if admission["is_over"]:
+        raise UsageError(
+            f"nobody joins {result['alliance']} any more: its join deadline has passed\n"
+            "find another: `p2p-flock alliance list`"
+        )
+    if admission["is_listed"] is False:
+        raise UsageError(
+            f"this node's account is not on the allowlist of {result['alliance']}, which is fixed for ever\n"
+            "ask the creator for a new alliance that lists it (`p2p-flock wallet` shows the address), or join another"
+        )
+    try:
+        validate_joinable(params_of(result))
+    except ParameterError as error:
+        raise UsageError(str(error)) from error
+
+
 def _check(result: AllianceShowResult) -> None:
     """Refuse what cannot succeed before anything is sent.
 
     Raises:
-        UsageError: already a member, closed, the task is missing, or too little money.
+        UsageError: already a member, closed, not admitted, the task is missing, or too little money.
     """
     alliance = result["alliance"]
     if result["closed"]:
@@ -87,6 +107,7 @@ def _check(result: AllianceShowResult) -> None:
             f"this node's account is already in {alliance} (state: {result['own_state']})\n"
             "see `p2p-flock status`; another member needs another node"
         )
+    _check_admission(result)
     if not result["task_installed"]:
         raise UsageError(
             f"the task {result['task']} is not installed in the daemon's environment, or has another version\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from p2p_flock.cli.alliance_admission import describe_admission, describe_score_target
 from p2p_flock.cli.alliance_security import describe_bounds
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.daemon.control_messages import AllianceShowResult, params_from_json
@@ -56,6 +57,8 @@ def _work(result: AllianceShowResult, params: AllianceParams) -> list[str]:
         f"{format_seconds(longest)}, all of them at most {format_seconds(longest * params.round_count)}.",
         f"{len(result['seats'])} of {params.seat_count_max} seats are taken; it starts at {params.seat_count_min}. "
         f"Each round draws {params.validator_count} validators; the others train.",
+        *describe_admission(result["admission"]),
+        *describe_score_target(params),
     ]
     if result["weight_suggested"] is not None:
         lines.append(
@@ -71,9 +74,23 @@ def _money(params: AllianceParams) -> list[str]:
         f"You stake {stake}. That is also the most you can lose.",
         f"A provable offence (two contradicting signatures, an invalid share) takes "
         f"{params.provable_slash_bps / 100:g} % of it; being down, late or of another opinion takes nothing.",
-        f"Each round pays {format_money(params.reward_per_round, 'FLOCK')} to those who worked in it. "
+        *_absence(params),
+        f"Each round pays {format_money(params.reward_per_round, 'FLOCK')} to those who worked in it: 40 % to the "
+        "trainers of adopted cohorts, more where the model improved more, 40 % to the validators that voted, up to "
+        "10 % to validators whose votes say more than a habit would, 10 % to those who sent the round's transactions. "
+        "What is not earned stays in the pool.",
         "Every transaction costs you a little ETH for gas.",
         f"You get the stake back {format_seconds(params.unbonding_seconds)} after your last round has ended.",
+    ]
+
+
+def _absence(params: AllianceParams) -> list[str]:
+    if not params.absence_slash_bps:
+        return []
+    return [
+        "Who was sealed into a round and does not answer when the chain asks for its unmasking within "
+        f"{format_seconds(params.penalty_window_seconds)} loses {params.absence_slash_bps / 100:g} % of the stake, at "
+        "most three times. This version's node cannot answer yet, so it does not join."
     ]
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from p2p_flock.cli.alliance_admission import summarise_admission
 from p2p_flock.cli.alliance_terms import describe_terms, params_of
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.cli.watching.tables import rounds_table
@@ -66,7 +67,7 @@ def show_alliances(result: AllianceListResult) -> None:
             Text(
                 f"  {state}; task {task}; {entry['seats']} of {entry['seat_count_max']} seats, "
                 f"starts at {entry['seat_count_min']}; {entry['settled_rounds']} of {entry['round_count']} rounds; "
-                f"stake {format_money(entry['seat_stake'], 'FLOCK')}"
+                f"stake {format_money(entry['seat_stake'], 'FLOCK')}{summarise_admission(entry['admission'])}"
             )
         )
 

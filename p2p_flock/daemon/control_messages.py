@@ -14,8 +14,10 @@ from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints
 from p2p_flock.daemon.watch_messages import PrivacyResult, RoundResult, SlashResult, WatchResult
 from p2p_flock.errors import UsageError
 from p2p_flock.params import AllianceParams
+from p2p_flock.types import DIGEST_BYTES
 
 MONEY_PARAMS = ("seat_stake", "reward_per_round")
+DIGEST_PARAMS = ("manifest_digest", "allowlist_root")
 
 
 class NoArguments(TypedDict):
@@ -30,6 +32,7 @@ class CreateArguments(TypedDict):
     task: str
     params: dict[str, Any]  # params_to_json without manifest_digest; params_from_json checks it
     reward_pool: str
+    allowlist: list[str]
 
 
 class JoinArguments(TypedDict):
@@ -84,6 +87,15 @@ class SeatResult(TypedDict):
     connected: bool
 
 
+class AdmissionResult(TypedDict):
+    """Who may join, and until when: ``null`` where everybody may, or at any time."""
+
+    listed_owners: int | None
+    is_listed: bool | None
+    join_deadline_s: int | None
+    is_over: bool
+
+
 class AllianceListEntry(TypedDict):
     alliance: str
     task: str
@@ -96,6 +108,7 @@ class AllianceListEntry(TypedDict):
     seat_stake: str
     closed: bool
     joined: bool
+    admission: AdmissionResult
 
 
 class AllianceListResult(TypedDict):
@@ -110,6 +123,7 @@ class AllianceShowResult(TypedDict):
     manifest_digest: str
     params: dict[str, Any]
     params_hash: str
+    admission: AdmissionResult
     privacy: PrivacyResult | None
     seats: list[SeatResult]
     round: int | None
@@ -208,9 +222,10 @@ def validate_arguments(command: str, arguments: Mapping[str, object]) -> None:
 
 
 def params_to_json(params: AllianceParams) -> dict[str, Any]:
-    """Field names and values; money as decimal text, the manifest digest as ``0x`` hex."""
+    """Field names and values; money as decimal text, digests as ``0x`` hex."""
     values = dataclasses.asdict(params)
-    values["manifest_digest"] = "0x" + params.manifest_digest.hex()
+    for name in DIGEST_PARAMS:
+        values[name] = "0x" + values[name].hex()
     for name in MONEY_PARAMS:
         values[name] = str(values[name])
     return values
@@ -222,7 +237,7 @@ def params_from_json(values: Mapping[str, object], manifest_digest: bytes) -> Al
     Whole numbers may be numbers or decimal text. Does not check the rules: see ``params.validate_params``.
 
     Raises:
-        UsageError: a field is missing, unknown, or no whole number.
+        UsageError: a field is missing, unknown, no whole number, or no digest.
     """
     fields = [field.name for field in dataclasses.fields(AllianceParams) if field.name != "manifest_digest"]
     given = {name: value for name, value in values.items() if name != "manifest_digest"}
@@ -230,6 +245,7 @@ def params_from_json(values: Mapping[str, object], manifest_digest: bytes) -> Al
     if missing or unknown:
         what = f"lack {', '.join(missing)}" if missing else f"do not know {', '.join(unknown)}"
         raise UsageError(f"the alliance parameters {what}\nthe fields are: {', '.join(fields)}")
+    allowlist_root = _digest("allowlist_root", given.pop("allowlist_root"))
     numbers: dict[str, int] = {}
     for name, value in given.items():
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 40:
@@ -238,4 +254,15 @@ def params_from_json(values: Mapping[str, object], manifest_digest: bytes) -> Al
             numbers[name] = value
         else:
             raise UsageError(f"the alliance parameter {name} must be a whole number, not {value!r}\ncorrect it")
-    return AllianceParams(manifest_digest=manifest_digest, **numbers)
+    return AllianceParams(manifest_digest=manifest_digest, **numbers, allowlist_root=allowlist_root)
+
+
+def _digest(name: str, value: object) -> bytes:
+    digits = value.removeprefix("0x") if isinstance(value, str) else ""
+    try:
+        digest = bytes.fromhex(digits)
+    except ValueError:
+        digest = b""
+    if len(digest) != DIGEST_BYTES or len(digits) != 2 * DIGEST_BYTES:
+        raise UsageError(f"the alliance parameter {name} must be 0x and 64 hex digits, not {value!r}\ncorrect it")
+    return digest

@@ -11,6 +11,7 @@ from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.contracts import compute_params_hash
 from p2p_flock.chain.records import AllianceTerms, RoundPhase, RoundState
 from p2p_flock.chain_events import SettledRecord
+from p2p_flock.daemon.admission import describe_admission, parse_allowlist
 from p2p_flock.daemon.control import Handler
 from p2p_flock.daemon.control_messages import params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
@@ -115,7 +116,9 @@ class Handlers:
         assert isinstance(values, dict)
         params = params_from_json(values, manifest.digest)
         check_privacy(params, manifest)
-        number = await self._world.chain.create_alliance(params, _money(arguments["reward_pool"]), manifest.task)
+        pool = _money(arguments["reward_pool"])
+        allowlist = parse_allowlist(arguments["allowlist"], params.allowlist_root)
+        number = await self._world.chain.create_alliance(params, pool, manifest.task, allowlist)
         handle = await self._world.chain.alliance(number)
         return {
             "alliance": str(self._id_of(number)),
@@ -144,6 +147,7 @@ class Handlers:
                     "seat_stake": str(params.seat_stake),
                     "closed": state.phase == RoundPhase.CLOSED,
                     "joined": self._node.session is not None and self._node.session.id.number == terms.number,
+                    "admission": describe_admission(handle, self._world.chain.address, state.timestamp_s),
                 }
             )
         return {"alliances": entries}
@@ -166,6 +170,7 @@ class Handlers:
             "manifest_digest": _hex(handle.terms.manifest_digest),
             "params": params_to_json(handle.params),
             "params_hash": _hex(compute_params_hash(handle.params)),
+            "admission": describe_admission(handle, self._world.chain.address, state.timestamp_s),
             "privacy": None
             if manifest is None
             else PrivacyBudget(manifest, handle.params, self._world.chain.address).describe(
@@ -214,6 +219,7 @@ class Handlers:
         worker = self._node.require_worker()
         manifest = await worker.manifest()
         self._node.membership.check_terms(handle, decode_manifest(manifest.to_bytes()))
+        proof = self._node.membership.check_admission(handle, (await handle.round_state()).timestamp_s)
         weight = arguments["weight"]
         if weight is None:
             report = await worker.check_data()
@@ -231,7 +237,8 @@ class Handlers:
             )
         alliance_id = self._id_of(handle.domain.alliance)
         params_hash = bytes.fromhex(str(arguments["params_hash"]).removeprefix("0x"))
-        receipt = await self._node.membership.join(handle, weight, params_hash, _money(arguments["maximum_loss"]))
+        maximum_loss = _money(arguments["maximum_loss"])
+        receipt = await self._node.membership.join(handle, weight, params_hash, maximum_loss, proof)
         self._node.membership.remember(alliance_id)
         await self._node.open_session(alliance_id)
         stake = await handle.stake()

@@ -7,6 +7,7 @@ import logging
 
 import trio
 
+from p2p_flock.alliance.allowlist import NO_ALLOWLIST, compute_allowlist_root, make_allowlist_proof
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.records import TransactionReceipt
@@ -14,8 +15,8 @@ from p2p_flock.crypto.signing import join_digest
 from p2p_flock.daemon.mask_keys import MaskKeys
 from p2p_flock.daemon.privacy_budget import check_privacy
 from p2p_flock.daemon.world import World
-from p2p_flock.errors import ParameterError, UsageError
-from p2p_flock.params import AllianceParams, validate_params
+from p2p_flock.errors import ChainError, ParameterError, UsageError
+from p2p_flock.params import AllianceParams, validate_joinable, validate_params
 from p2p_flock.store.files import write_atomic
 from p2p_flock.types import AllianceId
 
@@ -105,8 +106,45 @@ class Membership:
             )
         check_privacy(handle.params, manifest)
 
+    def check_admission(self, handle: AllianceHandle, now_s: int) -> tuple[bytes, ...]:
+        """This account may join now; its proof for the allowlist, from the list that the factory logged.
+
+        Args:
+            now_s: the chain's clock, Unix seconds.
+
+        Raises:
+            UsageError: it is not on the list, joining is over, or this version cannot do what the alliance asks.
+            ChainError: the logged list is not the one of the parameters.
+        """
+        params, allowlist = handle.params, handle.terms.allowlist
+        try:
+            validate_joinable(params)
+        except ParameterError as error:
+            raise UsageError(str(error)) from error
+        if params.join_deadline_s and now_s > params.join_deadline_s:
+            raise UsageError(
+                "Nobody joins this alliance any more: its join deadline has passed.\n"
+                "Find another: `p2p-flock alliance list`."
+            )
+        if params.allowlist_root == NO_ALLOWLIST:
+            return ()
+        try:
+            if compute_allowlist_root(allowlist) != params.allowlist_root:
+                raise ChainError("the factory's log holds another allowlist than the alliance; use another endpoint")
+            return make_allowlist_proof(allowlist, self._world.chain.address)
+        except ParameterError as error:
+            raise UsageError(
+                f"Only owners on its creator's list may join this alliance: {error}.\n"
+                "A list is fixed for ever: ask the creator for a new alliance that lists this account, or join another."
+            ) from error
+
     async def join(
-        self, handle: AllianceHandle, weight: int, params_hash: bytes, maximum_loss_wei: int
+        self,
+        handle: AllianceHandle,
+        weight: int,
+        params_hash: bytes,
+        maximum_loss_wei: int,
+        allowlist_proof: tuple[bytes, ...],
     ) -> TransactionReceipt:
         """Stake and take a seat. The mask key's secret is on disk before its public key is on chain."""
         keys = MaskKeys(self._world.secrets, handle.domain.contract.hex())
@@ -119,4 +157,5 @@ class Membership:
             params_hash=params_hash,
             maximum_loss=maximum_loss_wei,
             peer_signature=self._world.sign_as_peer(digest),
+            allowlist_proof=allowlist_proof,
         )

@@ -14,6 +14,7 @@ from p2p_flock.cli.alliance_create import PRESETS
 from p2p_flock.daemon.control import Handler, serve_control
 from p2p_flock.daemon.control_messages import (
     COMMANDS,
+    AdmissionResult,
     AllianceListEntry,
     AllianceShowResult,
     StatusResult,
@@ -40,10 +41,11 @@ STATUS: StatusResult = {
     "phase_ends_at_s": 1_700_000_020, "model_digest": DIGEST, "score_before": 0.61, "score_after": 0.59,
     "privacy": None, "warnings": ["two endpoints differ"],
 }  # fmt: skip
+OPEN_TO_ALL: AdmissionResult = {"listed_owners": None, "is_listed": None, "join_deadline_s": None, "is_over": False}
 SHOW: AllianceShowResult = {
     "alliance": ALLIANCE, "contract": ADDRESS, "task": "heart", "task_installed": True, "manifest_digest": DIGEST,
     "params": params_to_json(params_from_json(PRESETS["testnet"], bytes.fromhex(DIGEST[2:]))), "params_hash": DIGEST,
-    "privacy": None,
+    "admission": OPEN_TO_ALL, "privacy": None,
     "seats": [{"index": 0, "owner": ADDRESS, "peer_id": PEER_ID, "weight": 3, "leaving": False, "binding_valid": False,
                "connected": True}],
     "round": None, "settled_rounds": 0, "phase": "waiting", "phase_ends_at_s": None, "closed": False,
@@ -55,7 +57,7 @@ SHOW: AllianceShowResult = {
 LISTED: AllianceListEntry = {
     "alliance": ALLIANCE, "task": "heart", "task_installed": False, "seats": 3, "seat_count_min": 8,
     "seat_count_max": 8, "settled_rounds": 0, "round_count": 11, "seat_stake": str(1_000 * FLOCK), "closed": False,
-    "joined": False,
+    "joined": False, "admission": OPEN_TO_ALL,
 }  # fmt: skip
 WALLET: WalletResult = {
     "address": ADDRESS, "peer_id": PEER_ID, "chain_id": 84_530, "eth": "1234500000000000000", "flock": "0",
