@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {AllianceBase} from "./AllianceBase.sol";
 import {Members} from "./Members.sol";
-import {AllianceParams, Ballot} from "./Types.sol";
+import {AllianceParams, Ballot, RoundRecord, SealStatement} from "./Types.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {Digests} from "./libraries/Digests.sol";
+import {Marks} from "./libraries/Marks.sol";
 import {ParamsRules} from "./libraries/ParamsRules.sol";
+import {Pay} from "./libraries/Pay.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 import {Sortition} from "./libraries/Sortition.sol";
+import {Statements} from "./libraries/Statements.sol";
 import {Survivors} from "./libraries/Survivors.sol";
 import {Tally} from "./libraries/Tally.sol";
 
 /// @title The rounds of an alliance
-/// @dev One implementation serves all alliances as ERC-1167 clones. Slots of the current round are used again by the
-/// next one; only two words a round (and one for every 256 trainers) stay behind, for claims. What is not found here
-/// is looked up in Members: together they are larger than the 24,576 bytes of EIP-170.
+/// @dev One implementation serves all alliances as ERC-1167 clones. Of the running round the chain keeps hashes, bitmaps
+/// and times; what was hashed comes back as calldata. Of a settled round one word stays: the hash of its record. What is
+/// not found here is looked up in Members: together they are larger than the 24,576 bytes of EIP-170.
 contract Alliance is AllianceBase, IRounds {
-    using Tally for Tally.Book;
+    using Statements for SealStatement;
 
     uint8 internal constant VOID_UNSEALED = 1;
     uint8 internal constant VOID_UNCOMMITTED = 2;
@@ -27,34 +30,55 @@ contract Alliance is AllianceBase, IRounds {
     uint8 internal constant OUTCOME_ADOPTED = 1;
     uint8 internal constant OUTCOME_REJECTED = 2;
     uint8 internal constant OUTCOME_VOID = 3;
-    bytes1 internal constant VERDICT_YES = 0x01;
-    bytes1 internal constant VERDICT_NO = 0x02;
     uint64 internal constant WAITING_SECONDS_MAX = 30 days;
 
     /// What checking signatures needs, computed once for a transaction.
     struct Signing {
         bytes32 separator;
-        bytes32 seed;
         uint256 number;
-        uint256 seatCount;
-        uint256 validatorCount;
+        Sortition.Order order;
     }
 
-    /// The new entries of one commitRound.
+    /// The new commitments of one commitRound.
     struct Batch {
-        uint256 committed; // bitmap of positions, the earlier ones included
+        Signing signing;
+        uint32 round;
+        bytes32 seal;
+        bytes32 rolling;
+        bytes32[] taken;
         uint256 count;
-        uint16[] positions;
-        bytes32[] commitments;
+    }
+
+    /// What opening ballots needs.
+    struct Opening {
+        AllianceParams p;
+        uint256 committed; // bitmap of positions
+        uint256 number;
+        uint32 round;
+        bytes32 seal;
+    }
+
+    /// What a round decided.
+    struct Decision {
+        uint256[] marks; // of the ballots, with the leading bits
+        uint8[] outcomes; // from here on, one for each cohort
+        bytes32[] digests;
+        uint16[] votesFor;
+        uint16[] votesAgainst;
+        uint256 adopted; // bitmap
+        uint256 grades; // 4 bits each
+        uint256 survivorCounts; // 16 bits each
+        bytes32 baseModel; // that the accept quorum named, or zero
+        bool closes;
     }
 
     address public immutable factory;
-    address private immutable MEMBERS;
+    /// @notice Whose code answers what this contract does not define; fixed for ever.
+    address public immutable members;
 
-    /// @param members whose code answers what this contract does not define; fixed for ever
-    constructor(IERC20 token_, IBeacon beacon_, Members members) AllianceBase(token_, beacon_) {
+    constructor(IERC20 token_, IBeacon beacon_, Members members_) AllianceBase(token_, beacon_) {
         factory = msg.sender;
-        MEMBERS = address(members);
+        members = address(members_);
     }
 
     /// @notice Run by the factory on a fresh clone, in the transaction that makes it and escrows the pool.
@@ -66,7 +90,7 @@ contract Alliance is AllianceBase, IRounds {
 
     /// Members' code on this alliance's state, as if it were part of this contract. Takes no ether.
     fallback() external {
-        _delegate(MEMBERS);
+        _delegate(members);
     }
 
     /* SEAL */
@@ -78,20 +102,22 @@ contract Alliance is AllianceBase, IRounds {
         bytes calldata beaconSignature,
         bytes32 manifestDigest,
         uint256[] calldata survivors,
-        uint16[] calldata positions,
-        bytes[] calldata signatures
+        uint64 signers,
+        bytes calldata signatures
     ) external {
         _requireCurrent(round);
-        _requireSealable(leaderView);
-        _storeSurvivors(round, survivors);
-        bytes32 randomness = beacon.prove(_round.beaconRound, beaconSignature);
-        _storeSeal(round, leaderView, randomness, manifestDigest, survivors);
-        _requireQuorum(positions, signatures);
-        _emitSealed(round, leaderView, survivors, positions, signatures);
+        AllianceParams memory p = _params();
+        _requireSealable(p, leaderView);
+        _requireSurvivors(p, survivors);
+        bytes32 seed = _computeSeed(round, beaconSignature);
+        bytes32 seal = _hashSeal(round, leaderView, seed, manifestDigest, survivors);
+        _requireQuorum(p, seed, seal, signers, signatures);
+        _storeSeal(p, seal);
+        // The signatures go into the log, so that a survivor can check the quorum itself before it unmasks.
+        emit RoundSealed(round, leaderView, seal, seed, manifestDigest, survivors, signers, signatures);
     }
 
-    function _requireSealable(uint32 leaderView) private view {
-        AllianceParams memory p = _params();
+    function _requireSealable(AllianceParams memory p, uint32 leaderView) private view {
         if (_round.sealedAt != 0) revert AlreadySealed();
         if (block.timestamp < _round.opensAt) revert NotOpenYet(_round.opensAt);
         uint64 deadline = _sealDeadline(p);
@@ -100,72 +126,60 @@ contract Alliance is AllianceBase, IRounds {
     }
 
     /// Reverts if all cohorts are void: such a seal could open nothing.
-    function _storeSurvivors(uint32 round, uint256[] calldata survivors) private {
-        AllianceParams memory p = _params();
+    function _requireSurvivors(AllianceParams memory p, uint256[] calldata survivors) private view {
         uint256 cohorts = p.cohortCount;
-        uint256 counts =
-            Survivors.countByCohort(survivors, _round.seatCount - p.validatorCount, cohorts);
+        uint256 counts = Survivors.countByCohort(survivors, _round.seatCount - p.validatorCount, cohorts);
         uint256 least = ParamsRules.survivorsMin(p.threshold, p.collusionBound);
         uint256 cohort = 0;
         while (Survivors.countOf(counts, cohort) < least) {
             if (++cohort == cohorts) revert TooFewSurvivors();
         }
-        _round.survivorCounts = counts;
-        for (uint256 i = 0; i < survivors.length; ++i) _survivors[round][i] = survivors[i];
     }
 
-    function _storeSeal(
+    function _computeSeed(uint32 round, bytes calldata beaconSignature) private view returns (bytes32) {
+        bytes32 randomness = beacon.verify(_round.beaconRound, beaconSignature);
+        return Sortition.computeSeed(address(this), _number(), round, randomness);
+    }
+
+    function _hashSeal(
         uint32 round,
         uint32 leaderView,
-        bytes32 randomness,
+        bytes32 seed,
         bytes32 manifestDigest,
         uint256[] calldata survivors
-    ) private {
-        AllianceParams memory p = _params();
-        bytes32 seed = Sortition.computeSeed(address(this), _number(), round, randomness);
+    ) private view returns (bytes32) {
         bytes32 survivorsDigest = keccak256(abi.encodePacked(survivors));
-        _round.seed = seed;
-        _round.seal = Digests.sealHash(
+        return Digests.sealHash(
             _number(), round, leaderView, _round.beaconRound, seed, manifestDigest, survivorsDigest
-        );
-        _round.manifestDigest = manifestDigest;
-        _round.sealSender = msg.sender;
-        _round.sealedAt = uint64(block.timestamp);
-        _round.commitDeadline = uint64(
-            block.timestamp + p.unmaskSeconds + p.evaluateSeconds
-                + uint256(p.commitSeconds) * p.validatorCount
         );
     }
 
-    function _requireQuorum(uint16[] calldata positions, bytes[] calldata signatures) private view {
-        Signing memory signing = _signing(_params());
-        uint256 quorum = signing.validatorCount / 2 + 1;
-        if (positions.length < quorum || positions.length != signatures.length) revert WrongSignatureCount(quorum);
-        bytes32 seal = _round.seal;
-        uint256 next = 0;
-        for (uint256 i = 0; i < positions.length; ++i) {
-            next = _requireNext(signing, positions[i], next);
-            _requireSignature(signing, positions[i], seal, signatures[i]);
+    function _requireQuorum(
+        AllianceParams memory p,
+        bytes32 seed,
+        bytes32 seal,
+        uint256 signers,
+        bytes calldata signatures
+    ) private view {
+        uint256 count = _requirePositions(p, signers);
+        uint256 quorum = uint256(p.validatorCount) / 2 + 1;
+        if (count < quorum || signatures.length != Signatures.LENGTH * count) revert WrongSignatureCount(quorum);
+        Signing memory signing = _signing(seed);
+        bytes32 digest = Digests.typedData(signing.separator, seal);
+        uint256 index = 0;
+        for (uint256 position = 0; signers != 0; (++position, signers >>= 1)) {
+            if (signers & 1 == 0) continue;
+            _requireSignature(signing, position, digest, signatures, index);
+            ++index;
         }
     }
 
-    /// The signatures go into the log, so that a survivor can check the quorum itself before it unmasks.
-    function _emitSealed(
-        uint32 round,
-        uint32 leaderView,
-        uint256[] calldata survivors,
-        uint16[] calldata positions,
-        bytes[] calldata signatures
-    ) private {
-        emit RoundSealed(
-            round,
-            leaderView,
-            _round.seal,
-            _round.seed,
-            _round.manifestDigest,
-            survivors,
-            positions,
-            signatures
+    function _storeSeal(AllianceParams memory p, bytes32 seal) private {
+        _seal = seal;
+        _sealing = Sealing(msg.sender, 0);
+        _round.sealedAt = uint48(block.timestamp);
+        _round.commitDeadline = uint48(
+            block.timestamp + p.unmaskSeconds + p.evaluateSeconds + uint256(p.commitSeconds) * p.validatorCount
         );
     }
 
@@ -173,230 +187,332 @@ contract Alliance is AllianceBase, IRounds {
 
     /// @inheritdoc IRounds
     function commitRound(
-        uint32 round,
-        uint16[] calldata positions,
+        SealStatement calldata seal,
+        uint64 positions,
         bytes32[] calldata commitments,
-        bytes[] calldata signatures
+        bytes calldata signatures
     ) external {
-        _requireCurrent(round);
-        if (_round.sealedAt == 0) revert NotSealed();
+        _requireSeal(seal);
         if (block.timestamp > _round.commitDeadline) revert DeadlinePassed(_round.commitDeadline);
-        if (positions.length != commitments.length || positions.length != signatures.length) {
-            revert WrongSignatureCount(positions.length);
+        AllianceParams memory p = _params();
+        uint256 count = _requirePositions(p, positions);
+        if (commitments.length != count || signatures.length != Signatures.LENGTH * count) {
+            revert WrongSignatureCount(count);
         }
-        Signing memory signing = _signing(_params());
-        Batch memory batch = Batch(
-            _round.committed, 0, new uint16[](positions.length), new bytes32[](positions.length)
-        );
-        uint256 next = 0;
-        for (uint256 i = 0; i < positions.length; ++i) {
-            next = _requireNext(signing, positions[i], next);
-            _recordCommit(round, signing, batch, positions[i], commitments[i], signatures[i]);
-        }
-        if (batch.count == 0) revert NothingNew();
-        _storeCommits(batch.committed);
-        (uint16[] memory newPositions, bytes32[] memory newCommitments) = (batch.positions, batch.commitments);
-        uint256 count = batch.count;
-        assembly ("memory-safe") {
-            mstore(newPositions, count)
-            mstore(newCommitments, count)
-        }
-        emit BallotsCommitted(round, newPositions, newCommitments);
+        uint256 committed = _committed();
+        uint256 fresh = positions & ~committed;
+        if (fresh == 0) revert NothingNew();
+        bytes32[] memory taken = _takeCommitments(seal, positions, fresh, commitments, signatures);
+        _storeCommits(p, committed, committed | fresh);
+        emit BallotsCommitted(seal.round, uint64(fresh), taken);
     }
 
-    function _recordCommit(
-        uint32 round,
-        Signing memory signing,
+    /// Takes the fresh ones among `positions`, and returns their commitments.
+    function _takeCommitments(
+        SealStatement calldata seal,
+        uint256 positions,
+        uint256 fresh,
+        bytes32[] calldata commitments,
+        bytes calldata signatures
+    ) private returns (bytes32[] memory) {
+        bytes32 rolling = _committed() == 0 ? bytes32(0) : _rolling;
+        bytes32[] memory taken = new bytes32[](Survivors.countBits(fresh));
+        Batch memory batch = Batch(_signing(seal.seed), seal.round, _seal, rolling, taken, 0);
+        uint256 index = 0;
+        for (uint256 position = 0; positions >> position != 0; ++position) {
+            if (positions >> position & 1 == 0) continue;
+            if (fresh >> position & 1 == 1) _takeCommitment(batch, position, commitments[index], signatures, index);
+            ++index;
+        }
+        _rolling = batch.rolling;
+        return taken;
+    }
+
+    function _takeCommitment(
         Batch memory batch,
-        uint16 position,
+        uint256 position,
         bytes32 commitment,
-        bytes calldata signature
-    ) private {
-        if (batch.committed >> position & 1 == 1) return;
+        bytes calldata signatures,
+        uint256 index
+    ) private view {
         if (commitment == 0) revert WrongCommitment(position);
-        bytes32 structHash = Digests.commitHash(signing.number, round, _round.seal, position, commitment);
-        _requireSignature(signing, position, structHash, signature);
-        _commitments[position] = commitment;
-        batch.committed |= 1 << position;
-        batch.positions[batch.count] = position;
-        batch.commitments[batch.count] = commitment;
+        Signing memory signing = batch.signing;
+        bytes32 structHash = Digests.commitHash(signing.number, batch.round, batch.seal, position, commitment);
+        bytes32 digest = Digests.typedData(signing.separator, structHash);
+        _requireSignature(signing, position, digest, signatures, index);
+        batch.rolling = Digests.rollOver(batch.rolling, position, commitment);
+        batch.taken[batch.count] = commitment;
         batch.count += 1;
     }
 
-    /// Moves the deadline, and pays the refunds of seal and commit, when the accept quorum is reached.
-    function _storeCommits(uint256 committed) private {
-        AllianceParams memory p = _params();
+    /// Moves the deadline, and remembers who is refunded, when the accept quorum is reached.
+    function _storeCommits(AllianceParams memory p, uint256 before, uint256 committed) private {
         uint256 accept = _acceptQuorum(p);
-        uint256 before = Survivors.countBits(_round.committed);
         uint256 count = Survivors.countBits(committed);
-        _round.committed = uint64(committed);
-        if (before < accept && count >= accept) {
-            uint64 deadline = uint64(block.timestamp) + p.commitSeconds;
+        address committer = before == 0 ? address(0) : _commits.committer;
+        if (Survivors.countBits(before) < accept && count >= accept) {
+            committer = msg.sender;
+            uint48 deadline = uint48(block.timestamp) + p.commitSeconds;
             if (deadline < _round.commitDeadline) _round.commitDeadline = deadline;
-            // The round can no longer be void, so it may be charged.
-            _creditFromPool(_round.sealSender, _refundDown(p));
-            _creditFromPool(msg.sender, _refundDown(p));
         }
-        if (count == p.validatorCount) _round.commitDeadline = uint64(block.timestamp);
+        if (count == p.validatorCount) _round.commitDeadline = uint48(block.timestamp);
+        _commits = Commits(_roundNow(), uint64(committed), committer);
     }
 
     /* SETTLE */
 
     /// @inheritdoc IRounds
-    function settleRound(uint32 round, Ballot[] calldata ballots) external {
-        _requireCurrent(round);
-        if (_round.sealedAt == 0) revert NotSealed();
+    function settleRound(
+        SealStatement calldata seal,
+        bytes calldata order,
+        bytes32[] calldata unopened,
+        Ballot[] calldata ballots
+    ) external {
+        _requireSeal(seal);
         AllianceParams memory p = _params();
-        uint256 committed = _round.committed;
+        uint256 committed = _committed();
         if (Survivors.countBits(committed) < p.validatorCount && block.timestamp <= _round.commitDeadline) {
             revert CommitPhaseNotOver(_round.commitDeadline);
         }
         if (committed == 0) revert NothingNew(); // such a round is void
-        uint256 before = _round.revealed;
-        uint256 revealed = _recordBallots(p, round, ballots);
-        uint256 accept = _acceptQuorum(p);
-        if (Survivors.countBits(before) < accept && Survivors.countBits(revealed) >= accept) {
-            _creditFromPool(msg.sender, _refundDown(p));
-        }
+        uint256 opened = _requireOpened(p, committed, order, unopened, ballots);
+        uint256 before = _sealing.revealed;
+        uint256 revealed = before | opened;
         if (revealed == committed || block.timestamp > _revealDeadline(p)) {
-            _settle(p, round);
-        } else if (revealed == before) {
-            revert DeadlineNotPassed(_revealDeadline(p));
+            if (opened != revealed) revert MissingBallot(_lowest(revealed ^ opened));
+            _settle(p, seal, ballots, revealed);
+        } else {
+            if (revealed == before) revert DeadlineNotPassed(_revealDeadline(p));
+            _sealing.revealed = uint64(revealed);
+            emit BallotsRecorded(seal.round, ballots);
         }
     }
 
-    function _recordBallots(AllianceParams memory p, uint32 round, Ballot[] calldata ballots) private returns (uint256 revealed) {
-        revealed = _round.revealed;
-        if (ballots.length == 0) return revealed;
-        Signing memory signing = _signing(p);
-        // The book still holds an earlier round's counts until this round's first ballot is written.
-        Tally.Counts memory counts = revealed == 0 ? Tally.Counts(0, 0) : _book.read();
+    /// Requires the ballots to open commitments of this round, and order and `unopened` to be the rest of what was rolled
+    /// over. A ballot needs no signature, since its validator signed the commitment.
+    function _requireOpened(
+        AllianceParams memory p,
+        uint256 committed,
+        bytes calldata order,
+        bytes32[] calldata unopened,
+        Ballot[] calldata ballots
+    ) private view returns (uint256 opened) {
+        Opening memory opening = Opening(p, committed, _number(), _roundNow(), _seal);
+        bytes32[64] memory commitments; // by position
         uint256 next = 0;
         for (uint256 i = 0; i < ballots.length; ++i) {
-            Ballot calldata ballot = ballots[i];
-            next = _requireNext(signing, ballot.position, next);
-            if (revealed >> ballot.position & 1 == 1) continue;
-            _requireBallot(p, round, signing, ballot);
-            _count(round, counts, ballot);
-            revealed |= 1 << ballot.position;
-            emit BallotRevealed(
-                round, ballot.position, ballot.verdicts, ballot.aggregateDigests, ballot.baseModelDigest
-            );
+            uint256 position = Marks.positionOf(ballots[i].marks);
+            if (position < next) revert WrongPosition(position); // strictly increasing, so none counts twice
+            commitments[position] = _openBallot(opening, position, ballots[i]);
+            opened |= 1 << position;
+            next = position + 1;
         }
-        _book.write(counts);
-        _round.revealed = uint64(revealed);
+        _requireRolling(commitments, opened, order, unopened);
     }
 
-    function _requireBallot(
-        AllianceParams memory p,
-        uint32 round,
-        Signing memory signing,
-        Ballot calldata ballot
-    ) private view {
-        uint256 position = ballot.position;
-        uint256 cohorts = p.cohortCount;
-        if (_round.committed >> position & 1 == 0) revert BallotNotCommitted(position);
-        if (ballot.verdicts.length != cohorts || ballot.aggregateDigests.length != cohorts) {
+    /// The commitment that a well-formed ballot opens.
+    function _openBallot(Opening memory opening, uint256 position, Ballot calldata ballot)
+        private
+        view
+        returns (bytes32)
+    {
+        if (position >= opening.p.validatorCount) revert WrongPosition(position);
+        if (opening.committed >> position & 1 == 0) revert BallotNotCommitted(position);
+        bytes32[] calldata digests = ballot.aggregateDigests;
+        if (digests.length != opening.p.cohortCount || !Marks.isWellFormed(ballot.marks, digests)) {
             revert MalformedBallot(position);
         }
-        for (uint256 cohort = 0; cohort < cohorts; ++cohort) {
-            bytes1 verdict = ballot.verdicts[cohort];
-            if (verdict > VERDICT_NO || (verdict == VERDICT_YES && ballot.aggregateDigests[cohort] == 0)) {
-                revert MalformedBallot(position);
+        return Digests.ballotCommitment(opening.number, opening.round, opening.seal, ballot);
+    }
+
+    function _requireRolling(
+        bytes32[64] memory commitments,
+        uint256 opened,
+        bytes calldata order,
+        bytes32[] calldata unopened
+    ) private view {
+        bytes32 rolling = 0;
+        uint256 used = 0;
+        for (uint256 i = 0; i < order.length; ++i) {
+            uint256 position = uint8(order[i]);
+            bytes32 commitment;
+            if (opened >> position & 1 == 1) {
+                commitment = commitments[position];
+            } else {
+                if (used == unopened.length) revert WrongCommitments();
+                commitment = unopened[used++];
             }
+            rolling = Digests.rollOver(rolling, position, commitment);
         }
-        (bytes32 commitment, bytes32 structHash) = Digests.ballotHashes(signing.number, round, _round.seal, ballot);
-        if (_commitments[position] != commitment) revert BallotNotCommitted(position);
-        _requireSignature(signing, position, structHash, ballot.signature);
+        if (rolling != _rolling || used != unopened.length) revert WrongCommitments();
     }
 
-    function _count(uint32 round, Tally.Counts memory counts, Ballot calldata ballot) private {
-        if (ballot.baseModelDigest != 0) {
-            _book.addFor(counts, round, Tally.BASE_MODEL, ballot.baseModelDigest);
-        }
-        for (uint256 cohort = 0; cohort < ballot.verdicts.length; ++cohort) {
-            bytes1 verdict = ballot.verdicts[cohort];
-            if (verdict == VERDICT_YES) _book.addFor(counts, round, cohort, ballot.aggregateDigests[cohort]);
-            if (verdict == VERDICT_NO) Tally.addAgainst(counts, cohort);
-        }
-    }
-
-    function _settle(AllianceParams memory p, uint32 round) private {
-        uint256 accept = _acceptQuorum(p);
-        Tally.Counts memory counts = _round.revealed == 0 ? Tally.Counts(0, 0) : _book.read();
-        uint8[] memory outcomes = _computeOutcomes(p, counts, accept);
-        _bookRewards(p, round, outcomes);
-        bytes32 model = bytes32(0);
-        if (Tally.countOf(counts.votesFor, Tally.BASE_MODEL) >= accept) {
-            model = _book.leading[Tally.BASE_MODEL];
-            _confirmedModel = model;
-            _status.confirmedRound = round;
+    function _settle(
+        AllianceParams memory p,
+        SealStatement calldata seal,
+        Ballot[] calldata ballots,
+        uint256 revealed
+    ) private {
+        Decision memory decision = _decide(p, seal, ballots);
+        RoundRecord memory record = _computeRecord(p, seal, decision, revealed);
+        _settled[seal.round] = keccak256(abi.encode(record));
+        if (decision.baseModel != 0) {
+            _confirmedModel = decision.baseModel;
+            _status.confirmedRound = seal.round;
         }
         _status.settledRoundCount += 1;
         _status.voidCount = 0;
-        bool closed = _status.settledRoundCount == p.roundCount;
-        _emitSettled(round, outcomes, counts, model, closed);
-        if (closed) _close();
+        if (_status.settledRoundCount == p.roundCount) decision.closes = true;
+        emit RoundSettled(
+            seal.round,
+            decision.outcomes,
+            decision.digests,
+            decision.votesFor,
+            decision.votesAgainst,
+            decision.baseModel,
+            decision.closes,
+            decision.marks,
+            record
+        );
+        if (decision.closes) _close();
         else _openRound(p);
     }
 
-    function _computeOutcomes(AllianceParams memory p, Tally.Counts memory counts, uint256 accept)
+    function _decide(AllianceParams memory p, SealStatement calldata seal, Ballot[] calldata ballots)
         private
         view
-        returns (uint8[] memory outcomes)
+        returns (Decision memory decision)
     {
-        uint256 least = ParamsRules.survivorsMin(p.threshold, p.collusionBound);
-        outcomes = new uint8[](p.cohortCount);
-        for (uint256 cohort = 0; cohort < outcomes.length; ++cohort) {
-            if (Survivors.countOf(_round.survivorCounts, cohort) < least) {
-                outcomes[cohort] = OUTCOME_VOID;
-            } else if (Tally.countOf(counts.votesFor, cohort) >= accept) {
-                outcomes[cohort] = OUTCOME_ADOPTED;
-            } else if (Tally.countOf(counts.votesAgainst, cohort) >= accept) {
-                outcomes[cohort] = OUTCOME_REJECTED;
-            } else {
-                outcomes[cohort] = OUTCOME_UNDECIDED;
-            }
-        }
-    }
-
-    /// Reserves what this round earned its survivors and validators; they book it themselves (claimRounds).
-    function _bookRewards(AllianceParams memory p, uint32 round, uint8[] memory outcomes) private {
-        uint256 adopted = 0;
-        uint256 survivors = 0;
-        for (uint256 cohort = 0; cohort < outcomes.length; ++cohort) {
-            if (outcomes[cohort] != OUTCOME_ADOPTED) continue;
-            adopted |= 1 << cohort;
-            survivors += Survivors.countOf(_round.survivorCounts, cohort);
-        }
-        uint256 trainerReward = _trainerRewardDown(p, survivors);
-        _reserve(trainerReward * survivors + _validatorRewardDown(p) * Survivors.countBits(_round.revealed));
-        _settled[round] = Settled({
-            beaconRound: _round.beaconRound,
-            revealed: _round.revealed,
-            trainerReward: uint96(trainerReward), // rewardPerRound is below 2^96
-            seatCount: _round.seatCount,
-            adopted: uint16(adopted)
-        });
-    }
-
-    function _emitSettled(
-        uint32 round,
-        uint8[] memory outcomes,
-        Tally.Counts memory counts,
-        bytes32 model,
-        bool closed
-    ) private {
-        uint256 cohorts = outcomes.length;
-        bytes32[] memory digests = new bytes32[](cohorts);
-        uint16[] memory votesFor = new uint16[](cohorts);
-        uint16[] memory votesAgainst = new uint16[](cohorts);
+        uint256 cohorts = p.cohortCount;
+        decision.marks = new uint256[](ballots.length);
+        decision.outcomes = new uint8[](cohorts);
+        decision.digests = new bytes32[](cohorts);
+        decision.votesFor = new uint16[](cohorts);
+        decision.votesAgainst = new uint16[](cohorts);
+        decision.survivorCounts =
+            Survivors.countByCohort(seal.survivors, _round.seatCount - p.validatorCount, cohorts);
+        bytes32[] memory column = new bytes32[](ballots.length);
+        _decideBaseModel(p, decision, column, ballots);
         for (uint256 cohort = 0; cohort < cohorts; ++cohort) {
-            digests[cohort] = _book.leadingOf(counts, cohort);
-            votesFor[cohort] = uint16(Tally.countOf(counts.votesFor, cohort));
-            votesAgainst[cohort] = uint16(Tally.countOf(counts.votesAgainst, cohort));
+            _decideCohort(p, decision, cohort, column, ballots);
         }
-        emit RoundSettled(round, outcomes, digests, votesFor, votesAgainst, model, closed);
+    }
+
+    /// @param column room for one digest of each ballot
+    function _decideBaseModel(
+        AllianceParams memory p,
+        Decision memory decision,
+        bytes32[] memory column,
+        Ballot[] calldata ballots
+    ) private pure {
+        uint256 voters = 0;
+        for (uint256 i = 0; i < ballots.length; ++i) {
+            Ballot calldata ballot = ballots[i];
+            (decision.marks[i], column[i]) = (ballot.marks, ballot.baseModelDigest);
+            if (ballot.baseModelDigest != 0) voters |= 1 << i;
+        }
+        (bytes32 leader, uint256 supporters) = Tally.leading(column, voters);
+        uint256 scored = 0;
+        for (uint256 i = 0; i < ballots.length; ++i) {
+            if (supporters >> i & 1 == 0) continue;
+            if (Marks.scoreMicroOf(decision.marks[i]) >= p.scoreTargetMicro) ++scored;
+            decision.marks[i] = Marks.withLeadingBase(decision.marks[i]);
+        }
+        uint256 accept = _acceptQuorum(p);
+        if (Survivors.countBits(supporters) >= accept) decision.baseModel = leader;
+        decision.closes = p.scoreTargetMicro > 0 && scored >= accept;
+    }
+
+    function _decideCohort(
+        AllianceParams memory p,
+        Decision memory decision,
+        uint256 cohort,
+        bytes32[] memory column,
+        Ballot[] calldata ballots
+    ) private pure {
+        (uint256 voters, uint256 against, uint256 grades) = (0, 0, 0);
+        for (uint256 i = 0; i < ballots.length; ++i) {
+            uint256 verdict = Marks.verdictOf(decision.marks[i], cohort);
+            column[i] = ballots[i].aggregateDigests[cohort];
+            if (verdict == Marks.YES) voters |= 1 << i;
+            if (verdict == Marks.NO) ++against;
+        }
+        (bytes32 leader, uint256 supporters) = Tally.leading(column, voters);
+        for (uint256 i = 0; i < ballots.length; ++i) {
+            if (supporters >> i & 1 == 0) continue;
+            grades += Marks.gradeOf(decision.marks[i], cohort);
+            decision.marks[i] = Marks.withLeadingDigest(decision.marks[i], cohort);
+        }
+        uint256 votesFor = Survivors.countBits(supporters);
+        (decision.digests[cohort], decision.votesFor[cohort]) = (leader, uint16(votesFor));
+        decision.votesAgainst[cohort] = uint16(against);
+        uint8 outcome = _outcomeOf(p, Survivors.countOf(decision.survivorCounts, cohort), votesFor, against);
+        decision.outcomes[cohort] = outcome;
+        if (outcome != OUTCOME_ADOPTED) return;
+        decision.adopted |= 1 << cohort;
+        decision.grades |= grades / votesFor << (4 * cohort); // an accept quorum is not empty
+    }
+
+    function _outcomeOf(AllianceParams memory p, uint256 survivors, uint256 votesFor, uint256 against)
+        private
+        pure
+        returns (uint8)
+    {
+        uint256 accept = _acceptQuorum(p);
+        if (survivors < ParamsRules.survivorsMin(p.threshold, p.collusionBound)) return OUTCOME_VOID;
+        if (votesFor >= accept) return OUTCOME_ADOPTED;
+        return against >= accept ? OUTCOME_REJECTED : OUTCOME_UNDECIDED;
+    }
+
+    /// Computes what the round pays, and reserves it; owners book it themselves (claimRounds).
+    function _computeRecord(
+        AllianceParams memory p,
+        SealStatement calldata seal,
+        Decision memory decision,
+        uint256 revealed
+    ) private returns (RoundRecord memory record) {
+        uint256 total;
+        (record.trainerRewards, total) = Pay.trainerRewardsDown(
+            p.rewardPerRound, p.cohortCount, decision.adopted, decision.survivorCounts, decision.grades
+        );
+        record.round = seal.round;
+        record.seatCount = _round.seatCount;
+        record.revealed = uint64(revealed);
+        record.seed = seal.seed;
+        record.survivors = seal.survivors;
+        total += _fillValidatorRewards(p, record, decision.marks);
+        total += _fillRefunds(p, record);
+        _reserve(total);
+    }
+
+    function _fillValidatorRewards(AllianceParams memory p, RoundRecord memory record, uint256[] memory marks)
+        private
+        pure
+        returns (uint256 total)
+    {
+        uint256 validators = p.validatorCount;
+        uint256 base = Pay.validatorRewardDown(p.rewardPerRound, validators);
+        uint256[] memory scores = Pay.agreementScores(marks, p.cohortCount);
+        record.validatorRewards = new uint96[](validators);
+        for (uint256 i = 0; i < marks.length; ++i) {
+            uint256 reward = base + Pay.bonusDown(p.rewardPerRound, validators, p.cohortCount, scores[i]);
+            record.validatorRewards[Marks.positionOf(marks[i])] = uint96(reward); // below the budget's 96 bits
+            total += reward;
+        }
+    }
+
+    function _fillRefunds(AllianceParams memory p, RoundRecord memory record) private view returns (uint256 total) {
+        uint256 accept = _acceptQuorum(p);
+        uint256 refund = Pay.refundDown(p.rewardPerRound);
+        record.refund = uint96(refund);
+        if (Survivors.countBits(_commits.committed) >= accept) {
+            (record.sealer, record.committer) = (_sealing.sealer, _commits.committer);
+            total = 2 * refund;
+        }
+        if (Survivors.countBits(record.revealed) >= accept) {
+            record.settler = msg.sender;
+            total += refund;
+        }
     }
 
     /* VOID, OPEN, CLOSE */
@@ -405,7 +521,7 @@ contract Alliance is AllianceBase, IRounds {
     function voidRound(uint32 round) external {
         _requireCurrent(round);
         bool isSealed = _round.sealedAt != 0;
-        if (_round.committed != 0) revert RoundHasCommitments();
+        if (_committed() != 0) revert RoundHasCommitments();
         AllianceParams memory p = _params();
         uint64 deadline = isSealed ? _round.commitDeadline : _sealDeadline(p);
         if (block.timestamp <= deadline) revert DeadlineNotPassed(deadline);
@@ -420,6 +536,9 @@ contract Alliance is AllianceBase, IRounds {
         if (_status.phase == CLOSED) revert AllianceIsClosed();
         if (_status.phase == RUNNING) revert RoundIsRunning();
         uint64 deadline = _status.since + WAITING_SECONDS_MAX;
+        // After the join deadline nobody can come that the alliance waits for.
+        uint64 joinDeadline = _joinDeadline();
+        if (joinDeadline != 0 && joinDeadline < deadline) deadline = joinDeadline;
         if (block.timestamp <= deadline) revert DeadlineNotPassed(deadline);
         _close();
     }
@@ -437,27 +556,38 @@ contract Alliance is AllianceBase, IRounds {
         if (round != _roundNow()) revert WrongRound(_roundNow());
     }
 
-    /// Requires the round's seed to be stored.
-    function _signing(AllianceParams memory p) private view returns (Signing memory) {
-        return Signing(Digests.domainSeparator(), _round.seed, _number(), _round.seatCount, p.validatorCount);
+    /// Requires the statement to be what the current round was sealed with.
+    function _requireSeal(SealStatement calldata seal) private view {
+        _requireCurrent(seal.round);
+        if (_round.sealedAt == 0) revert NotSealed();
+        if (seal.hashOf(_number()) != _seal) revert WrongSeal();
     }
 
-    /// Positions of a list are strictly increasing, so none counts twice. Returns the least that may follow.
-    function _requireNext(Signing memory signing, uint16 position, uint256 least) private pure returns (uint256) {
-        if (position < least || position >= signing.validatorCount) revert WrongPosition(position);
-        return uint256(position) + 1;
+    /// Requires a bitmap of validators' positions, and counts them.
+    function _requirePositions(AllianceParams memory p, uint256 positions) private pure returns (uint256) {
+        uint256 beyond = positions >> p.validatorCount;
+        if (beyond != 0) revert WrongPosition(p.validatorCount + _lowest(beyond));
+        return Survivors.countBits(positions);
     }
 
-    /// OpenZeppelin's recovery takes 65 bytes only and refuses a high s, so a signature has one form.
+    /// The index of the lowest bit set.
+    function _lowest(uint256 bits) private pure returns (uint256 index) {
+        while (bits >> index & 1 == 0) ++index;
+    }
+
+    function _signing(bytes32 seed) private view returns (Signing memory) {
+        return Signing(Digests.domainSeparator(), _number(), Sortition.open(seed, _round.seatCount));
+    }
+
+    /// @param index of the signature among those that stand side by side
     function _requireSignature(
         Signing memory signing,
         uint256 position,
-        bytes32 structHash,
-        bytes calldata signature
+        bytes32 digest,
+        bytes calldata signatures,
+        uint256 index
     ) private view {
-        address owner = _seats[Sortition.seatAt(signing.seed, position, signing.seatCount)];
-        (address signer, ECDSA.RecoverError problem,) =
-            ECDSA.tryRecoverCalldata(Digests.typedData(signing.separator, structHash), signature);
-        if (problem != ECDSA.RecoverError.NoError || signer != owner) revert WrongSignature(position);
+        address owner = _seats[Sortition.seatAt(signing.order, position)];
+        if (Signatures.recover(digest, signatures, index) != owner) revert WrongSignature(position);
     }
 }

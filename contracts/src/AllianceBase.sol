@@ -3,16 +3,16 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
-import {AllianceParams} from "./Types.sol";
+import {AllianceParams, RoundRecord} from "./Types.sol";
 import {IAllianceErrors} from "./interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "./interfaces/IAllianceEvents.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
 import {ParamsRules} from "./libraries/ParamsRules.sol";
-import {Tally} from "./libraries/Tally.sol";
+import {Sortition} from "./libraries/Sortition.sol";
 
 /// @title The state of an alliance, and what its parts do with it
-/// @dev Alliance (rounds), Members (seats, stakes, claims, views) and Evidence (slashing) inherit this and nothing else
-/// with storage, so they agree on every slot. Values that several parts write are only changed by the functions below.
+/// @dev Alliance (rounds), Members (seats, stakes, claims, views), Evidence and Challenges (slashing) inherit this and
+/// nothing else with storage, so they agree on every slot. Values that several parts write are only changed by the functions below.
 abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
     using Checkpoints for Checkpoints.Trace224;
 
@@ -23,7 +23,7 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
     // The terms of an alliance lie in its code, behind the 45 bytes of OpenZeppelin's clone with immutable arguments:
     // abi.encode(params, number, creator, paramsHash). What is in no storage slot, nothing can change.
     uint256 internal constant CLONE_CODE_BYTES = 45;
-    uint256 internal constant PARAMS_WORDS = 27;
+    uint256 internal constant PARAMS_WORDS = 31;
 
     // Bounds the work of an OPEN: what leavers beyond it cost is one more round of membership.
     uint256 internal constant REMOVALS_PER_OPEN_MAX = 4;
@@ -31,17 +31,15 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
     uint256 internal constant QUEUE_STEPS_PER_OPEN_MAX = 16;
 
     uint256 internal constant BPS = 10_000;
-    uint256 internal constant TRAINER_BPS = 4_000;
-    uint256 internal constant VALIDATOR_BPS = 5_000;
-    uint256 internal constant REFUND_BPS = 1_000;
-    uint256 internal constant REFUND_COUNT = 3;
+    uint256 internal constant BENEFICIARY_BPS = 1_000; // of what is slashed
 
     struct Member {
         uint16 seat;
         bool seated;
         bool leaving;
         bool suspended; // from suspend() until the owner takes a seat again or withdraws
-        bool slashed; // once in a tenure, which is the time from join() to withdraw()
+        bool slashed; // for a provable fault: once in a tenure, which is the time from join() to withdraw()
+        uint8 absenceSlashCount; // in this tenure
         uint32 weight;
         uint32 joinedRound; // first round whose seats may include this seat
         uint32 tenureRound; // the same of the tenure's first seat
@@ -67,30 +65,33 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         uint32 confirmedRound; // in which an accept quorum last named `_confirmedModel`
     }
 
-    /// The current round. Every word keeps a non-zero field over the rounds, so that none is ever paid for as new.
-    /// `seed` to `sealSender` are those of an earlier round until `sealedAt` is set.
+    /// The current round, in one word. What else is known of it is valid from `sealedAt` on: `_seal`, `_sealing`, and
+    /// `_commits` once it names this round. None is ever cleared: a word that stays is cheaper to write than a new one.
     struct Round {
         uint64 beaconRound;
-        uint64 opensAt;
-        uint64 sealedAt;
-        uint64 commitDeadline;
-        uint64 committed; // bitmap of positions
-        uint64 revealed;
+        uint48 opensAt;
+        uint48 sealedAt; // 0: not sealed
+        uint48 commitDeadline;
         uint16 seatCount;
-        bytes32 seed;
-        bytes32 seal;
-        bytes32 manifestDigest;
-        uint256 survivorCounts; // 16 bits for each cohort
-        address sealSender;
     }
 
-    /// A settled round, in one word: with the beacon and the survivors it says what every seat earned.
-    struct Settled {
-        uint64 beaconRound;
-        uint64 revealed; // bitmap of validator positions
-        uint96 trainerReward; // for each survivor of an adopted cohort
-        uint16 seatCount; // 0: not settled
-        uint16 adopted; // bitmap of cohorts
+    struct Sealing {
+        address sealer;
+        uint64 revealed; // bitmap of positions whose ballots were opened
+    }
+
+    struct Commits {
+        uint32 round; // the other fields are those of an older round if this one is
+        uint64 committed; // bitmap of positions
+        address committer; // who brought them to the accept quorum, or zero
+    }
+
+    /// An open challenge of absence, in two words.
+    struct Challenge {
+        uint32 round;
+        address challenger;
+        uint64 deadline; // 0: no challenge
+        bytes32 seed; // of the round
     }
 
     IERC20 public immutable token;
@@ -104,17 +105,20 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
     uint128 internal _stakes;
     bytes32 internal _confirmedModel;
     Round internal _round;
-    Tally.Book internal _book;
-    bytes32[64] internal _commitments;
+    bytes32 internal _seal; // EIP-712 hashStruct of the Seal
+    Sealing internal _sealing;
+    Commits internal _commits;
+    bytes32 internal _rolling; // hash over the commitments
     address[] internal _seats;
     address[] internal _leavingQueue;
     mapping(address owner => Member) internal _members;
     // Seat index + 1 of an owner from a round on; 0 is none. Rewards of old rounds are found here after swaps.
     mapping(address owner => Checkpoints.Trace224) internal _seatHistory;
     mapping(address owner => uint256) internal _credits;
-    mapping(uint32 round => Settled) internal _settled;
-    mapping(uint32 round => mapping(uint256 word => uint256)) internal _survivors;
+    mapping(uint32 round => bytes32 recordHash) internal _settled; // 0: not settled
     mapping(address owner => mapping(uint256 word => uint256)) internal _claimed; // one bit for each round
+    mapping(address owner => mapping(uint256 word => uint256)) internal _challenged; // one bit for each round
+    mapping(address owner => Challenge) internal _challenges;
 
     constructor(IERC20 token_, IBeacon beacon_) {
         token = token_;
@@ -135,8 +139,20 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         return uint256(_readTerm(8));
     }
 
+    function _penaltyWindowSeconds() internal view returns (uint64) {
+        return uint64(uint256(_readTerm(23)));
+    }
+
     function _provableSlashBps() internal view returns (uint256) {
         return uint256(_readTerm(25));
+    }
+
+    function _joinDeadline() internal view returns (uint64) {
+        return uint64(uint256(_readTerm(29)));
+    }
+
+    function _absenceSlashBps() internal view returns (uint256) {
+        return uint256(_readTerm(27));
     }
 
     function _number() internal view returns (uint256) {
@@ -167,6 +183,11 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         }
     }
 
+    /// Bitmap of the positions that committed in the current round.
+    function _committed() internal view returns (uint256) {
+        return _round.sealedAt != 0 && _commits.round == _roundNow() ? _commits.committed : 0;
+    }
+
     /// Lets leavers go, then opens the next round on the seats that remain, or waits if they are too few.
     function _openRound(AllianceParams memory p) internal {
         _removeLeaving(p);
@@ -185,13 +206,7 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         uint64 beaconRound = beacon.roundAt(scheduledAt) + p.beaconMargin - 1;
         uint64 opensAt = beacon.timeOf(beaconRound);
         (_status.phase, _status.nextRound) = (RUNNING, round + 1);
-        _round.beaconRound = beaconRound;
-        _round.opensAt = opensAt;
-        _round.sealedAt = 0;
-        _round.commitDeadline = 0;
-        _round.committed = 0;
-        _round.revealed = 0;
-        _round.seatCount = seats;
+        _round = Round(beaconRound, uint48(opensAt), 0, 0, seats);
         emit RoundOpened(round, seats, beaconRound, opensAt);
     }
 
@@ -267,18 +282,19 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
 
     /// Runs the code of another part on this state, as if it were this contract's, and ends the call. Takes no ether.
     function _delegate(address part) internal {
-        assembly {
-            calldatacopy(0, 0, calldatasize())
-            let ok := delegatecall(gas(), part, 0, calldatasize(), 0, 0)
-            returndatacopy(0, 0, returndatasize())
-            if iszero(ok) { revert(0, returndatasize()) }
-            return(0, returndatasize())
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            calldatacopy(free, 0, calldatasize())
+            let ok := delegatecall(gas(), part, free, calldatasize(), 0, 0)
+            returndatacopy(free, 0, returndatasize())
+            if iszero(ok) { revert(free, returndatasize()) }
+            return(free, returndatasize())
         }
     }
 
     /* MONEY. It moves between three sums only: pool -> owed when a round earns it, owed -> a member that claims, and
-    stakes, which rewards never touch; a slash takes from stakes and gives to owed and pool. What a round does not earn
-    stays in the pool, dust included. */
+    stakes, which rewards never touch; a slash takes from stakes and gives to owed and pool; the bond of a challenge is
+    owed from the start, to one of two. What a round does not earn stays in the pool, dust included. */
 
     /// A round reserves at most its budget, and the pool holds the budgets of all rounds to come: no underflow.
     function _reserve(uint256 amount) internal {
@@ -291,28 +307,47 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         _credits[account] += amount;
     }
 
-    /// A V-th of the validators' part, whoever else revealed: keeping others from revealing gains nothing.
-    function _validatorRewardDown(AllianceParams memory p) internal pure returns (uint256) {
-        return uint256(p.rewardPerRound) * VALIDATOR_BPS / BPS / p.validatorCount;
+    /// Takes `bps` of a stake: a tenth for the beneficiary to claim, the rest for the pool, or for whom the pool went to.
+    function _penalize(address owner, uint256 bps, uint32 round, uint8 fault, address beneficiary) internal {
+        Member storage member = _members[owner];
+        uint256 amount = uint256(member.stake) * bps / BPS;
+        uint256 reward = amount * BENEFICIARY_BPS / BPS;
+        member.stake -= uint128(amount);
+        _stakes -= uint128(amount);
+        _pool += uint128(amount);
+        _creditFromPool(beneficiary, reward);
+        emit Slashed(owner, member.seat, round, fault, uint128(amount), beneficiary);
+        if (_status.phase == CLOSED) _creditFromPool(_creator(), amount - reward);
     }
 
-    /// The trainers' part of the budget for each of `survivors`.
-    function _trainerRewardDown(AllianceParams memory p, uint256 survivors) internal pure returns (uint256) {
-        return survivors == 0 ? 0 : uint256(p.rewardPerRound) * TRAINER_BPS / BPS / survivors;
+    /* RECORDS */
+
+    function _requireRecord(RoundRecord calldata record) internal view {
+        if (_settled[record.round] != keccak256(abi.encode(record))) revert WrongRecord(record.round);
     }
 
-    /// What the sender of one of a round's three transactions gets back.
-    function _refundDown(AllianceParams memory p) internal pure returns (uint256) {
-        return uint256(p.rewardPerRound) * REFUND_BPS / BPS / REFUND_COUNT;
+    /// Where an owner stood in a settled round, if it had a seat then.
+    function _positionIn(RoundRecord calldata record, address owner)
+        internal
+        view
+        returns (bool seated, uint256 position)
+    {
+        uint256 seatPlusOne = _seatHistory[owner].upperLookup(record.round);
+        if (seatPlusOne == 0 || seatPlusOne > record.seatCount) return (false, 0);
+        return (true, Sortition.positionOf(record.seed, seatPlusOne - 1, record.seatCount));
+    }
+
+    function _isSurvivor(RoundRecord calldata record, uint256 trainer) internal pure returns (bool) {
+        return record.survivors[trainer / 256] >> (trainer % 256) & 1 == 1;
     }
 
     /* DEADLINES */
 
     function _sealDeadline(AllianceParams memory p) internal view returns (uint64) {
-        return _round.opensAt + p.trainSeconds + uint64(p.sealSeconds) * p.validatorCount;
+        return uint64(_round.opensAt) + p.trainSeconds + uint64(p.sealSeconds) * p.validatorCount;
     }
 
     function _revealDeadline(AllianceParams memory p) internal view returns (uint64) {
-        return _round.commitDeadline + p.settleSeconds;
+        return uint64(_round.commitDeadline) + p.settleSeconds;
     }
 }

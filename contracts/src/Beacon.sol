@@ -36,9 +36,6 @@ contract Beacon is IBeacon {
     bytes32 private immutable KEY6;
     bytes32 private immutable KEY7;
 
-    /// @inheritdoc IBeacon
-    mapping(uint64 beaconRound => bytes32) public randomness;
-
     constructor(bytes memory publicKeyG2, uint64 genesis_, uint64 period_) {
         if (publicKeyG2.length != 256) revert WrongLength(256, publicKeyG2.length);
         if (genesis_ == 0 || period_ == 0) revert WrongSchedule();
@@ -55,18 +52,14 @@ contract Beacon is IBeacon {
     }
 
     /// @inheritdoc IBeacon
-    function prove(uint64 beaconRound, bytes calldata signature) external returns (bytes32 value) {
-        value = randomness[beaconRound];
-        if (value != 0) return value;
+    function verify(uint64 beaconRound, bytes calldata signature) external view returns (bytes32 randomness) {
         if (signature.length != 96) revert WrongLength(96, signature.length);
         if (beaconRound == 0) revert NoSuchRound();
         bytes memory terms = abi.encodePacked(
             bytes16(0), signature[:48], bytes16(0), signature[48:], NEGATED_G2, _hashToG1(beaconRound), publicKey()
         );
         if (!_pairingHolds(terms)) revert WrongSignature();
-        value = sha256(_compress(signature));
-        randomness[beaconRound] = value;
-        emit BeaconProved(beaconRound, value);
+        return sha256(_compress(signature));
     }
 
     /// @inheritdoc IBeacon

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {AllianceBase} from "./AllianceBase.sol";
+import {Challenges} from "./Challenges.sol";
 import {DealtShare, LeafProof, SealStatement, Statement} from "./Types.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
 import {IEvidence} from "./interfaces/IEvidence.sol";
@@ -31,7 +32,6 @@ contract Evidence is AllianceBase, IEvidence {
     // Contribution, Unmasking, BallotCommitment, Ballot: bits of the kinds that are said once per round number.
     uint256 internal constant SAID_ONCE = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7;
 
-    uint256 internal constant BENEFICIARY_BPS = 1_000; // of what is slashed
     uint256 internal constant SHARE_INDEX_MAX = 254; // the field has 255 points beside the secret's
 
     /// One secret of a dealer, and where its commitments are found.
@@ -43,7 +43,17 @@ contract Evidence is AllianceBase, IEvidence {
         bytes32 sharing;
     }
 
-    constructor(IERC20 token_, IBeacon beacon_) AllianceBase(token_, beacon_) {}
+    /// @notice Whose code answers what no other part defines; fixed for ever.
+    address public immutable challenges;
+
+    constructor(IERC20 token_, IBeacon beacon_, Challenges challenges_) AllianceBase(token_, beacon_) {
+        challenges = address(challenges_);
+    }
+
+    /// Challenges' code on the alliance's state.
+    fallback() external {
+        _delegate(challenges);
+    }
 
     /* CONTRADICTIONS */
 
@@ -78,10 +88,14 @@ contract Evidence is AllianceBase, IEvidence {
     /* SEALS */
 
     /// @inheritdoc IEvidence
-    function slashInvalidSeal(SealStatement calldata seal, bytes calldata manifest, bytes[] calldata signatures)
-        external
-    {
-        _require(_hasWrongSeed(seal) || _hasWrongManifest(seal, manifest), Reason.VALID_SEAL);
+    function slashInvalidSeal(
+        SealStatement calldata seal,
+        bytes calldata beaconSignature,
+        bytes calldata manifest,
+        bytes[] calldata signatures
+    ) external {
+        bool invalid = _hasWrongSeed(seal, beaconSignature) || _hasWrongManifest(seal, manifest);
+        _require(invalid, Reason.VALID_SEAL);
         bytes32 sealHash = seal.hashOf(_number());
         uint256 slashed = 0;
         for (uint256 i = 0; i < signatures.length; ++i) {
@@ -95,9 +109,9 @@ contract Evidence is AllianceBase, IEvidence {
     }
 
     /// A beacon round has one value for ever, so whoever signed another seed did not look at it.
-    function _hasWrongSeed(SealStatement calldata seal) private view returns (bool) {
-        bytes32 randomness = beacon.randomness(seal.beaconRound);
-        if (randomness == 0) return false;
+    function _hasWrongSeed(SealStatement calldata seal, bytes calldata beaconSignature) private view returns (bool) {
+        if (beaconSignature.length == 0) return false;
+        bytes32 randomness = beacon.verify(seal.beaconRound, beaconSignature);
         return seal.seed != Sortition.computeSeed(address(this), _number(), seal.round, randomness);
     }
 
@@ -268,15 +282,8 @@ contract Evidence is AllianceBase, IEvidence {
         _requireSlashable(owner, round);
         Member storage member = _members[owner];
         if (member.slashed) revert AlreadySlashed();
-        uint256 amount = uint256(member.stake) * _provableSlashBps() / BPS;
-        uint256 reward = amount * BENEFICIARY_BPS / BPS;
         member.slashed = true;
-        member.stake -= uint128(amount);
-        _stakes -= uint128(amount);
-        _pool += uint128(amount);
-        _creditFromPool(msg.sender, reward);
-        emit Slashed(owner, member.seat, round, fault, uint128(amount), msg.sender);
-        if (_status.phase == CLOSED) _creditFromPool(_creator(), amount - reward);
-        else if (member.seated && !member.leaving) _queueRemoval(member, owner);
+        _penalize(owner, _provableSlashBps(), round, fault, msg.sender);
+        if (_status.phase != CLOSED && member.seated && !member.leaving) _queueRemoval(member, owner);
     }
 }

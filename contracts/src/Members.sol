@@ -3,10 +3,12 @@ pragma solidity 0.8.37;
 
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {AllianceBase} from "./AllianceBase.sol";
 import {Evidence} from "./Evidence.sol";
-import {AllianceParams, RoundState, SeatView} from "./Types.sol";
+import {AllianceParams, JoinRequest, RoundRecord, RoundState, SeatView} from "./Types.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
+import {IChallenges} from "./interfaces/IChallenges.sol";
 import {IMembers} from "./interfaces/IMembers.sol";
 import {Sortition} from "./libraries/Sortition.sol";
 import {Survivors} from "./libraries/Survivors.sol";
@@ -22,61 +24,63 @@ contract Members is AllianceBase, IMembers {
     uint256 internal constant PEER_ID_BYTES_MAX = 64;
     uint256 internal constant ADDRESSES_BYTES_MAX = 512;
 
-    address private immutable EVIDENCE;
+    /// @notice Whose code answers what neither Alliance nor this contract defines; fixed for ever.
+    address public immutable evidence;
 
-    /// @param evidence whose code answers what neither Alliance nor this contract defines; fixed for ever
-    constructor(IERC20 token_, IBeacon beacon_, Evidence evidence) AllianceBase(token_, beacon_) {
-        EVIDENCE = address(evidence);
+    constructor(IERC20 token_, IBeacon beacon_, Evidence evidence_) AllianceBase(token_, beacon_) {
+        evidence = address(evidence_);
     }
 
     /// Evidence's code on the alliance's state.
     fallback() external {
-        _delegate(EVIDENCE);
+        _delegate(evidence);
     }
 
     /* SEATS */
 
     /// @inheritdoc IMembers
-    function join(
-        bytes calldata peerId,
-        bytes32 maskKey,
-        uint32 weight,
-        bytes32 paramsHash_,
-        uint128 maximumLoss,
-        bytes calldata peerSignature
-    ) external {
+    function join(JoinRequest calldata request) external {
         if (_status.phase == CLOSED) revert AllianceIsClosed();
-        if (paramsHash_ != _paramsHash()) revert WrongParameters(_paramsHash());
         AllianceParams memory p = _params();
-        if (maximumLoss < p.seatStake) revert StakeAboveMaximumLoss(p.seatStake);
-        if (peerId.length == 0 || peerId.length > PEER_ID_BYTES_MAX) revert WrongPeerId();
-        if (peerSignature.length != 64) revert WrongPeerSignature();
-        if (weight == 0 || weight > p.weightMax) revert WrongWeight();
-        if (_seats.length >= p.seatCountMax) revert NoSeatFree();
+        _requireWelcome(p, request);
         Member storage member = _members[msg.sender];
         if (member.seated) revert AlreadySeated();
         if (member.stake != 0) revert StakeNotWithdrawn(member.releaseAt);
-        _requireFresh(member, maskKey);
+        _requireFresh(member, request.maskKey);
 
-        _seat(member, maskKey);
+        _seat(member, request.maskKey);
         member.tenureRound = member.joinedRound;
-        member.weight = weight;
+        member.weight = request.weight;
         member.stake = p.seatStake;
         _stakes += p.seatStake;
-        member.peerId = peerId;
-        member.peerSignature = peerSignature;
+        member.peerId = request.peerId;
+        member.peerSignature = request.peerSignature;
         emit SeatJoined(
             member.seat,
             msg.sender,
-            peerId,
-            maskKey,
+            request.peerId,
+            request.maskKey,
             member.keyGeneration,
-            weight,
+            request.weight,
             member.joinedRound,
-            peerSignature
+            request.peerSignature
         );
         if (_status.phase == WAITING && _seats.length >= _seatsNeeded(p, _status.nextRound)) _openRound(p);
         token.safeTransferFrom(msg.sender, address(this), p.seatStake);
+    }
+
+    /// Everything that does not depend on who the sender was before.
+    function _requireWelcome(AllianceParams memory p, JoinRequest calldata request) private view {
+        if (request.paramsHash != _paramsHash()) revert WrongParameters(_paramsHash());
+        if (p.joinDeadline != 0 && block.timestamp > p.joinDeadline) revert JoinDeadlinePassed(p.joinDeadline);
+        if (request.maximumLoss < p.seatStake) revert StakeAboveMaximumLoss(p.seatStake);
+        if (request.peerId.length == 0 || request.peerId.length > PEER_ID_BYTES_MAX) revert WrongPeerId();
+        if (request.peerSignature.length != 64) revert WrongPeerSignature();
+        if (request.weight == 0 || request.weight > p.weightMax) revert WrongWeight();
+        if (_seats.length >= p.seatCountMax) revert NoSeatFree();
+        if (p.allowlistRoot == 0) return;
+        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(msg.sender))));
+        if (!MerkleProof.verifyCalldata(request.allowlistProof, p.allowlistRoot, leaf)) revert NotOnAllowlist();
     }
 
     /// At the end of the table, from the next OPEN on.
@@ -127,11 +131,15 @@ contract Members is AllianceBase, IMembers {
         uint128 stake = member.stake;
         if (stake == 0) revert NothingToWithdraw();
         if (member.seated && _status.phase != CLOSED) revert StillSeated();
+        // It ends without the challenger: whoever is challenged may answer, or call slashAbsence itself.
+        uint64 challengedUntil = _challenges[msg.sender].deadline;
+        if (challengedUntil != 0) revert IChallenges.ChallengeIsOpen(challengedUntil);
         uint64 releaseAt = _releaseOf(member);
         if (block.timestamp < releaseAt) revert Unbonding(releaseAt);
         member.seated = false;
         member.suspended = false;
         member.slashed = false;
+        member.absenceSlashCount = 0;
         member.stake = 0;
         _stakes -= stake;
         emit StakeWithdrawn(msg.sender, stake);
@@ -150,18 +158,18 @@ contract Members is AllianceBase, IMembers {
     /* STRIKES */
 
     /// @inheritdoc IMembers
-    function suspend(address owner, uint32 first, uint32 second) external {
+    function suspend(address owner, RoundRecord calldata first, RoundRecord calldata second) external {
         if (_status.phase == CLOSED) revert AllianceIsClosed();
         Member storage member = _members[owner];
         if (!member.seated) revert NotSeated();
         if (member.leaving) revert AlreadyLeaving();
-        _requireLastTwo(first, second);
+        _requireLastTwo(first.round, second.round);
         // Rounds before a reactivation were paid for by the suspension that it ended.
-        if (first < member.joinedRound) revert NotAbsent(first);
+        if (first.round < member.joinedRound) revert NotAbsent(first.round);
         _requireAbsent(owner, first);
         _requireAbsent(owner, second);
         member.suspended = true;
-        emit SeatSuspended(member.seat, owner, first, second);
+        emit SeatSuspended(member.seat, owner, first.round, second.round);
         _letGo(member, owner);
     }
 
@@ -169,16 +177,23 @@ contract Members is AllianceBase, IMembers {
     function _requireLastTwo(uint32 first, uint32 second) private view {
         uint256 unsettled = uint256(_status.voidCount) + (_status.phase == RUNNING ? 1 : 0);
         if (uint256(second) + unsettled + 1 != _status.nextRound || first >= second) revert NotConsecutive();
-        if (_settled[first].seatCount == 0) revert NotConsecutive();
+        if (_settled[first] == 0) revert NotConsecutive();
         // Ends at the first settled round, so after voidCountMax steps at most.
         for (uint32 round = second - 1; round > first; --round) {
-            if (_settled[round].seatCount != 0) revert NotConsecutive();
+            if (_settled[round] != 0) revert NotConsecutive();
         }
     }
 
-    function _requireAbsent(address owner, uint32 round) private view {
-        (bool seated, uint256 position) = _positionIn(_settled[round], owner, round);
-        if (!seated || _tookPart(_settled[round], round, position)) revert NotAbsent(round);
+    /// A validator takes part by revealing, a trainer by being sealed.
+    function _requireAbsent(address owner, RoundRecord calldata record) private view {
+        _requireRecord(record);
+        (bool seated, uint256 position) = _positionIn(record, owner);
+        if (!seated) revert NotAbsent(record.round);
+        uint256 validators = record.validatorRewards.length;
+        bool tookPart = position < validators
+            ? record.revealed >> position & 1 == 1
+            : _isSurvivor(record, position - validators);
+        if (tookPart) revert NotAbsent(record.round);
     }
 
     /// @inheritdoc IMembers
@@ -205,13 +220,14 @@ contract Members is AllianceBase, IMembers {
     }
 
     /// @inheritdoc IMembers
-    function claimRounds(uint32[] calldata rounds) external {
+    function claimRounds(RoundRecord[] calldata records) external {
         uint256 booked = 0;
-        for (uint256 i = 0; i < rounds.length; ++i) {
-            uint256 reward = getReward(msg.sender, rounds[i]);
+        for (uint256 i = 0; i < records.length; ++i) {
+            uint256 reward = getReward(msg.sender, records[i]);
             if (reward == 0) continue;
             // Marked before the next entry is read, so that a round named twice counts once.
-            _claimed[msg.sender][rounds[i] / 256] |= 1 << (rounds[i] % 256);
+            uint32 round = records[i].round;
+            _claimed[msg.sender][round / 256] |= 1 << (round % 256);
             booked += reward;
         }
         _payCredit(booked);
@@ -227,38 +243,21 @@ contract Members is AllianceBase, IMembers {
     }
 
     /// @inheritdoc IMembers
-    function getReward(address owner, uint32 round) public view returns (uint256) {
-        Settled memory settled = _settled[round];
-        if (settled.seatCount == 0) return 0;
-        if (_claimed[owner][round / 256] >> (round % 256) & 1 == 1) return 0;
-        (bool seated, uint256 position) = _positionIn(settled, owner, round);
-        if (!seated || !_tookPart(settled, round, position)) return 0;
-        AllianceParams memory p = _params();
-        if (position < p.validatorCount) return _validatorRewardDown(p);
-        uint256 trainerCount = settled.seatCount - p.validatorCount;
-        uint256 cohort = Sortition.cohortOf(position - p.validatorCount, trainerCount, p.cohortCount);
-        return settled.adopted >> cohort & 1 == 1 ? settled.trainerReward : 0;
-    }
-
-    /// Where an owner stood in a settled round, if it had a seat then.
-    function _positionIn(Settled memory settled, address owner, uint32 round)
-        private
-        view
-        returns (bool seated, uint256 position)
-    {
-        uint256 seatPlusOne = _seatHistory[owner].upperLookup(round);
-        if (seatPlusOne == 0 || seatPlusOne > settled.seatCount) return (false, 0);
-        bytes32 randomness = beacon.randomness(settled.beaconRound);
-        bytes32 seed = Sortition.computeSeed(address(this), _number(), round, randomness);
-        return (true, Sortition.positionOf(seed, seatPlusOne - 1, settled.seatCount));
-    }
-
-    /// A validator takes part by revealing, a trainer by being sealed.
-    function _tookPart(Settled memory settled, uint32 round, uint256 position) private view returns (bool) {
-        uint256 validators = _params().validatorCount;
-        if (position < validators) return settled.revealed >> position & 1 == 1;
+    function getReward(address owner, RoundRecord calldata record) public view returns (uint256 reward) {
+        _requireRecord(record);
+        if (_claimed[owner][record.round / 256] >> (record.round % 256) & 1 == 1) return 0;
+        if (owner == record.sealer) reward += record.refund;
+        if (owner == record.committer) reward += record.refund;
+        if (owner == record.settler) reward += record.refund;
+        (bool seated, uint256 position) = _positionIn(record, owner);
+        if (!seated) return reward;
+        uint256 validators = record.validatorRewards.length;
+        if (position < validators) return reward + record.validatorRewards[position];
         uint256 trainer = position - validators;
-        return _survivors[round][trainer / 256] >> (trainer % 256) & 1 == 1;
+        if (!_isSurvivor(record, trainer)) return reward;
+        uint256 cohorts = record.trainerRewards.length;
+        uint256 cohort = Sortition.cohortOf(trainer, record.seatCount - validators, cohorts);
+        return reward + record.trainerRewards[cohort];
     }
 
     /* VIEWS */
@@ -275,20 +274,16 @@ contract Members is AllianceBase, IMembers {
         state.seatCount = _round.seatCount;
         state.beaconRound = _round.beaconRound;
         state.opensAt = _round.opensAt;
-        state.trainDeadline = _round.opensAt + p.trainSeconds;
+        state.trainDeadline = uint64(_round.opensAt) + p.trainSeconds;
         state.sealDeadline = _sealDeadline(p);
         if (_round.sealedAt == 0) return state;
         state.sealedAt = _round.sealedAt;
         state.commitDeadline = _round.commitDeadline;
         state.revealDeadline = _revealDeadline(p);
-        state.seed = _round.seed;
-        state.seal = _round.seal;
-        state.manifestDigest = _round.manifestDigest;
-        state.committedPositions = _round.committed;
-        state.revealedPositions = _round.revealed;
-        state.commitCount = uint16(Survivors.countBits(_round.committed));
-        state.survivors = new uint256[]((uint256(_round.seatCount) - p.validatorCount + 255) / 256);
-        for (uint256 i = 0; i < state.survivors.length; ++i) state.survivors[i] = _survivors[state.round][i];
+        state.seal = _seal;
+        state.committedPositions = uint64(_committed());
+        state.revealedPositions = _sealing.revealed;
+        state.commitCount = uint16(Survivors.countBits(_committed()));
     }
 
     /// @inheritdoc IMembers
@@ -399,7 +394,7 @@ contract Members is AllianceBase, IMembers {
     function _phase(AllianceParams memory p) private view returns (uint8) {
         if (_status.phase != RUNNING) return _status.phase;
         if (_round.sealedAt == 0) return 1;
-        bool complete = Survivors.countBits(_round.committed) == p.validatorCount;
+        bool complete = Survivors.countBits(_committed()) == p.validatorCount;
         return complete || block.timestamp > _round.commitDeadline ? 3 : 2;
     }
 }

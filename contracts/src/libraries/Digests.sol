@@ -14,10 +14,7 @@ library Digests {
     );
     bytes32 internal constant COMMIT_TYPE =
         keccak256("Commit(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 commitment)");
-    bytes32 internal constant BALLOT_TYPE = keccak256(
-        "Ballot(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 baseModelDigest,bytes verdicts,bytes32[] aggregateDigests,bytes32 salt)"
-    );
-    bytes32 internal constant BALLOT_DOMAIN = keccak256("p2p_flock ballot v1");
+    bytes32 internal constant BALLOT_DOMAIN = keccak256("p2p_flock ballot v2");
 
     function domainSeparator() internal view returns (bytes32) {
         return keccak256(
@@ -43,7 +40,7 @@ library Digests {
         );
     }
 
-    function commitHash(uint256 number, uint32 round, bytes32 seal, uint16 position, bytes32 commitment)
+    function commitHash(uint256 number, uint32 round, bytes32 seal, uint256 position, bytes32 commitment)
         internal
         pure
         returns (bytes32)
@@ -51,15 +48,13 @@ library Digests {
         return keccak256(abi.encode(COMMIT_TYPE, number, round, seal, position, commitment));
     }
 
-    /// Both digests of a ballot: the commitment it opens and the EIP-712 struct hash its owner signed.
-    function ballotHashes(uint256 number, uint32 round, bytes32 seal, Ballot calldata ballot)
+    /// What a ballot opens. Its position is among the marks, so a copied commitment opens nothing.
+    function ballotCommitment(uint256 number, uint32 round, bytes32 seal, Ballot calldata ballot)
         internal
         view
-        returns (bytes32 commitment, bytes32 structHash)
+        returns (bytes32)
     {
-        bytes32 verdicts = keccak256(ballot.verdicts);
-        bytes32 aggregates = keccak256(abi.encodePacked(ballot.aggregateDigests));
-        commitment = keccak256(
+        return keccak256(
             abi.encode(
                 BALLOT_DOMAIN,
                 block.chainid,
@@ -67,25 +62,16 @@ library Digests {
                 number,
                 round,
                 seal,
-                ballot.position,
+                ballot.marks,
                 ballot.baseModelDigest,
-                verdicts,
-                aggregates,
+                keccak256(abi.encodePacked(ballot.aggregateDigests)),
                 ballot.salt
             )
         );
-        structHash = keccak256(
-            abi.encode(
-                BALLOT_TYPE,
-                number,
-                round,
-                seal,
-                ballot.position,
-                ballot.baseModelDigest,
-                verdicts,
-                aggregates,
-                ballot.salt
-            )
-        );
+    }
+
+    /// One step of the hash over a round's commitments in the order in which the chain took them.
+    function rollOver(bytes32 rolling, uint256 position, bytes32 commitment) internal pure returns (bytes32) {
+        return keccak256(abi.encode(rolling, position, commitment));
     }
 }

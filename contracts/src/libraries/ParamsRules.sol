@@ -16,12 +16,14 @@ library ParamsRules {
     uint256 internal constant PHASE_SECONDS_MAX = 30 days; // no parameter can lock a stake for a lifetime
     uint256 internal constant UNBONDING_SECONDS_MAX = 365 days;
     uint256 internal constant SLASH_BPS_MAX = 5_000;
+    uint256 internal constant ABSENCE_SLASH_BPS_MAX = 100; // three of them in a tenure stay a small loss
+    uint256 internal constant SCORE_MICRO_MAX = 1_000_000;
 
     /// A parameter is out of bounds. `rule` is the number beside the rule in ParamsRules; change the parameters
     /// named there and create again.
     error ParameterOutOfBounds(uint8 rule);
 
-    function validate(AllianceParams calldata p, uint256 rewardPool) internal pure {
+    function validate(AllianceParams calldata p, uint256 rewardPool) internal view {
         uint256 validators = p.validatorCount;
         uint256 cohorts = p.cohortCount;
         _require(p.manifestDigest != 0, 1);
@@ -56,6 +58,16 @@ library ParamsRules {
         _require(p.penaltyWindowSeconds < p.unbondingSeconds && p.unbondingSeconds <= UNBONDING_SECONDS_MAX, 20);
         _require(p.provableSlashBps <= SLASH_BPS_MAX, 21);
         _require(p.voidCountMax > 0, 22);
+        _require(p.absenceSlashBps <= ABSENCE_SLASH_BPS_MAX, 23);
+        // Whoever is challenged has time to answer, and whoever left can be challenged and slashed while it unbonds.
+        _require(
+            p.absenceSlashBps == 0
+                || (p.penaltyWindowSeconds >= PHASE_SECONDS_MIN
+                    && p.unbondingSeconds > 2 * uint256(p.penaltyWindowSeconds)),
+            24
+        );
+        _require(p.scoreTargetMicro <= SCORE_MICRO_MAX, 25);
+        _require(p.joinDeadline == 0 || p.joinDeadline > block.timestamp, 26);
     }
 
     /// Survivors below which a cohort is void: max(3, t, c + 3), so that an opened sum always hides three honest owners.
