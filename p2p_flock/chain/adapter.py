@@ -16,6 +16,7 @@ import trio
 from p2p_flock.chain.account import Account
 from p2p_flock.chain.alliance_contract import AllianceHandle, approve_token, eth_call, read_contract
 from p2p_flock.chain.beacon import BeaconNetwork, g2_from_contract
+from p2p_flock.chain.bidding import FEE_GWEI_MAX_DEFAULT, GWEI
 from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes, as_quantity, block_head
 from p2p_flock.chain.contracts import (
     ALLIANCE,
@@ -51,6 +52,7 @@ class ChainConfig:
         poll_interval_s: between polls of a follower and of a receipt.
         from_block: no alliance of the factory is older than this block (its deployment, where known).
         timeout_s: of one HTTP exchange.
+        fee_wei_max: what a unit of gas may cost at most, tip included.
     """
 
     rpc_urls: tuple[str, ...]
@@ -59,6 +61,7 @@ class ChainConfig:
     poll_interval_s: float = 0.2
     from_block: int = 0
     timeout_s: float = 5.0
+    fee_wei_max: int = FEE_GWEI_MAX_DEFAULT * GWEI
 
 
 class Chain:
@@ -286,7 +289,7 @@ async def open_chain(
             )
         token = address_bytes(await read_contract(client, FACTORY, config.factory, "token"))
         beacon = address_bytes(await read_contract(client, FACTORY, config.factory, "beacon"))
-        sender = Sender(client, account, config.chain_id, config.poll_interval_s)
+        sender = Sender(client, account, config.chain_id, config.poll_interval_s, fee_wei_max=config.fee_wei_max)
         yield Chain(config, client, sender, token, beacon)
     finally:
         with trio.CancelScope(shield=True):

@@ -173,7 +173,7 @@ class AllianceHandle:
             archive: what an earlier run read already, and where this one keeps what it reads.
         """
         follower = Follower(self._client, self.contract, from_block, archive)
-        return ChainFeed(follower, self._poll_interval_s)
+        return ChainFeed(follower, self._poll_interval_s, self._sender.look_after)
 
     # --- membership ----------------------------------------------------------------------------------------------
 

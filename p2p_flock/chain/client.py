@@ -24,6 +24,8 @@ from p2p_flock.errors import AnswerTooLongError, ChainError, ConfigError, Endpoi
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
+Answers = list[Json | RpcError]  # of one endpoint, to several calls
+
 ENDPOINTS_MAX = 2
 TIMEOUT_S = 5.0  # one HTTP exchange; a healthy endpoint answers within 0.3 s
 ATTEMPTS_MAX = 4  # then the caller hears of it: 0.1 + 0.2 + 0.4 s of pauses
@@ -98,6 +100,11 @@ class RpcClient:
     def endpoint_count(self) -> int:
         return len(self._endpoints)
 
+    @property
+    def lag_s_max(self) -> float:
+        """How long the endpoints may differ before they count as disagreeing."""
+        return self._lag_s_max
+
     def close(self) -> None:
         """Drop the kept connections."""
         for endpoint in self._endpoints:
@@ -128,13 +135,13 @@ class RpcClient:
             answers += await self._batch(calls[start : start + BATCH_CALLS_MAX], endpoint)
         return answers
 
-    async def batch_each(self, calls: Sequence[Call]) -> list[list[Json | RpcError] | ChainError]:
+    async def batch_each(self, calls: Sequence[Call]) -> list[Answers | ChainError]:
         """The same calls to every endpoint at once; per endpoint its answers, or why there are none.
 
         For sending: what one endpoint refuses or hides, the other may take and show. What is signed on must be
         :meth:`agreed`.
         """
-        each: list[list[Json | RpcError] | ChainError] = [ChainError("not asked")] * len(self._endpoints)
+        each: list[Answers | ChainError] = [ChainError("not asked")] * len(self._endpoints)
 
         async def ask(index: int) -> None:
             try:
@@ -146,10 +153,6 @@ class RpcClient:
             for index in range(len(self._endpoints)):
                 nursery.start_soon(ask, index)
         return each
-
-    def name(self, endpoint: int) -> str:
-        """What messages call an endpoint: its URL without secrets."""
-        return self._endpoints[endpoint].name
 
     async def _batch(self, calls: Sequence[Call], endpoint: int) -> list[Json | RpcError]:
         pause_s = PAUSE_FIRST_S

@@ -131,9 +131,9 @@ class Follower:
         calls = [Call("eth_getBlockByNumber", (number, False)), Call("eth_call", (self._state_request, number))]
         if self._heads:
             calls.append(Call("eth_getBlockByNumber", (hex(self._heads[-1][0]), False)))
-        answers = await self._client.agreed(calls, _comparable_look)
-        head, state = block_head(answers[0]), decode_round_state(as_bytes(answers[1]))
-        if self._heads and not _is_block(answers[2], self._heads[-1][1]):
+        agreed = await self._client.agreed(calls, _comparable_look)
+        head, state = block_head(agreed[0]), decode_round_state(as_bytes(agreed[1]))
+        if self._heads and not _is_block(agreed[2], self._heads[-1][1]):
             await self._rewind()
         return head, state, None
 

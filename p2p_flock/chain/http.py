@@ -40,7 +40,7 @@ class _DeadlineReader(io.RawIOBase):
         if remaining_s <= 0:
             raise TimeoutError("the answer took too long as a whole")
         self._sock.settimeout(min(remaining_s, self._sock.gettimeout() or remaining_s))
-        return self._raw.readinto(buffer)  # type: ignore[attr-defined]  # unbuffered: a SocketIO
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()

@@ -105,7 +105,7 @@ class AllianceSettings:
 class ChainSettings:
     rpc_urls: tuple[str, ...] = field(
         metadata=about(
-            "one RPC endpoint, better two independent ones: the node says loudly when they differ", each(http_url, 1, 4)
+            "one RPC endpoint, better two independent ones: the node says loudly when they differ", each(http_url, 1, 2)
         )
     )
     chain_id: int = field(
@@ -150,6 +150,13 @@ class ChainSettings:
     )
     poll_interval_ms: int = field(
         default=1_000, metadata=about("how often the chain is asked for news", between(50, 60_000))
+    )
+    fee_gwei_max: int = field(
+        default=5,
+        metadata=about(
+            "what a unit of gas may cost at most, tip included; above it nothing is sent; Base asks for 0.005",
+            between(1, 10_000),
+        ),
     )
     confirmations: int = field(default=2, metadata=about("blocks on top before a seal is acted on", between(0, 1_000)))
 

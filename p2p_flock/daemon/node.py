@@ -22,6 +22,7 @@ from p2p_flock.alliance.gossip import validate_hint
 from p2p_flock.alliance.manifest import decode_manifest
 from p2p_flock.chain.adapter import Chain, ChainConfig, open_chain
 from p2p_flock.chain.beacon import QUICKNET, QUICKNET_CHAIN_HASH, BeaconClient, BeaconNetwork
+from p2p_flock.chain.bidding import GWEI
 from p2p_flock.chain.devnet_beacon import devnet_chain_hash
 from p2p_flock.chain.keystore import read_keystore
 from p2p_flock.crypto.masking import Engine, choose_engine
@@ -173,6 +174,7 @@ def _chain_config(settings: ChainSettings) -> ChainConfig:
         poll_interval_s=settings.poll_interval_ms / 1000,
         from_block=settings.from_block,
         timeout_s=settings.rpc_timeout_ms / 1000,
+        fee_wei_max=settings.fee_gwei_max * GWEI,
     )
 
 

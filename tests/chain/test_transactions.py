@@ -9,11 +9,12 @@ import pytest
 import trio
 
 from p2p_flock.chain.account import Account
+from p2p_flock.chain.bidding import TIP_WEI
 from p2p_flock.chain.client import RpcClient, as_object, as_quantity
 from p2p_flock.chain.contracts import TOKEN, load_contract
 from p2p_flock.chain.devnet_deployment import FAUCET_KEY, Devnet, fund
 from p2p_flock.chain.keystore import create_account
-from p2p_flock.chain.transactions import GAS_PER_TRANSACTION_MAX, TIP_WEI, Sender
+from p2p_flock.chain.transactions import GAS_PER_TRANSACTION_MAX, Sender
 from p2p_flock.errors import ChainError, TransactionFailedError
 
 RECEIVER = bytes(range(20))

@@ -60,6 +60,7 @@ poll_interval_ms = 100
 confirmations = 0
 from_block = 7
 rpc_timeout_ms = 900
+fee_gwei_max = 7
 [net]
 listen_host = "127.0.0.1"
 listen_port = 0
@@ -153,7 +154,7 @@ def test_config__wrong_value_is_refused_with_its_line(setting: str, says: str) -
         ('rpc_urls = ["ftp://host"]', "a URL like"),
         ('rpc_urls = ["http://"]', "a URL like"),
         ('rpc_urls = ["http://host:99999"]', "a URL like"),
-        ("rpc_urls = []", "a list of 1 to 4 items"),
+        ("rpc_urls = []", "a list of 1 to 2 items"),
         ("chain_id = 0", "from 1"),
         ('factory = "ab"', "0x and 40 hex digits"),
         ('beacon_scheme = "own"', "one of quicknet, devnet"),
