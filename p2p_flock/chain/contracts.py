@@ -24,6 +24,8 @@ from p2p_flock.types import ADDRESS_BYTES
 TOKEN, BEACON, FACTORY, ALLIANCE = "FlockToken", "Beacon", "AllianceFactory", "Alliance"
 GENESIS, GM_FLOCK, GOVERNOR = "Genesis", "GmFlock", "FlockGovernor"
 TIMELOCK, EMISSION = "TimelockController", "Emission"
+GOVERNANCE_NAMES = (GM_FLOCK, GOVERNOR, TIMELOCK, EMISSION)
+MEMBERS, EVIDENCE, CHALLENGES = "Members", "Evidence", "Challenges"  # parts of Alliance; its ABI has theirs
 CONTRACT_NAMES = (TOKEN, BEACON, FACTORY, ALLIANCE)
 SELECTOR_BYTES = 4
 ERROR_TEXT_SELECTOR = bytes.fromhex("08c379a0")  # Error(string), Solidity's `require` with text
@@ -154,7 +156,8 @@ def _decoded(types: Sequence[str], data: bytes, what: str) -> tuple[Any, ...]:
 
 @cache
 def _all_errors() -> Mapping[bytes, tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    return {selector: error for name in CONTRACT_NAMES for selector, error in load_contract(name).errors.items()}
+    names = (*CONTRACT_NAMES, *GOVERNANCE_NAMES)
+    return {selector: error for name in names for selector, error in load_contract(name).errors.items()}
 
 
 def decode_revert(data: bytes) -> tuple[str, dict[str, Any]]:

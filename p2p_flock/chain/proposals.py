@@ -12,13 +12,14 @@ from enum import IntEnum
 from typing import Any
 
 from p2p_flock.chain.abi import decode, encode
-from p2p_flock.chain.contracts import GM_FLOCK, GOVERNOR, address_bytes
+from p2p_flock.chain.client import Call, Json, as_bytes
+from p2p_flock.chain.contracts import GM_FLOCK, GOVERNOR, address_bytes, address_text, decode_revert
 from p2p_flock.chain.events import Log
 from p2p_flock.chain.governance import Governance, View, read_views
 from p2p_flock.chain.governance_logs import read_logs
 from p2p_flock.chain.records import TransactionReceipt
 from p2p_flock.crypto.suite import keccak256
-from p2p_flock.errors import ChainError, UsageError
+from p2p_flock.errors import ChainError, RpcError, UsageError
 
 CALLS_MAX = 32  # of a proposal that we make: what a person can still read before voting
 DESCRIPTION_BYTES_MAX = 16_384  # of a proposal that we make; about 260,000 gas of calldata
@@ -197,6 +198,52 @@ def _standing(answers: Any, begun: bool) -> Standing:
     if state not in list(ProposalState):
         raise ChainError(f"the governor answers with a state that it does not have: {state}")
     return Standing(ProposalState(state), against, in_favour, abstain, quorum, eta_s, has_voted, own_votes)
+
+
+async def read_own_votes(governance: Governance) -> tuple[int, int]:
+    """Votes that the account could propose with now, and those that proposing takes; gmFLOCK wei.
+
+    Raises:
+        ChainError: the endpoints failed or disagree.
+    """
+    before_s = await governance.now_s() - 1  # the governor asks for the votes of the second before
+    votes, needed = await read_views(
+        governance.client,
+        (
+            View(GOVERNOR, governance.contracts.governor, "getVotes", (governance.address, before_s)),
+            View(GOVERNOR, governance.contracts.governor, "proposalThreshold"),
+        ),
+    )
+    return votes, needed
+
+
+async def simulate_calls(governance: Governance, calls: Sequence[GovernedCall]) -> dict[int, str]:
+    """Which calls the timelock could not make at this moment, by place from 1, and the error that each meets.
+
+    Calls on the governor itself cannot be tried: it takes them only in the middle of an execution. Nor can calls that
+    build on each other: each is tried alone.
+
+    Raises:
+        ChainError: the endpoint failed.
+    """
+    failures: dict[int, str] = {}
+    for place, call in enumerate(calls, 1):
+        if call.target == governance.contracts.governor:
+            continue
+        request: dict[str, Json] = {
+            "from": address_text(governance.contracts.timelock),
+            "to": address_text(call.target),
+            "value": hex(call.value_wei),
+            "data": "0x" + call.data.hex(),
+        }
+        (answer,) = await governance.client.batch((Call("eth_call", (request, "latest")),))
+        if isinstance(answer, RpcError):
+            failures[place] = decode_revert(answer.data)[0] if answer.data else answer.message
+        elif call.data and not as_bytes(
+            await governance.client.call("eth_getCode", address_text(call.target), "latest")
+        ):
+            failures[place] = "there is no contract at that address"
+    return failures
 
 
 # --- what an account does with them ----------------------------------------------------------------------------

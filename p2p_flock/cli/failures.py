@@ -69,6 +69,13 @@ _CONTRACT_REMEDIES = {
     "WrongParameters": "the alliance's parameters are not the ones shown: your RPC endpoint may lie; try another",
     "ParameterOutOfBounds": "the parameters break a rule of the contract: `alliance create --dry-run` shows them",
     "WrongTaskName": "a task name has 1 to 64 bytes",
+    "StillLocked": "its time is not over: see `p2p-flock lock list`",
+    "NotYourLock": "the lock is another account's, or unlocked already: see `p2p-flock lock list`",
+    "GovernorUnexpectedProposalState": "the proposal has moved on meanwhile: see `p2p-flock gov show ID`",
+    "GovernorAlreadyCastVote": "a vote is final: see `p2p-flock gov show ID`",
+    "GovernorInsufficientProposerVotes": "lock more with `p2p-flock lock create`, or have others delegate to you",
+    "TimelockUnexpectedOperationState": "the timelock's delay is not over: see `p2p-flock gov show ID`",
+    "NothingAccrued": "somebody minted just now: see `p2p-flock gov emission`",
     "insufficient funds": "the account holds too little ETH for gas: see `p2p-flock wallet`, and send it more",
 }
 
@@ -121,4 +128,6 @@ def show_failure(error: P2PFlockError) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """One printable line: the text of an error may be a contract's, that is, anybody's."""
+    line = " ".join(text.split())
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)

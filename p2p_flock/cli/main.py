@@ -1,4 +1,6 @@
-"""The command ``p2p-flock``: one file per command; everything but ``init``, ``config`` and ``node`` asks the daemon.
+"""The command ``p2p-flock``: one file per command.
+
+All but ``init``, ``config``, ``node``, ``lock`` and ``gov`` ask the daemon.
 
 Imports only what parsing takes. A command imports the rest when it runs, so that none loads web3, libp2p or torch in
 vain (a test looks).
@@ -16,7 +18,9 @@ from p2p_flock import __version__
 from p2p_flock.cli.alliance import alliance
 from p2p_flock.cli.config import config
 from p2p_flock.cli.failures import EXIT_CODES_TEXT, EXIT_INTERRUPTED, show_failure
+from p2p_flock.cli.gov import gov
 from p2p_flock.cli.init import init
+from p2p_flock.cli.lock import lock
 from p2p_flock.cli.node import node
 from p2p_flock.cli.status import status
 from p2p_flock.cli.stop import stop
@@ -34,7 +38,7 @@ def root() -> None:
     """
 
 
-for command in (init, node, alliance, wallet, status, stop, task, config):
+for command in (init, node, alliance, wallet, lock, gov, status, stop, task, config):
     root.add_command(command)
 
 

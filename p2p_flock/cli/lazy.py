@@ -1,0 +1,31 @@
+"""A group whose commands are imported when they run: chain and trio load longer than most commands take to answer."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+import click
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands by name and place.
+
+    Args:
+        places: command name → ``module:attribute``.
+    """
+
+    def __init__(self, name: str, places: Mapping[str, str], help: str) -> None:
+        super().__init__(name, help=help)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._places:
+            return None
+        module, _, attribute = self._places[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
