@@ -256,23 +256,25 @@ class BallotDesk:
         if now_ms < self._settle_post_at_ms:
             return []
         complete = self._ballots.keys() >= self._on_chain.keys()
-        if not complete and now_ms < self._reveal_deadline_ms:
-            return self._record(now_ms)
         ready_ms = self._commit_ended_at_ms if complete else self._reveal_deadline_ms
         if not self._is_my_turn(ready_ms, self._timeout_ms("settle"), now_ms):
-            return []
+            return self._record(complete, now_ms) if now_ms < self._reveal_deadline_ms else []
         self._settle_post_at_ms = POSTED
         return [self._settle_call()]
 
-    def _record(self, now_ms: int) -> list[Effect]:
-        """Some committed ballot does not come: put the others on chain before the reveal deadline.
+    def _record(self, is_complete: bool, now_ms: int) -> list[Effect]:
+        """Put the ballots on chain before the reveal deadline, though another validator leads.
 
-        Behind it anybody ends the round with what is recorded, long before a silent leader's turn is over; a leader
-        that shows nothing would take all votes with it. Validators take turns in the second third of the phase.
+        Behind it anybody ends the round with what is recorded and what they care to add, long before a silent leader's
+        turn is over: a leader that shows nothing, or its own ballot only, would take all other votes with it. Where
+        some committed ballot does not come, validators take turns in the second third of the phase; where all are here,
+        so that this call ends the round, in the first half of its last third, for the leader may be posting just now.
         """
         assert self._commit_ended_at_ms is not None
-        third_ms = self._timeout_ms("settle") // 3
-        due_ms = self._commit_ended_at_ms + third_ms + third_ms * self._order.index(self._seat) // len(self._order)
+        third_ms, place = self._timeout_ms("settle") // 3, self._order.index(self._seat)
+        due_ms = self._commit_ended_at_ms + third_ms + third_ms * place // len(self._order)
+        if is_complete:
+            due_ms = self._reveal_deadline_ms - third_ms + third_ms // 2 * place // len(self._order)
         if self._is_recorded or now_ms < due_ms or not self._ballots:
             return []
         self._is_recorded = True

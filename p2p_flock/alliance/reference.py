@@ -17,14 +17,22 @@ from numpy.typing import NDArray
 
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.model import Model
+from p2p_flock.alliance.pay import (
+    NOBODY,
+    Senders,
+    compute_refund,
+    compute_trainer_rewards,
+    compute_validator_rewards,
+)
 from p2p_flock.alliance.privacy import compute_noise_share
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.chain_events import SettledRecord
 from p2p_flock.crypto.fixed_point import DITHER_BYTES_PER_LANE, encode_statistics, encode_update
 from p2p_flock.crypto.masking import keystream
 from p2p_flock.crypto.noise import Noise
 from p2p_flock.crypto.suite import derive_key
 from p2p_flock.params import AllianceParams
-from p2p_flock.types import Assignment, CohortOutcome, Domain, Seat, Stage
+from p2p_flock.types import Assignment, CohortOutcome, Domain, Seat, Stage, Vote
 
 Quarrel = tuple[int, int]
 
@@ -41,6 +49,8 @@ class RoundInputs:
         answering: trainers whose unmasking reaches the validators.
         verdicts: per validator whose ballot is revealed, per cohort: is the aggregate good? Absent: unavailable.
         quarrels: pairs of trainers that committed to different pair seeds.
+        grades: per validator, per cohort, how much better a good aggregate makes the model, 0..15; absent: 0.
+        senders: who sent the round's three transactions.
     """
 
     domain: Domain
@@ -56,6 +66,8 @@ class RoundInputs:
     answering: frozenset[int]
     verdicts: Mapping[int, Mapping[int, bool]]
     quarrels: frozenset[Quarrel] = field(default_factory=frozenset)
+    grades: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    senders: Senders = field(default_factory=lambda: Senders(NOBODY, NOBODY, NOBODY))
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class RoundOutputs:
         sums: per cohort that can be opened, Σ weight · round(value / step) as plain integers.
         outcomes: per cohort, as the contract decides.
         model: the next one.
+        record: what is paid to whom, to the wei, as the contract logs it; ``None`` where nothing can be sealed.
     """
 
     seed: bytes
@@ -75,6 +88,7 @@ class RoundOutputs:
     sums: Mapping[int, tuple[int, ...]]
     outcomes: tuple[CohortOutcome, ...]
     model: Model
+    record: SettledRecord | None = None
 
 
 def run_round(r: RoundInputs) -> RoundOutputs:
@@ -119,7 +133,40 @@ def run_round(r: RoundInputs) -> RoundOutputs:
         outcomes.append(outcome)
     adopted = [index for index, outcome in enumerate(outcomes) if outcome is CohortOutcome.ADOPTED]
     weights = {index: sum(_weight(r, s) for s in roles.cohorts[index] if s in sealed) for index in adopted}
-    return RoundOutputs(seed, roles, tuple(sealed), sums, tuple(outcomes), _next_model(r, sums, weights))
+    model = _next_model(r, sums, weights)
+    record = _pay(r, RoundOutputs(seed, roles, tuple(sealed), sums, tuple(outcomes), model))
+    return RoundOutputs(seed, roles, tuple(sealed), sums, tuple(outcomes), model, record)
+
+
+def _pay(r: RoundInputs, o: RoundOutputs) -> SettledRecord:
+    """PAY. Trainers by their cohort's mean grade, validators for revealing and for agreeing, senders for their gas."""
+    p = r.params
+    revealed = {o.assignment.validators.index(seat): seat for seat in r.verdicts}
+    verdicts = {
+        position: bytes(_vote(r.verdicts[seat].get(index)) if index in o.sums else 0 for index in range(p.cohort_count))
+        for position, seat in revealed.items()
+    }
+    grades: list[int | None] = []
+    for index, outcome in enumerate(o.outcomes):
+        given = [r.grades.get(seat, {}).get(index, 0) for seat in r.verdicts if r.verdicts[seat].get(index)]
+        grades.append(sum(given) // len(given) if outcome is CohortOutcome.ADOPTED else None)
+    sizes = [sum(seat in o.survivors for seat in cohort) for cohort in o.assignment.cohorts]
+    is_committed = r.senders.committer != NOBODY
+    bits = sum(1 << o.assignment.trainers.index(seat) for seat in o.survivors)
+    return SettledRecord(
+        r.round, len(r.seats), sum(1 << position for position in revealed), o.seed,
+        tuple(bits >> 256 * word & (1 << 256) - 1 for word in range(-(-len(o.assignment.trainers) // 256))),
+        compute_trainer_rewards(p.reward_per_round, sizes, grades),
+        compute_validator_rewards(p.reward_per_round, p.validator_count, p.cohort_count, verdicts),
+        compute_refund(p.reward_per_round),
+        r.senders.sealer if is_committed else NOBODY,
+        r.senders.committer,
+        r.senders.settler if 3 * len(revealed) >= 2 * p.validator_count else NOBODY,
+    )  # fmt: skip
+
+
+def _vote(is_good: bool | None) -> Vote:
+    return Vote.UNAVAILABLE if is_good is None else Vote.YES if is_good else Vote.NO
 
 
 def _without_quarrels(seats: Iterable[int], quarrels: frozenset[Quarrel]) -> set[int]:

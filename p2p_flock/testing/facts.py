@@ -151,6 +151,14 @@ class BalanceTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class AllClaimed:
+    """On a copy of the last block's state everybody claimed all it could: ``unclaimed`` FLOCK wei are left."""
+
+    at_ms: int
+    unclaimed: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelApplied:
     """An honest member applied a settled round's outcome; ``after`` is its model's digest now."""
 
@@ -208,6 +216,7 @@ Fact = (
     | Logged
     | Reorganised
     | BalanceTaken
+    | AllClaimed
     | ModelApplied
     | Stopped
     | Started

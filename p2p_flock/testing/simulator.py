@@ -24,9 +24,20 @@ from p2p_flock.testing import hazards
 from p2p_flock.testing.alliance import DOMAIN, OPENS_AT_S, make_model, make_task
 from p2p_flock.testing.configuration import Checker, Config, Result, make_default_params
 from p2p_flock.testing.contract import Contract
-from p2p_flock.testing.contract_state import CLOSED, Call, Join, State
+from p2p_flock.testing.contract_rounds import execute
+from p2p_flock.testing.contract_state import CLOSED, Call, Claim, Join, Log, Refused, State
 from p2p_flock.testing.endpoints import Endpoint, read_together
-from p2p_flock.testing.facts import BalanceTaken, Ended, Fact, Healed, Logged, Reorganised, RoundBegan, Served
+from p2p_flock.testing.facts import (
+    AllClaimed,
+    BalanceTaken,
+    Ended,
+    Fact,
+    Healed,
+    Logged,
+    Reorganised,
+    RoundBegan,
+    Served,
+)
 from p2p_flock.testing.ledger import BLOCK_MS, Block, Ledger
 from p2p_flock.testing.network import NOTICED_MS, PULL_TIMEOUT_MS, Network
 from p2p_flock.testing.node import Node
@@ -139,6 +150,7 @@ class Simulation(Timeline):
         history = self.world.history(self.ledger.tip)
         settled = sum(record.settled is not None for record in history.rounds)
         voided = sum(record.voided is not None for record in history.rounds)
+        self._claim_everything()
         self.emit(Ended(self.now_ms, settled, voided))
         for checker in self._checkers if self._is_over() else ():
             checker.finish()
@@ -146,6 +158,20 @@ class Simulation(Timeline):
             self.trace.digest, settled, voided, self._is_over(), self.now_ms - self.start_ms, self.steps,
             self.trace.count, dict(sorted(self.counts.items())),
         )  # fmt: skip
+
+    def _claim_everything(self) -> None:
+        """Nobody claims during a run; in the end everybody can, on a copy of the state."""
+        state = self.ledger.tip.state.copy()
+        log = Log(self.ledger.tip.number + 1, 0, self.ledger.tip.timestamp_s, bytes(32))
+        records = tuple(state.settled.values())
+        for owner in [*(node.owner for node in self.nodes), CREATOR]:
+            try:
+                execute(self._contract, state, owner, Claim(records), log)
+            except Refused as error:
+                if error.reason != "NothingToClaim":
+                    raise
+        self._emit_balance(state)
+        self.emit(AllClaimed(self.now_ms, state.owed))
 
     def _default_limit_ms(self) -> int:
         """Healing, and then time for every round to be void once and to settle."""

@@ -12,6 +12,7 @@ from p2p_flock.ports import BlobsFetched, Event, MessageReceived, UpdateComputed
 from p2p_flock.testing.facts import (
     Accused,
     Acted,
+    AllClaimed,
     BalanceTaken,
     Ended,
     Fact,
@@ -88,7 +89,9 @@ def format_fact(fact: Fact) -> str:
             return f"{head} {fact.member} {fact.round} {_short(fact.evidence)}"
         case Logged():
             return f"{head} {fact.fork} {_short(repr(fact.event).encode())} {type(fact.event).__name__}"
-        case Reorganised() | BalanceTaken() | ModelApplied() | Stopped() | Started() | Healed() | Ended():
+        case (
+            Reorganised() | BalanceTaken() | AllClaimed() | ModelApplied() | Stopped() | Started() | Healed() | Ended()
+        ):
             return f"{head} {fact!r}"
         case _:
             assert_never(fact)

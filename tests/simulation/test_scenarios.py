@@ -399,7 +399,7 @@ def test_sparse_cohort__survives_dropouts(name: str | None) -> None:
 # --- found by the simulator ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["NeverReveals", "CopiesVotes"])
+@pytest.mark.parametrize("name", ["NeverReveals", "CopiesVotes", "OmitsBallots"])
 def test_found__silent_settle_leader_takes_no_votes_with_it(name: str) -> None:
     """Whoever leads the settlement, commits and never reveals cost every round all its votes.
 

@@ -16,6 +16,7 @@ import numpy as np
 from p2p_flock.alliance.aggregates import decode_aggregate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.model import AdoptedCohort, Model, apply_cohorts
+from p2p_flock.alliance.pay import Senders
 from p2p_flock.alliance.reference import RoundInputs, RoundOutputs, run_round
 from p2p_flock.alliance.sealing import decode_sealed_manifest
 from p2p_flock.alliance.trainer import SECRETS
@@ -138,6 +139,9 @@ class Agreement(Checker):
             raise self.fail(f"round {event.round}: the chain decided {found}, the reference {due}")
         if expected is not None and is_whole and model.digest != expected.model.digest:
             raise self.fail(f"round {event.round}: another model than the reference's")
+        is_judged = expected is not None and is_whole and self._are_voters_honest(context, known)
+        if expected is not None and is_judged and event.record != expected.record:
+            raise self.fail(f"round {event.round}: the chain pays {event.record}, the reference {expected.record}")
         self._models[model.digest] = model
         known.follows.add(model.digest)
         known.canonical = model.digest
@@ -185,9 +189,29 @@ class Agreement(Checker):
                 randomness, {seat: np.asarray(event.values[:], dtype=np.float64) for seat, event in trained.items()},
                 {seat: event.entropy for seat, event in trained.items()},
                 dict.fromkeys(context.assignment.validators, frozenset(survivors)), answering,
-                {} if is_large else self._read_verdicts(context, known),
+                {} if is_large else self._read_verdicts(context, known), grades=self._read_grades(context, known),
+                senders=self._read_senders(known),
             )
         )  # fmt: skip
+
+    def _are_voters_honest(self, context: RoundContext, known: _Round) -> bool:
+        """The reference counts what is good and bad; what a liar names besides is between it and the contract."""
+        began = self.roster.canonical[context.round]
+        seats = [context.assignment.validators[position] for position in known.reveals]
+        return all(self.roster.is_honest(began.members[seat]) for seat in seats)
+
+    @staticmethod
+    def _read_grades(context: RoundContext, known: _Round) -> dict[int, dict[int, int]]:
+        return {
+            context.assignment.validators[position]: dict(enumerate(event.grades))
+            for position, event in known.reveals.items()
+        }
+
+    @staticmethod
+    def _read_senders(known: _Round) -> Senders:
+        assert known.settled is not None
+        record = known.settled.record
+        return Senders(record.sealer, record.committer, record.settler)
 
     def _read_verdicts(self, context: RoundContext, known: _Round) -> dict[int, dict[int, bool]]:
         """Per validator and cohort. A yes to another digest than the adopted one counts for nothing."""
