@@ -35,13 +35,15 @@ from p2p_flock.chain.anvil import (
 )
 from p2p_flock.chain.beacon import BeaconNetwork
 from p2p_flock.chain.client import as_object, as_quantity
+from p2p_flock.chain.deployment_plan import LOCAL, NETWORKS
 from p2p_flock.chain.devnet_beacon import PUBLIC_KEY, DevnetBeacon, devnet_chain_hash
 from p2p_flock.chain.devnet_deployment import READY_FILE, Devnet, ensure_deployed, fund, read_devnet, write_document
 from p2p_flock.chain.http import HttpEndpoint
 from p2p_flock.errors import ChainError, DataDirectoryLockedError, P2PFlockError, UsageError
 
-CHAIN_ID = 84530  # no public network's; near Base's 8453
+CHAIN_ID = NETWORKS[LOCAL].chain_id
 BASE_FEE_WEI = 5_000_000  # Base's minimum
+BLOCK_GAS = 180_000_000  # about Base's: the whole deployment fits one block
 STATE_INTERVAL_S = 2  # what a SIGKILL of anvil can lose
 
 
@@ -81,9 +83,7 @@ def supervise(options: DevnetOptions, announce: Callable[[Devnet], None]) -> Non
         endpoint = HttpEndpoint(f"http://127.0.0.1:{port}", timeout_s=5.0, body_bytes_max=1 << 20)
         stack.callback(endpoint.close)
         wait_until_ready(anvil, endpoint, options.directory / "anvil.log", ending)
-        deployment = trio.run(
-            ensure_deployed, options.directory, f"http://127.0.0.1:{port}", CHAIN_ID, options.beacon_period_s
-        )
+        deployment = trio.run(ensure_deployed, options.directory, f"http://127.0.0.1:{port}", options.beacon_period_s)
         network = BeaconNetwork(PUBLIC_KEY, deployment.beacon_genesis_s, deployment.beacon_period_s)
         # Wall clock and chain clock are one, unless somebody turned the chain's forward.
         server = DevnetBeacon(beacon_port, network, lambda: max(time.time(), _chain_time_s(endpoint)))
@@ -96,6 +96,11 @@ def supervise(options: DevnetOptions, announce: Callable[[Devnet], None]) -> Non
             factory=deployment.factory,
             token=deployment.token,
             beacon=deployment.beacon,
+            genesis=deployment.genesis,
+            gm_flock=deployment.gm_flock,
+            governor=deployment.governor,
+            timelock=deployment.timelock,
+            emission=deployment.emission,
             beacon_urls=(f"http://127.0.0.1:{beacon_port}",),
             beacon_chain_hash=devnet_chain_hash(network),
             beacon_public_key=PUBLIC_KEY.hex(),
@@ -127,7 +132,7 @@ def _start_anvil(options: DevnetOptions, port: int, stack: ExitStack) -> subproc
     """anvil as facts demand: Base's rules, interval mining (automine stalls under load), state saved as it goes."""
     arguments = [
         *(*BASE_RULES, "--chain-id", str(CHAIN_ID)),
-        *("--block-time", str(options.block_time_s), "--base-fee", str(BASE_FEE_WEI)),
+        *("--block-time", str(options.block_time_s), "--base-fee", str(BASE_FEE_WEI), "--gas-limit", str(BLOCK_GAS)),
         # States kept in memory. With none, a call at "latest" fails when the next block prunes it meanwhile.
         *("--prune-history", "64"),
         *("--accounts", "1", "--balance", "1000000"),

@@ -19,17 +19,16 @@ import trio
 from p2p_flock.chain.account import Account
 from p2p_flock.chain.adapter import ChainConfig
 from p2p_flock.chain.anvil import FAUCET_KEY
-from p2p_flock.chain.beacon import BeaconNetwork, g2_to_contract
+from p2p_flock.chain.beacon import BeaconNetwork
 from p2p_flock.chain.client import RpcClient, as_bytes
-from p2p_flock.chain.contracts import BEACON, FACTORY, TOKEN, load_contract
-from p2p_flock.chain.devnet_beacon import PUBLIC_KEY
+from p2p_flock.chain.contracts import TOKEN, address_text, load_contract
+from p2p_flock.chain.deploy import Door, deploy_at_once
+from p2p_flock.chain.deployment_plan import LOCAL, choose_parameters
 from p2p_flock.chain.transactions import Sender
 from p2p_flock.errors import ChainError, UsageError
 
-SUPPLY_WEI = 400_000_000 * 10**18  # leaves room under the token's cap of 10^9 FLOCK
 FUND_ETH_WEI = 10**18
 FUND_FLOCK_WEI = 100_000 * 10**18
-BEACON_AGE_ROUNDS = 10  # the beacon looks as if it had run before the chain began, so that no round number is below 1
 POLL_INTERVAL_S = 0.05
 READY_FILE = "devnet.json"
 DEPLOYMENT_FILE = "deployment.json"
@@ -43,6 +42,11 @@ class Deployment:
     factory: str
     token: str
     beacon: str
+    genesis: str
+    gm_flock: str
+    governor: str
+    timelock: str
+    emission: str
     beacon_genesis_s: int
     beacon_period_s: int
 
@@ -56,6 +60,11 @@ class Devnet:
     factory: str
     token: str
     beacon: str
+    genesis: str
+    gm_flock: str
+    governor: str
+    timelock: str
+    emission: str
     beacon_urls: tuple[str, ...]
     beacon_chain_hash: str
     beacon_public_key: str
@@ -101,7 +110,7 @@ def read_devnet(directory: Path) -> Devnet:
         ) from error
 
 
-async def ensure_deployed(directory: Path, rpc_url: str, chain_id: int, beacon_period_s: int) -> Deployment:
+async def ensure_deployed(directory: Path, rpc_url: str, beacon_period_s: int) -> Deployment:
     """The deployment of ``directory``, made now unless the chain's saved state holds it already.
 
     Raises:
@@ -114,28 +123,31 @@ async def ensure_deployed(directory: Path, rpc_url: str, chain_id: int, beacon_p
             kept = Deployment(**json.loads(path.read_bytes()[:READY_BYTES_MAX]))
             if as_bytes(await client.call("eth_getCode", kept.factory, "latest")):
                 return kept
-        deployment = await _deploy(client, chain_id, beacon_period_s)
+        deployment = await _deploy(client, beacon_period_s)
     finally:
         client.close()
     write_document(path, deployment)
     return deployment
 
 
-async def _deploy(client: RpcClient, chain_id: int, beacon_period_s: int) -> Deployment:
-    account = Account.from_key(FAUCET_KEY)
-    sender = Sender(client, account, chain_id, POLL_INTERVAL_S)
-    genesis_s = int(time.time()) - BEACON_AGE_ROUNDS * beacon_period_s
-
-    async def create(name: str, *arguments: object) -> bytes:
-        receipt = await sender.send(f"deploying {name}", None, load_contract(name).encode_constructor(*arguments))
-        if receipt.contract is None:
-            raise ChainError(f"deploying {name} left no contract")
-        return receipt.contract
-
-    token = await create(TOKEN, sender.address, SUPPLY_WEI)
-    beacon = await create(BEACON, g2_to_contract(PUBLIC_KEY), genesis_s, beacon_period_s)
-    factory = await create(FACTORY, token, beacon)
-    return Deployment("0x" + factory.hex(), "0x" + token.hex(), "0x" + beacon.hex(), genesis_s, beacon_period_s)
+async def _deploy(client: RpcClient, beacon_period_s: int) -> Deployment:
+    """All contracts of the plan in one block or two; the faucet holds the first FLOCK."""
+    door = Door(client, Account.from_key(FAUCET_KEY), POLL_INTERVAL_S)
+    parameters = choose_parameters(LOCAL, door.address, None, int(time.time()), beacon_period_s)
+    addresses = (await deploy_at_once(door, LOCAL, parameters)).addresses
+    text = {name: address_text(address) for name, address in addresses.items()}
+    return Deployment(
+        factory=text["factory"],
+        token=text["token"],
+        beacon=text["beacon"],
+        genesis=text["genesis"],
+        gm_flock=text["gm_flock"],
+        governor=text["governor"],
+        timelock=text["timelock"],
+        emission=text["emission"],
+        beacon_genesis_s=parameters.beacon.genesis_s,
+        beacon_period_s=parameters.beacon.period_s,
+    )
 
 
 async def fund(
