@@ -182,8 +182,8 @@ def validate_params(params: AllianceParams) -> None:
         f"an unanswered challenge of absence takes at most {ABSENCE_SLASH_BPS_MAX} basis points of the stake",
     )
     _require(
-        p.absence_slash_bps == 0 or p.unbonding_seconds > 2 * p.penalty_window_seconds,
-        "unbonding outlasts two penalty windows where absence can be challenged",
+        p.absence_slash_bps == 0 or p.unbonding_seconds > 2 * p.penalty_window_seconds >= 2 * PHASE_SECONDS_MIN,
+        "where absence can be challenged, penalty windows are phases and unbonding outlasts two of them",
     )
     _require(0 <= p.score_target_micro <= SCORE_MICRO_MAX, "the score target lies in 0..1,000,000 millionths")
     _require(0 <= p.join_deadline_s < 2**64, "the join deadline is a time in Unix seconds")

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import vectors_alliance  # noqa: E402  the path is set just above
 import vectors_crypto  # noqa: E402
 import vectors_evidence  # noqa: E402
+import vectors_pay  # noqa: E402
 import vectors_secagg  # noqa: E402
 import vectors_solver  # noqa: E402
 
@@ -39,6 +40,7 @@ SECTIONS: dict[str, Callable[[], dict[str, object]]] = {
     "sealing": vectors_alliance.make_sealing,
     "voting": vectors_alliance.make_voting,
     "model": vectors_alliance.make_model,
+    "pay": vectors_pay.make_pay,
 }
 
 

@@ -56,7 +56,7 @@ PLAIN: dict[str, list[object]] = {
     "SealProposal": [2, b"manifest", [[3, ROUND, 4, b"body", SIGNATURE]]],
     "SealSignature": [1, D[0], SIGNATURE],
     "BallotCommitment": [D[0], D[1], SIGNATURE],
-    "Ballot": [D[0], D[1], b"\x01\x02", [D[2], D[3]], D[4], SIGNATURE],
+    "Ballot": [D[0], D[1], b"\x01\x02", b"\x0f\x00", 812_500, [D[2], D[3]], D[4]],
     "Envelope": [1, 2**32 - 1, 4095, b"", SIGNATURE],
     "Manifest": [ROUND, [[4, D[0], D[1], D[2]], [1, D[3], D[4], D[5]]]],
     "Hint": [2**64 - 1, 0, "sealed"],
@@ -75,7 +75,9 @@ BAD_PLAIN: dict[str, tuple[str, object]] = {
     "bad_no_haves": ("SealProposal", [0, b"manifest", []]),
     "bad_negative_view": ("SealSignature", [-1, D[0], SIGNATURE]),
     "bad_long_signature": ("BallotCommitment", [D[0], D[1], SIGNATURE + b"\x00"]),
-    "bad_seventeen_cohorts": ("Ballot", [D[0], D[1], b"\x01" * 17, [D[2]] * 17, D[4], SIGNATURE]),
+    "bad_seventeen_cohorts": ("Ballot", [D[0], D[1], b"\x01" * 17, bytes(17), 0, [D[2]] * 17, D[4]]),
+    "bad_signed_ballot": ("Ballot", [D[0], D[1], b"\x01\x02", bytes(2), 0, [D[2], D[3]], D[4], SIGNATURE]),
+    "bad_long_score": ("Ballot", [D[0], D[1], b"\x01\x02", bytes(2), 2**32, [D[2], D[3]], D[4]]),
     "bad_seat": ("Envelope", [1, 0, 4096, b"", SIGNATURE]),
     "bad_float_round": ("Envelope", [1, 1.0, 0, b"", SIGNATURE]),
     "bad_boolean_kind": ("Envelope", [True, 0, 0, b"", SIGNATURE]),
@@ -187,28 +189,35 @@ def make_sealing() -> dict[str, object]:
 # --- votes -------------------------------------------------------------------------------------------------------
 
 COMMIT_TYPE = "Commit(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 commitment)"
-BALLOT_TYPE = (
-    "Ballot(uint256 alliance,uint32 round,bytes32 seal,uint32 position,bytes32 baseModelDigest,bytes verdicts,"
-    "bytes32[] aggregateDigests,bytes32 salt)"
-)
 
 
-def _ballot(name: str, position: int, verdicts: bytes, digests: list[bytes]) -> Case:
+def _ballot(
+    name: str, position: int, verdicts: bytes, digests: list[bytes], grades: bytes = b"", score_micro: int = 0
+) -> Case:
     seal, model, salt = D[0], D[1], D[2]
-    tail = [model, keccak256(verdicts), keccak256(b"".join(digests)), salt]
-    head = [word(ALLIANCE), word(ROUND), seal, word(position)]
-    commitment = keccak256(
-        keccak256(b"p2p_flock ballot v1") + word(CHAIN_ID) + word(CONTRACT) + b"".join([*head, *tail])
-    )
-    commit_digest = signing_digest(typed(COMMIT_TYPE, *head, commitment))
-    ballot_digest = signing_digest(typed(BALLOT_TYPE, *head, *tail))
+    grades = grades or bytes(len(verdicts))
+    marks = position + (score_micro << 16)
+    for cohort, (verdict, grade) in enumerate(zip(verdicts, grades, strict=True)):
+        marks += (verdict << (48 + 2 * cohort)) + (grade << (80 + 4 * cohort))
+    words = [word(CHAIN_ID), word(CONTRACT), word(ALLIANCE), word(ROUND), seal, word(marks), model]
+    commitment = keccak256(keccak256(b"p2p_flock ballot v2") + b"".join(words) + keccak256(b"".join(digests)) + salt)
+    terms = [word(ALLIANCE), word(ROUND), seal, word(position), commitment]
+    commit_digest = signing_digest(typed(COMMIT_TYPE, *terms))
     return {
         "name": name, "position": position, "seal": seal.hex(), "base_model_digest": model.hex(),
-        "verdicts": verdicts.hex(), "aggregate_digests": [digest.hex() for digest in digests], "salt": salt.hex(),
-        "commitment": commitment.hex(), "commit_digest": commit_digest.hex(), "ballot_digest": ballot_digest.hex(),
+        "verdicts": verdicts.hex(), "grades": grades.hex(), "score_micro": score_micro, "marks": f"0x{marks:064x}",
+        "aggregate_digests": [digest.hex() for digest in digests], "salt": salt.hex(),
+        "commitment": commitment.hex(), "commit_digest": commit_digest.hex(),
         "commit_signature": sign(OWNERS[position], commit_digest).hex(),
-        "ballot_signature": sign(OWNERS[position], ballot_digest).hex(),
     }  # fmt: skip
+
+
+def _rolling(order: list[int]) -> Case:
+    """The contract's hash over commitments in the order of arrival."""
+    chain = bytes(32)
+    for position in order:
+        chain = keccak256(chain + word(position) + D[position])
+    return {"order": order, "commitments": [D[position].hex() for position in order], "hash": chain.hex()}
 
 
 def _tally(name: str, validators: int, votes: list[tuple[int, int]], outcome: str, for_: int, against: int) -> Case:
@@ -225,13 +234,20 @@ def make_voting() -> dict[str, object]:
         _ballot("yes_and_no", 0, b"\x01\x02", [D[3], D[4]]),
         _ballot("unavailable", 1, b"\x00\x00", [bytes(32), bytes(32)]),
         _ballot("last_position", 2, b"\x02\x01", [D[4], D[3]]),
+        _ballot("graded", 0, b"\x01\x01", [D[3], D[4]], b"\x0f\x01", 1_000_000),
+        _ballot("one_graded", 1, b"\x02\x01", [D[3], D[4]], b"\x00\x07", 1),
     ]
     bad = [
         _ballot("bad_verdict", 0, b"\x03\x01", [D[3], D[4]]),
         _ballot("bad_yes_to_nothing", 0, b"\x01\x02", [bytes(32), D[4]]),
         _ballot("bad_one_cohort", 0, b"\x01", [D[3]]),
         _ballot("bad_three_cohorts", 0, b"\x01\x01\x01", [D[3], D[4], D[5]]),
-        {**good[0], "name": "bad_signature", "ballot_signature": good[2]["ballot_signature"]},
+        _ballot("bad_grade_of_a_no", 0, b"\x02\x01", [D[3], D[4]], b"\x01\x01"),
+        _ballot("bad_grade_of_nothing", 0, b"\x00\x01", [bytes(32), D[4]], b"\x01\x01"),
+        _ballot("bad_score", 0, b"\x01\x02", [D[3], D[4]], score_micro=1_000_001),
+        {**good[3], "name": "bad_other_grade", "grades": "0e01"},
+        {**good[3], "name": "bad_grade_of_sixteen", "grades": "1001"},
+        {**good[3], "name": "bad_other_score", "score_micro": 999_999},
         {**good[0], "name": "bad_copied_to_another_position", "position": 1},
         {**good[0], "name": "bad_other_salt", "salt": D[5].hex()},
     ]
@@ -251,8 +267,16 @@ def make_voting() -> dict[str, object]:
         _tally("bad_nobody_of_seven", 7, [], "UNDECIDED", 0, 0),
     ]
     owners = [address_of(owner).hex() for owner in OWNERS[:3]]
-    about = "a bad ballot must be refused though it may be signed; a bad tally decides nothing"
-    return {"about": about, **DOMAIN, "cohort_count": 2, "owners": owners, "ballots": [*good, *bad], "tallies": tallies}
+    about = (
+        "a bad ballot must be refused though its commitment may be signed; a bad tally decides nothing; bad marks are "
+        "the word of no ballot of two cohorts"
+    )
+    bad_marks = [1 << 63, 3 << 48, 1 << 80, 1 << 52, 1 << 88, 1 << 144, 1 << 255, 1_000_001 << 16]
+    return {
+        "about": about, **DOMAIN, "cohort_count": 2, "owners": owners, "ballots": [*good, *bad], "tallies": tallies,
+        "bad_marks": [f"0x{marks:064x}" for marks in bad_marks],
+        "rolling": [_rolling([]), _rolling([1]), _rolling([2, 0, 1]), _rolling([0, 1, 2])],
+    }  # fmt: skip
 
 
 # --- the model ---------------------------------------------------------------------------------------------------

@@ -46,13 +46,14 @@ SHARE = f"(uint16,uint16,bytes32,{PROOF})"
 FUNCTIONS = {
     "slashEquivocation": [STATEMENT, STATEMENT],
     "slashSealEquivocation": [SEAL, "bytes", SEAL, "bytes"],
-    "slashInvalidSeal": [SEAL, "bytes", "bytes[]"],
+    "slashInvalidSeal": [SEAL, "bytes", "bytes", "bytes[]"],
     "slashBadShare": [STATEMENT, "uint16", SEAL, "bytes", "bytes32", "bytes32", "uint16", PROOF],
     "slashBadDealing": [STATEMENT, "bytes32", "uint16", f"{SHARE}[]", "bytes32", "bytes32", PROOF],
 }
 OWNERS = {seat: digest_of("evidence owner", seat) for seat in (1, 4, 7, 10, 13)}
 STRANGER = digest_of("stranger")
 BEACON_ROUND, UNKNOWN_BEACON_ROUND, RANDOMNESS = 77, 78, digest_of("randomness")
+BEACON_SIGNATURE = b"".join(digest_of("beacon signature", part) for part in range(3))  # 96 bytes: a point of G1
 THRESHOLD = 3
 
 
@@ -79,7 +80,7 @@ def encode_call(evidence: Evidence) -> tuple[str, bytes]:
             name = "slashSealEquivocation"
             values = (_seal(e.first), e.first_signature, _seal(e.second), e.second_signature)
         case InvalidSeal():
-            name, values = "slashInvalidSeal", (_seal(e.seal), e.manifest, list(e.signatures))
+            name, values = "slashInvalidSeal", (_seal(e.seal), e.beacon_signature, e.manifest, list(e.signatures))
         case BadShare():
             name = "slashBadShare"
             values = (
@@ -193,21 +194,27 @@ class Maker:
         }
         signers = (1, 4)
 
-        def judge(seal: SealStatement, manifest: bytes) -> InvalidSeal:
-            return InvalidSeal(seal, manifest, tuple(self.sign_seal(OWNERS[seat], seal) for seat in signers))
+        def judge(seal: SealStatement, manifest: bytes, beacon_signature: bytes = b"") -> InvalidSeal:
+            signatures = tuple(self.sign_seal(OWNERS[seat], seal) for seat in signers)
+            return InvalidSeal(seal, beacon_signature, manifest, signatures)
 
         for name, bytes_ in wrong.items():
             if bytes_:
                 self.add(f"invalid_seal_{name}", judge(self.seal(bytes_, 0b1111), bytes_), *signers)
         self.add("invalid_seal_more_survivors", judge(self.seal(data, 0b11111), data), *signers)
+        twice_sealed = (self.seal(wrong["seat_twice"], 0b1111), wrong["seat_twice"])
         false_seed = self.seal(data, 0b1111, seed=digest_of("seed"))
-        self.add("invalid_seal_seed", judge(false_seed, b""), *signers)
+        self.add("invalid_seal_seed", judge(false_seed, b"", BEACON_SIGNATURE), *signers)
+        self.add("invalid_seal_manifest_under_a_right_seed", judge(*twice_sealed, BEACON_SIGNATURE), *signers)
+        self.add("bad_invalid_seal_no_beacon_signature", judge(false_seed, b""))
+        self.add("bad_invalid_seal_wrong_beacon_signature", judge(false_seed, b"", BEACON_SIGNATURE[::-1]))
+        self.add("bad_invalid_seal_right_seed", judge(self.seal(data, 0b1111), data, BEACON_SIGNATURE))
         self.add("bad_invalid_seal_good", judge(self.seal(data, 0b1111), data))
         self.add("bad_invalid_seal_no_manifest", judge(self.seal(data, 0b1111), b""))
         self.add("bad_invalid_seal_another_manifest", judge(self.seal(data, 0b1111), wrong["seat_twice"]))
         unknown = replace(false_seed, beacon_round=UNKNOWN_BEACON_ROUND)
-        self.add("bad_invalid_seal_unknown_beacon", judge(unknown, b""))
-        one_broken = judge(false_seed, b"")
+        self.add("bad_invalid_seal_unknown_beacon", judge(unknown, b"", BEACON_SIGNATURE))
+        one_broken = judge(false_seed, b"", BEACON_SIGNATURE)
         broken = replace(one_broken, signatures=(bytes(64) + b"\x1b", one_broken.signatures[1]))
         self.add("bad_invalid_seal_broken_signature", broken)
 
@@ -378,13 +385,14 @@ def make_evidence() -> dict[str, object]:
     domain = maker.domain
     return {
         "about": "evidence as calldata, and whom it convicts; a bad_ case must be refused. Owners are the seats in "
-        "ascending order; the beacon contract knows randomness(beacon_round) only",
+        "ascending order; the beacon takes beacon_signature for beacon_round only, which gives randomness",
         "chain_id": domain.chain_id,
         "contract": domain.contract.hex(),
         "alliance": domain.alliance,
         "threshold": THRESHOLD,
         "round": maker.round,
         "beacon_round": BEACON_ROUND,
+        "beacon_signature": BEACON_SIGNATURE.hex(),
         "randomness": RANDOMNESS.hex(),
         "functions": FUNCTIONS,
         "owner_secrets": [secret.hex() for secret in OWNERS.values()],

@@ -16,10 +16,18 @@ from p2p_flock.alliance.model import AdoptedCohort, apply_cohorts, decode_model,
 from p2p_flock.alliance.sealing import compute_survivors, decode_sealed_manifest, make_seal, read_have
 from p2p_flock.alliance.voting import compute_commitment, compute_tally, is_valid_ballot, is_valid_commitment
 from p2p_flock.crypto.key_agreement import mask_public_key
-from p2p_flock.crypto.signing import ballot_digest, commit_digest, envelope_digest, recover_address
-from p2p_flock.errors import WireError
+from p2p_flock.crypto.signing import (
+    Marks,
+    commit_digest,
+    envelope_digest,
+    pack_marks,
+    recover_address,
+    unpack_marks,
+)
+from p2p_flock.errors import CryptoError, WireError
 from p2p_flock.params import AllianceParams
 from p2p_flock.testing.alliance import make_params, make_setting
+from p2p_flock.testing.contract_rounds import roll
 from p2p_flock.types import Assignment, CohortOutcome, Domain, RoundSnapshot, Seat, Stage
 from p2p_flock.wire import messages
 from p2p_flock.wire.codec import decode, encode
@@ -139,9 +147,9 @@ VOTE_CONTEXT = context_of(
 def test_ballot__vector(case: Case) -> None:
     """The contract would refuse our votes, or we would pass on votes that it refuses."""
     digests = tuple(raw(digest) for digest in case["aggregate_digests"])
-    seal, position, verdicts = raw(case["seal"]), case["position"], raw(case["verdicts"])
-    model, salt = raw(case["base_model_digest"]), raw(case["salt"])
-    ballot = Ballot(seal, model, verdicts, digests, salt, raw(case["ballot_signature"]))
+    seal, position, verdicts, grades = raw(case["seal"]), case["position"], raw(case["verdicts"]), raw(case["grades"])
+    model, salt, score = raw(case["base_model_digest"]), raw(case["salt"]), case["score_micro"]
+    ballot = Ballot(seal, model, verdicts, grades, score, digests, salt)
     commitment = BallotCommitment(seal, raw(case["commitment"]), raw(case["commit_signature"]))
     is_good = is_valid_ballot(VOTE_CONTEXT, position, seal, commitment.commitment, ballot)
     if case["name"].startswith("bad_"):
@@ -151,15 +159,31 @@ def test_ballot__vector(case: Case) -> None:
     assert compute_commitment(VOTE_CONTEXT, position, ballot) == commitment.commitment
     domain, number = VOTE_CONTEXT.domain, VOTE_CONTEXT.round
     assert commit_digest(domain, number, seal, position, commitment.commitment) == raw(case["commit_digest"])
-    terms = (seal, position, model, verdicts, digests, salt)
-    assert ballot_digest(domain, number, *terms) == raw(case["ballot_digest"])
+    assert pack_marks(position, score, verdicts, grades) == int(case["marks"], 16)
+    assert unpack_marks(int(case["marks"], 16), 2) == Marks(position, score, verdicts, grades)
+
+
+@pytest.mark.parametrize("marks", VOTING["bad_marks"])
+def test_marks__bad_vector(marks: str) -> None:
+    """A word that the contract takes for no ballot would be read as one."""
+    with pytest.raises(CryptoError):
+        unpack_marks(int(marks, 16), 2)
+
+
+@pytest.mark.parametrize("case", VOTING["rolling"], ids=lambda case: str(case["order"]))
+def test_rolling_hash__vector(case: Case) -> None:
+    """The simulated contract would take another order of commitments than the real one."""
+    chain = bytes(32)
+    for position, commitment in zip(case["order"], case["commitments"], strict=True):
+        chain = roll(chain, position, raw(commitment))
+    assert chain == raw(case["hash"])
 
 
 @cases(VOTING["tallies"])
 def test_tally__vector(case: Case) -> None:
     """Contract and node would follow different models."""
     ballots = {
-        position: Ballot(bytes(32), bytes(32), bytes([vote]), (raw(digest),), bytes(32), bytes(65))
+        position: Ballot(bytes(32), bytes(32), bytes([vote]), bytes(1), 0, (raw(digest),), bytes(32))
         for position, (vote, digest) in enumerate(case["votes"])
     }
     quorum = make_params(case["validators"], seat_count=case["validators"] + 5).verdict_quorum

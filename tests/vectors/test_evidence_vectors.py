@@ -55,7 +55,7 @@ def read_call(case: Any) -> Evidence:
         case "slashSealEquivocation":
             return SealEquivocation(seal(v[0]), v[1], seal(v[2]), v[3])
         case "slashInvalidSeal":
-            return InvalidSeal(seal(v[0]), v[1], tuple(v[2]))
+            return InvalidSeal(seal(v[0]), v[1], v[2], tuple(v[3]))
         case "slashBadShare":
             return BadShare(statement(v[0]), v[1], seal(v[2]), v[3], v[4], v[5], v[6], proof(v[7]))
         case _:
@@ -63,14 +63,15 @@ def read_call(case: Any) -> Evidence:
             return BadDealing(statement(v[0]), v[1], v[2], shares, v[4], v[5], proof(v[6]))
 
 
-def randomness(beacon_round: int) -> bytes | None:
-    return bytes.fromhex(VECTORS["randomness"]) if beacon_round == VECTORS["beacon_round"] else None
+def verify(beacon_round: int, signature: bytes) -> bytes | None:
+    is_right = (beacon_round, signature.hex()) == (VECTORS["beacon_round"], VECTORS["beacon_signature"])
+    return bytes.fromhex(VECTORS["randomness"]) if is_right else None
 
 
 COURT = Court(
     Domain(VECTORS["chain_id"], bytes.fromhex(VECTORS["contract"]), VECTORS["alliance"]),
     VECTORS["threshold"],
-    randomness,
+    verify,
     recover_address,
 )
 
