@@ -189,9 +189,14 @@ async def _find(client: RpcClient, factory: bytes, governor: bytes) -> Governanc
                 f"there is no contract at {address_text(address)}\ncorrect chain.{what}, or check the chain"
             )
     token = address_bytes(await read_contract(client, FACTORY, factory, "token"))
-    answers = await read_views(
-        client, (View(TOKEN, token, "minter"), View(GOVERNOR, governor, "token"), View(GOVERNOR, governor, "timelock"))
-    )
+    views = (View(TOKEN, token, "minter"), View(GOVERNOR, governor, "token"), View(GOVERNOR, governor, "timelock"))
+    try:
+        answers = await read_views(client, views)
+    except RpcError as error:
+        raise ConfigError(
+            f"{address_text(governor)} is no governor, or this factory's FLOCK has no minter\n"
+            "correct chain.governor, or pass --governor"
+        ) from error
     emission, gm_flock, timelock = map(address_bytes, answers)
     mints, allowed, locks, obeyed, proposes = await read_views(
         client,

@@ -77,8 +77,8 @@ def show_proposal(contracts: GovernanceContracts, proposal: Proposal, standing: 
     click.secho(f"Proposal 0x{proposal.id:064x}", bold=True)
     click.echo(f"  {describe_standing(proposal, standing, now_s)}")
     click.echo(f"  proposed by 0x{proposal.proposer.hex()}")
-    click.echo(f"  votes count as of {moment(proposal.vote_start_s, now_s)}, voting ends")
-    click.echo(f"  {moment(proposal.vote_end_s, now_s)}")
+    click.echo(f"  votes count as of {moment(proposal.vote_start_s, now_s)}")
+    click.echo(f"  voting until {moment(proposal.vote_end_s, now_s)}")
     for line in describe_votes(standing):
         click.echo(f"  {line}")
     if standing.own_votes is not None:

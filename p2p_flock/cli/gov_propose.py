@@ -33,7 +33,7 @@ from p2p_flock.cli.gov_access import (
 )
 from p2p_flock.cli.gov_json import call_json, proposal_json
 from p2p_flock.cli.gov_list import show_calls
-from p2p_flock.cli.gov_words import VOTES, describe_standing, short_id
+from p2p_flock.cli.gov_words import VOTES, describe_standing, safe_lines, short_id
 from p2p_flock.cli.options import print_json, require_answerable
 from p2p_flock.errors import UsageError
 
@@ -175,7 +175,11 @@ async def _plan(governance: Governance, changes: Changes, sending: bool) -> Plan
 def _show(plan: Plan, err: bool) -> None:
     show_calls(plan.contracts, plan.calls, err=err)
     for place, reason in plan.failures.items():
-        click.secho(f"Call {place} would fail if it were executed now: {reason}", fg="yellow", err=err)
+        click.secho(
+            f"Call {place} would fail if it were executed now: {' '.join(safe_lines(reason.encode()))}",
+            fg="yellow",
+            err=err,
+        )
 
 
 def _description(text: str | None, file: Path | None) -> str:

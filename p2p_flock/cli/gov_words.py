@@ -14,7 +14,7 @@ from p2p_flock.chain.contracts import EMISSION, GM_FLOCK, GOVERNOR, TIMELOCK, TO
 from p2p_flock.chain.governance import GovernanceContracts
 from p2p_flock.chain.governed_calls import ReadCall, read_call
 from p2p_flock.chain.proposals import PROPOSER_MARK, GovernedCall, Proposal, ProposalState, Standing
-from p2p_flock.cli.amounts import format_money, format_seconds
+from p2p_flock.cli.amounts import WEI_DECIMALS, format_money, format_seconds
 
 TITLE_CHARACTERS_MAX = 72
 DESCRIPTION_CHARACTERS_MAX = 20_000  # more is in the log of the chain, for who wants it
@@ -61,6 +61,13 @@ def moment(at_s: int, now_s: int) -> str:
     return f"{text} (in {format_seconds(away)})" if away > 0 else f"{text} ({format_seconds(-away)} ago)"
 
 
+def exact_money(wei: int, unit: str) -> str:
+    """As ``format_money``, to the last wei: what a vote decides is not rounded."""
+    whole, fraction = divmod(wei, 10**WEI_DECIMALS)
+    digits = f"{fraction:0{WEI_DECIMALS}d}".rstrip("0")
+    return f"{whole:,}{'.' + digits if digits else ''} {unit}"
+
+
 def name_address(contracts: GovernanceContracts, address: bytes) -> str:
     """The address, and what it is where it is one of the protocol's."""
     known = {
@@ -79,7 +86,7 @@ def describe_call(contracts: GovernanceContracts, call: GovernedCall) -> list[st
     read = read_call(contracts, call)
     lines = _unknown(contracts, call) if read is None else _known(contracts, read)
     if call.value_wei and call.data:
-        lines.append(f"and send {format_money(call.value_wei, 'ETH')} from the treasury with it")
+        lines.append(f"and send {exact_money(call.value_wei, 'ETH')} from the treasury with it")
     return lines
 
 
@@ -106,7 +113,7 @@ def _plain(value: Any) -> str:
 def _unknown(contracts: GovernanceContracts, call: GovernedCall) -> list[str]:
     where = name_address(contracts, call.target)
     if not call.data:
-        return [f"Send {format_money(call.value_wei, 'ETH')} from the treasury to {where}"]
+        return [f"Send {exact_money(call.value_wei, 'ETH')} from the treasury to {where}"]
     shown = call.data.hex()[:DATA_DIGITS_SHOWN]
     more = "…" if len(call.data.hex()) > DATA_DIGITS_SHOWN else ""
     return [f"Call {where} with {len(call.data)} bytes that are in no words here:", f"0x{shown}{more}"]
@@ -121,7 +128,7 @@ def _weights(contracts: GovernanceContracts, changes: tuple[tuple[str, int], ...
 
 
 def _transfer(contracts: GovernanceContracts, to: str, amount: int) -> list[str]:
-    return [f"Pay {format_money(amount, 'FLOCK')} from the treasury to {name_address(contracts, address_bytes(to))}"]
+    return [f"Pay {exact_money(amount, 'FLOCK')} from the treasury to {name_address(contracts, address_bytes(to))}"]
 
 
 def _staking(contracts: GovernanceContracts, address: str, listed: bool) -> list[str]:
@@ -138,7 +145,7 @@ _WORDS: Mapping[tuple[str, str], Callable[..., list[str]]] = {
     (GOVERNOR, "updateQuorumNumerator"): lambda _, percent: [f"Set the quorum to {percent} % of all votes"],
     (GOVERNOR, "setVotingDelay"): lambda _, s: [f"Set the voting delay to {format_seconds(s)}"],
     (GOVERNOR, "setVotingPeriod"): lambda _, s: [f"Set the voting period to {format_seconds(s)}"],
-    (GOVERNOR, "setProposalThreshold"): lambda _, wei: [f"Let who has {format_money(wei, VOTES)} propose"],
+    (GOVERNOR, "setProposalThreshold"): lambda _, wei: [f"Let who has {exact_money(wei, VOTES)} propose"],
     (TIMELOCK, "updateDelay"): lambda _, s: [f"Set the timelock's delay to {format_seconds(s)}"],
 }
 
