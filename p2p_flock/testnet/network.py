@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -20,6 +20,7 @@ from p2p_flock.chain.devnet_deployment import READY_FILE, Devnet, read_devnet
 from p2p_flock.cli.alliance_terms import round_seconds_max
 from p2p_flock.daemon.config import TEST_MODE_VARIABLE
 from p2p_flock.daemon.control_client import control_call
+from p2p_flock.daemon.control_messages import params_to_json
 from p2p_flock.errors import ControlError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.store.files import write_atomic
@@ -253,7 +254,7 @@ async def create_alliance(
         UsageError: the command failed.
     """
     path = processes.directory / "alliance-params.json"
-    values = {name: value for name, value in asdict(params).items() if name != "manifest_digest"}
+    values = {name: value for name, value in params_to_json(params).items() if name != "manifest_digest"}
     path.write_text(json.dumps(values, indent=2) + "\n")
     printed = await run_command(
         processes.directory,

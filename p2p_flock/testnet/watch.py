@@ -123,6 +123,14 @@ class AllianceView:
                 log.beacon_seen_at = seen_at
 
 
+def _round_of(call: RoundCall, data: bytes) -> int:
+    """The round that a transaction is about: its first argument, or the first field of the seal that is its first."""
+    start = 4
+    if call in (RoundCall.COMMIT, RoundCall.SETTLE):
+        start += int.from_bytes(data[4:36], "big")
+    return int.from_bytes(data[start : start + 32], "big")
+
+
 class Watch:
     """Keeps an :class:`AllianceView` up to date."""
 
@@ -190,7 +198,7 @@ class Watch:
         for transaction, receipt in zip(ours, receipts, strict=True):
             data = as_bytes(transaction["input"])
             call = self._calls.get(data[:4])
-            log = self.view.rounds.get(int.from_bytes(data[4:36], "big")) if call is not None else None
+            log = self.view.rounds.get(_round_of(call, data)) if call is not None else None
             if call is None or log is None:
                 continue  # a join or a key registration, or a call about a round that never opened
             mined = as_object(raised_or_value(receipt))

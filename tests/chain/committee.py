@@ -5,6 +5,7 @@ Signatures are made with eth-account's EIP-712 code, independent of ours and of 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 
+from p2p_flock.alliance.allowlist import compute_allowlist_root, make_allowlist_proof
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
 from p2p_flock.chain.account import Account
 from p2p_flock.chain.adapter import Chain, open_chain
@@ -31,6 +33,7 @@ FLOCK = 10**18
 PEER_ID = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 MANIFEST_DIGEST = keccak(text="manifest")
 BASE_MODEL, AGGREGATE = keccak(text="base model"), keccak(text="aggregate")
+GRADE, SCORE_MICRO = 5, 700_000
 FIELDS = {
     "Seal": (
         ("alliance", "uint256"),
@@ -47,16 +50,6 @@ FIELDS = {
         ("seal", "bytes32"),
         ("position", "uint32"),
         ("commitment", "bytes32"),
-    ),
-    "Ballot": (
-        ("alliance", "uint256"),
-        ("round", "uint32"),
-        ("seal", "bytes32"),
-        ("position", "uint32"),
-        ("baseModelDigest", "bytes32"),
-        ("verdicts", "bytes"),
-        ("aggregateDigests", "bytes32[]"),
-        ("salt", "bytes32"),
     ),
 }
 
@@ -116,8 +109,9 @@ class Committee:
                 nursery.start_soon(self.join, index)
 
     async def join(self, index: int) -> None:
-        """One member takes a seat."""
-        handle = self.handles[index]
+        """One member takes a seat, with its proof where only those on a list may."""
+        handle, owner = self.handles[index], self.chains[index].address
+        listed = handle.terms.allowlist
         await handle.join(
             peer_id=PEER_ID,
             mask_key=mask_key(index),
@@ -125,6 +119,7 @@ class Committee:
             params_hash=compute_params_hash(handle.params),
             maximum_loss=handle.params.seat_stake,
             peer_signature=bytes(64),
+            allowlist_proof=make_allowlist_proof(listed, owner) if owner in listed else (),
         )
 
     async def owners(self) -> list[bytes]:
@@ -181,34 +176,40 @@ class Committee:
             "signatures": tuple(self.sign(owners[seat], "Seal", message) for seat in assignment.validators),
         }
 
+    def seal_statement(self, state: RoundState, value: BeaconValue, view: int = 0) -> tuple[object, ...]:
+        """The seal of :meth:`seal_arguments`, as the contract's struct by position."""
+        seed, assignment = self.assignment(state, value)
+        survivors = [(1 << len(assignment.trainers)) - 1]
+        return (state.round, view, state.beacon_round, seed, MANIFEST_DIGEST, survivors)
+
     async def ballots(self, state: RoundState, value: BeaconValue) -> tuple[list[bytes], list[bytes], list[Ballot]]:
-        """Commitments, their signatures, and the ballots (all yes), in position order."""
+        """Commitments, their signatures, and the ballots (all yes, of grade 5), in position order."""
         _, assignment = self.assignment(state, value)
         owners = await self.owners()
         commitments, signatures, ballots = [], [], []
         for position, seat in enumerate(assignment.validators):
-            salt, verdicts = keccak(text=f"salt {position}"), bytes([Vote.YES])
+            salt = keccak(text=f"salt {position}")
             fields = (self.domain.alliance, state.round, state.seal, position)
-            commitment = compute_commitment(self.domain, state, position, verdicts, salt)
+            commitment = compute_commitment(self.domain, state, position, salt)
             commitments.append(commitment)
             signatures.append(self.sign(owners[seat], "Commit", (*fields, commitment)))
-            signature = self.sign(owners[seat], "Ballot", (*fields, BASE_MODEL, verdicts, [AGGREGATE], salt))
-            ballots.append(Ballot(state.seal, BASE_MODEL, verdicts, (AGGREGATE,), salt, signature))
+            verdicts, grades = bytes([Vote.YES]), bytes([GRADE])
+            ballots.append(Ballot(state.seal, BASE_MODEL, verdicts, grades, SCORE_MICRO, (AGGREGATE,), salt))
         return commitments, signatures, ballots
 
 
-def compute_commitment(domain: Domain, state: RoundState, position: int, verdicts: bytes, salt: bytes) -> bytes:
-    """The contract interface's commitment: keccak of eleven words, all of static type."""
+def compute_commitment(domain: Domain, state: RoundState, position: int, salt: bytes) -> bytes:
+    """The contract interface's commitment to :meth:`Committee.ballots`' ballot: keccak of ten words of static type."""
+    marks = position | SCORE_MICRO << 16 | Vote.YES << 48 | GRADE << 80
     words = (
-        keccak(text="p2p_flock ballot v1"),
+        keccak(text="p2p_flock ballot v2"),
         domain.chain_id.to_bytes(32, "big"),
         domain.contract.rjust(32, b"\0"),
         domain.alliance.to_bytes(32, "big"),
         state.round.to_bytes(32, "big"),
         state.seal,
-        position.to_bytes(32, "big"),
+        marks.to_bytes(32, "big"),
         BASE_MODEL,
-        keccak(verdicts),
         keccak(AGGREGATE),
         salt,
     )
@@ -217,9 +218,13 @@ def compute_commitment(domain: Domain, state: RoundState, position: int, verdict
 
 @asynccontextmanager
 async def open_committee(
-    devnet: Devnet, params: AllianceParams, count: int, poll_interval_s: float = 0.05
+    devnet: Devnet, params: AllianceParams, count: int, poll_interval_s: float = 0.05, listed: int = 0
 ) -> AsyncIterator[Committee]:
-    """Funded accounts, each with its own connection; the first one has created the alliance."""
+    """Funded accounts, each with its own connection; the first one has created the alliance.
+
+    Args:
+        listed: so many of them, the first ones, are on the alliance's allowlist; 0: there is none.
+    """
     accounts = [create_account() for _ in range(count)]
     await fund(devnet, [bytes.fromhex(account.address[2:]) for account in accounts])
     async with AsyncExitStack() as stack:
@@ -227,6 +232,9 @@ async def open_committee(
             await stack.enter_async_context(open_chain(devnet.chain_config(poll_interval_s), account))
             for account in accounts
         ]
-        number = await chains[0].create_alliance(params, params.reward_per_round * params.round_count, "digits")
+        owners = sorted(chain.address for chain in chains[:listed])
+        params = dataclasses.replace(params, allowlist_root=compute_allowlist_root(owners))
+        pool = params.reward_per_round * params.round_count
+        number = await chains[0].create_alliance(params, pool, "digits", owners)
         handles = [await chain.alliance(number) for chain in chains]
         yield Committee(chains, accounts, handles)

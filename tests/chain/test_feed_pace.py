@@ -19,7 +19,7 @@ NOW_S = 1_000_000
 def state_of(commit_deadline_s: int = 0) -> RoundState:
     return RoundState(
         *(1, RoundPhase.REVEALING, 8, 1, 0, 0, 0, 0, commit_deadline_s, 0),
-        *(bytes(32), bytes(32), bytes(32), (), 0, 0, 0, 0, 0, NOW_S),
+        *(bytes(32), 0, 0, 0, 0, 0, NOW_S),
     )
 
 

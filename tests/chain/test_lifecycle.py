@@ -7,6 +7,9 @@ import dataclasses
 import pytest
 import trio
 
+from p2p_flock.alliance.allowlist import compute_allowlist_root
+from p2p_flock.alliance.earnings import compute_earning
+from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.chain.adapter import open_chain
 from p2p_flock.chain.beacon import BeaconClient
 from p2p_flock.chain.client import RpcClient
@@ -24,14 +27,17 @@ from p2p_flock.chain_events import (
     SeatJoined,
     SeatLeft,
     SeatRemoved,
+    SettledRecord,
 )
-from p2p_flock.errors import ParameterError, TransactionFailedError, UsageError
-from p2p_flock.types import CohortOutcome
+from p2p_flock.errors import ChainError, ParameterError, TransactionFailedError, UsageError
+from p2p_flock.types import CohortOutcome, Vote
 from tests.chain.committee import (
     AGGREGATE,
     BASE_MODEL,
+    GRADE,
     MANIFEST_DIGEST,
     PEER_ID,
+    SCORE_MICRO,
     Committee,
     mask_key,
     open_committee,
@@ -56,9 +62,9 @@ async def run_round(devnet: Devnet, committee: Committee) -> RoundState:
     state = await first.round_state()
     assert state.phase is RoundPhase.SEALED
     commitments, signatures, ballots = await committee.ballots(state, value)
-    positions = tuple(range(len(ballots)))
-    await second.commit_round(round=state.round, positions=positions, commitments=commitments, signatures=signatures)
-    await third.settle_round(round=state.round, positions=positions, ballots=ballots)
+    positions, seal = tuple(range(len(ballots))), committee.seal_statement(state, value)
+    await second.commit_round(seal=seal, positions=positions, commitments=commitments, signatures=signatures)
+    await third.settle_round(seal=seal, order=bytes(positions), unopened=(), positions=positions, ballots=ballots)
     return state
 
 
@@ -99,13 +105,13 @@ async def test_alliance__lives_from_creation_to_withdrawal(own_devnet: Devnet) -
             (0, BEFORE_ROUND_ZERO, 1)
         }
         state = await run_round(own_devnet, committee)
-        assert (state.round, state.manifest_digest) == (0, MANIFEST_DIGEST)
+        assert state.round == 0
         with trio.fail_after(10):
             events = await follow_until(committee, RoundSettled)
         check_events(events, state)
         assert await first.confirmed_model() == (0, BASE_MODEL)
         assert (await first.round_state()).phase is RoundPhase.CLOSED
-        await check_money_out(own_devnet, committee)
+        await check_money_out(own_devnet, committee, events)
 
 
 def check_events(events: list[ChainEvent], state: RoundState) -> None:
@@ -113,9 +119,10 @@ def check_events(events: list[ChainEvent], state: RoundState) -> None:
     kinds = [type(event) for event in events]
     assert kinds.count(SeatJoined) == 6
     assert kinds[:6].count(SeatJoined) == 6
-    assert kinds[6:10] == [RoundOpened, RoundSealed, BallotsCommitted, BallotRevealed]
+    assert kinds[6:12] == [RoundOpened, RoundSealed, BallotsCommitted, BallotRevealed, BallotRevealed, RoundSettled]
     positions = [(event.at.block, event.at.log_index) for event in events]
-    assert positions == sorted(set(positions))
+    assert positions == sorted(positions)
+    assert len(positions) == len(set(positions)) + 2  # the settlement tells of its ballots too
     opened, sealed, committed = events[6:9]
     settled = next(event for event in events if isinstance(event, RoundSettled))
     assert isinstance(opened, RoundOpened)
@@ -124,7 +131,8 @@ def check_events(events: list[ChainEvent], state: RoundState) -> None:
         state.opens_at_s,
     )
     assert isinstance(sealed, RoundSealed)
-    assert (sealed.seal, sealed.seed, sealed.survivors) == (state.seal, state.seed, state.survivors)
+    assert (sealed.seal, sealed.manifest_digest, sealed.survivors) == (state.seal, MANIFEST_DIGEST, (0b1111,))
+    assert sealed.positions == (0, 1)
     assert sealed.at.timestamp_s == state.sealed_at_s
     assert [len(signature) for signature in sealed.signatures] == [65, 65]
     assert isinstance(committed, BallotsCommitted)
@@ -132,12 +140,17 @@ def check_events(events: list[ChainEvent], state: RoundState) -> None:
     assert settled.outcomes == (CohortOutcome.ADOPTED,)
     assert (settled.aggregate_digests, settled.votes_for, settled.votes_against) == ((AGGREGATE,), (2,), (0,))
     assert (settled.base_model_digest, settled.closed) == (BASE_MODEL, True)
+    reveals = [event for event in events if isinstance(event, BallotRevealed)]
+    told = (bytes([Vote.YES]), bytes([GRADE]), SCORE_MICRO, (AGGREGATE,), BASE_MODEL, b"")
+    assert [(reveal.position, *dataclasses.astuple(reveal)[3:]) for reveal in reveals] == [(0, *told), (1, *told)]
+    record = settled.record
+    assert (record.round, record.seat_count, record.revealed, record.seed) == (0, 6, 0b11, sealed.seed)
+    assert record.survivors == sealed.survivors
 
 
-async def check_money_out(devnet: Devnet, committee: Committee) -> None:
+async def check_money_out(devnet: Devnet, committee: Committee, events: list[ChainEvent]) -> None:
     """Everybody claims, waits out the unbonding, withdraws; nothing stays behind but dust-free zeroes."""
-    for handle in committee.handles:
-        await handle.claim([0] if any(await handle.rewards_wei([0])) else [])
+    await check_claims(committee, events)
     last = committee.handles[-1]
     with pytest.raises(TransactionFailedError) as refused:
         await last.withdraw()
@@ -153,6 +166,40 @@ async def check_money_out(devnet: Devnet, committee: Committee) -> None:
     assert (accounts.stakes_wei, accounts.pool_wei, accounts.owed_wei) == (0, 0, 0)
     total = sum([(await chain.balances())[1] for chain in committee.chains])
     assert total == len(committee.chains) * FUND_FLOCK_WEI
+
+
+async def check_claims(committee: Committee, events: list[ChainEvent]) -> None:
+    """What nodes compute from the log is what the contract owes, to the wei, in every role, and pays once."""
+    history = AllianceHistory(committee.domain, committee.handles[0].params)
+    for event in events:
+        history.apply(event, True)
+    earnings = {chain.address: compute_earning(history, 0, chain.address) for chain in committee.chains}
+    # Of 1,000 wei 400 to four trainers, 400 to two validators, none for agreement over one cohort, 33 a transaction.
+    paid = sorted((e.trainer_reward, e.validator_reward, e.refunds) for e in earnings.values() if e is not None)
+    assert [trainer for trainer, _, _ in paid] == [0, 0, 100, 100, 100, 100]
+    assert [validator for _, validator, _ in paid] == [200, 200, 0, 0, 0, 0]
+    senders = [chain.address for chain in committee.chains[:3]]
+    assert [owner for owner, e in earnings.items() if e is not None and e.refunds == 33] == senders
+    for chain, handle in zip(committee.chains, committee.handles, strict=True):
+        earning, before = earnings[chain.address], (await chain.balances())[1]
+        assert earning is not None
+        assert await handle.rewards_wei([earning.record]) == (earning.total,)
+        credit = await handle.credit_wei()  # the creator's: what nobody earned
+        await handle.claim([earning.record])
+        assert (await chain.balances())[1] - before == earning.total + credit
+        assert await handle.rewards_wei([earning.record]) == (0,)
+        with pytest.raises(TransactionFailedError) as again:
+            await handle.claim([earning.record])
+        assert again.value.reason == "NothingToClaim"
+    record = dataclasses.replace(record_of(events), refund=1_000)
+    with pytest.raises(ChainError):
+        await committee.handles[0].rewards_wei([record])
+
+
+def record_of(events: list[ChainEvent]) -> SettledRecord:
+    """Of the only settled round."""
+    (settled,) = [event for event in events if isinstance(event, RoundSettled)]
+    return settled.record
 
 
 async def test_round__refuses_losers_of_a_race_by_name(devnet: Devnet) -> None:
@@ -218,6 +265,45 @@ async def test_members__leave_and_change_keys(devnet: Devnet) -> None:
         events = await keeper.events(keeper.terms.created_block, (await committee.chains[0].client.head()).number)
         kinds = [type(event) for event in events]
         assert kinds == [*[SeatJoined] * 5, SeatRemoved, SeatJoined]
+
+
+async def test_allowlist__admits_those_on_it_alone(devnet: Devnet) -> None:
+    """A stranger could join with no proof or with a member's, or a member could not join at all."""
+    async with open_committee(devnet, small_params(), 4, listed=3) as committee:
+        assert committee.handles[3].terms.allowlist == tuple(sorted(chain.address for chain in committee.chains[:3]))
+        for index in range(3):
+            await committee.join(index)
+        stranger = committee.handles[3]
+        with pytest.raises(TransactionFailedError) as refused:
+            await committee.join(3)
+        assert refused.value.reason == "NotOnAllowlist"
+        assert len(await stranger.seats()) == 3
+
+
+async def test_create__refuses_another_list_than_its_root(devnet: Devnet) -> None:
+    """An alliance would be created for owners that can never join it."""
+    async with open_committee(devnet, small_params(), 1) as committee:
+        chain = committee.chains[0]
+        params = small_params(allowlist_root=compute_allowlist_root([chain.address]))
+        with pytest.raises(TransactionFailedError) as refused:
+            await chain.create_alliance(params, 3_000, "digits", [bytes([1]) * 20])
+        assert refused.value.reason == "WrongAllowlist"
+
+
+async def test_join__ends_at_its_deadline(own_devnet: Devnet) -> None:
+    """Who was told that the circle is closed would find newcomers in it; the pool of an empty one would be locked."""
+    client = RpcClient([own_devnet.rpc_url])
+    deadline_s = (await client.head()).timestamp_s + 30
+    async with open_committee(own_devnet, small_params(join_deadline_s=deadline_s), 2) as committee:
+        await committee.join(0)
+        await client.call("evm_increaseTime", hex(60))
+        await client.call("evm_mine")
+        client.close()
+        with pytest.raises(TransactionFailedError) as refused:
+            await committee.join(1)
+        assert refused.value.reason == "JoinDeadlinePassed"
+        await committee.handles[1].close()
+        assert (await committee.handles[0].round_state()).phase is RoundPhase.CLOSED
 
 
 async def test_running_round__queues_leavers_and_takes_keys(devnet: Devnet) -> None:
