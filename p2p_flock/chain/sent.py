@@ -37,11 +37,8 @@ class Prepared:
     data: bytes
     value_wei: int
     gas: int
+    gas_headroom: int
     base_fee_wei: int
-
-    def is_same_call(self, other: Prepared) -> bool:
-        """Whether both ask the same of the same contract."""
-        return (self.to, self.data, self.value_wei) == (other.to, other.data, other.value_wei)
 
 
 @dataclass(slots=True)

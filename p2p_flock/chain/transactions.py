@@ -104,13 +104,15 @@ class Sender:
 
     # --- before it leaves ----------------------------------------------------------------------------------------
 
-    async def _prepare(self, action: str, to: bytes | None, data: bytes, value_wei: int, gas_headroom: int) -> Prepared:
+    async def _prepare(
+        self, action: str, to: bytes | None, data: bytes, value_wei: int, gas_headroom: int, block: str = "latest"
+    ) -> Prepared:
         """Simulate at every endpoint. What one would take and the other refuses is asked again while one may lag; then
         it is sent, for a liar could otherwise keep a node silent, and a refusal costs little."""
         call: dict[str, Json] = {"from": address_text(self.address), "data": "0x" + data.hex(), "value": hex(value_wei)}
         if to is not None:
             call["to"] = address_text(to)
-        calls = (Call("eth_estimateGas", (call,)), Call("eth_getBlockByNumber", ("latest", False)))
+        calls = (Call("eth_estimateGas", (call, block)), Call("eth_getBlockByNumber", ("latest", False)))
         gives_up_at = trio.current_time() + self._client.lag_s_max
         while True:
             estimates, fees_wei, refusals, failures = sort_simulations(await self._client.batch_each(calls))
@@ -127,7 +129,7 @@ class Sender:
                 "an RPC endpoint reports a base fee of %d wei; the other's, %d, is used", max(fees_wei), base_fee_wei
             )
         gas = min(max(estimates) * 5 // 4 + gas_headroom, GAS_PER_TRANSACTION_MAX)
-        return Prepared(action, to, data, value_wei, gas, base_fee_wei)
+        return Prepared(action, to, data, value_wei, gas, gas_headroom, base_fee_wei)
 
     async def _submit(self, prepared: Prepared) -> Sent:
         """Take the next nonce and broadcast.
@@ -140,10 +142,9 @@ class Sender:
             for attempt in range(NONCE_ATTEMPTS_MAX):
                 await trio.sleep(attempt * self._poll_interval_s)
                 if self._nonce_next is None or self._in_flight == 0:
-                    self._nonce_next, twin = await self._free_nonce(prepared)
-                    if twin is not None:
-                        self._in_flight += 1
-                        return twin
+                    self._nonce_next, was_lost = await self._free_nonce()
+                    if was_lost:  # what is sent again may have done already what is asked for now
+                        prepared = await self._prepare_again(prepared)
                 nonce, self._nonce_next = self._nonce_next, None  # forgotten unless the send succeeds
                 sent = Sent(prepared, nonce, bid)
                 try:
@@ -163,9 +164,13 @@ class Sender:
             "this key? Stop it."
         )
 
-    async def _free_nonce(self, prepared: Prepared) -> tuple[int, Sent | None]:
+    async def _prepare_again(self, prepared: Prepared) -> Prepared:
+        call = (prepared.action, prepared.to, prepared.data, prepared.value_wei)
+        return await self._prepare(*call, prepared.gas_headroom, "pending")
+
+    async def _free_nonce(self) -> tuple[int, bool]:
         """The account's next nonce. Where it belongs to a transaction that a reorganisation took back, that one is
-        sent again first: another in its place would lose it. If it is the very call that is to be sent, it is that."""
+        sent again first: another in its place would lose it. Whether that was so."""
         gives_up_at = trio.current_time() + self._client.lag_s_max
         while True:
             each = await self._client.batch_each((Call("eth_getTransactionCount", (self._name, "pending")),))
@@ -179,16 +184,15 @@ class Sender:
                 )
             await trio.sleep(2 * self._poll_interval_s)
         nonce = counts.pop()
-        twin: Sent | None = None
+        was_lost = False
         while (lost := self._sent.get(nonce)) is not None:
             if not any(await self._receipts(lost)):  # else the endpoint's count lags behind
                 if not await self._resend(lost):
                     del self._sent[nonce]
                     break
-                if lost.mined_block is not None and lost.prepared.is_same_call(prepared) and nonce in self._sent:
-                    lost.mined_block, twin = None, lost
+                was_lost = True
             nonce += 1
-        return nonce, twin
+        return nonce, was_lost
 
     async def _broadcast(self, sent: Sent, bid: Bid) -> None:
         """Sign with this bid and send to every endpoint; :class:`RpcError` where none takes it."""
@@ -322,7 +326,7 @@ class Sender:
             if known is not None:
                 await self._resend(known)
                 continue
-            prepared = Prepared("freeing a nonce", self.address, b"", 0, GAS_PER_TRANSFER, base_fee_wei)
+            prepared = Prepared("freeing a nonce", self.address, b"", 0, GAS_PER_TRANSFER, 0, base_fee_wei)
             bid = first_bid(base_fee_wei, self._fee_wei_max)
             while (higher := next_bid(bid, base_fee_wei, self._fee_wei_max)) is not None:
                 bid = higher

@@ -7,7 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from p2p_flock.chain.http import HttpEndpoint
+
+JsonObject = dict[str, Any]
 
 
 @dataclass
@@ -72,3 +78,47 @@ def results(values: Callable[[str], object]) -> Callable[[object], tuple[int, by
         return 200, json.dumps(answer).encode()
 
     return respond
+
+
+class HttpFailure(Exception):
+    """Raised by a test's answer: the whole exchange gets this status and body."""
+
+    def __init__(self, status: int, body: bytes = b"") -> None:
+        super().__init__(status)
+        self.status, self.body = status, body
+
+
+@contextmanager
+def serve_proxy(
+    upstream_url: str, answer: Callable[[JsonObject, Callable[[], JsonObject]], JsonObject]
+) -> Iterator[FakeEndpoint]:
+    """An endpoint in front of a real one: ``answer`` gets each call and how to pass it on; it may do so, or lie."""
+    upstream = HttpEndpoint(upstream_url, timeout_s=10.0, body_bytes_max=1 << 25)
+
+    def pass_on(call: JsonObject) -> JsonObject:
+        body = json.dumps(call).encode()
+        return dict(json.loads(upstream.request("POST", "", body, {"Content-Type": "application/json"})[1]))
+
+    def respond(body: object) -> tuple[int, bytes]:
+        calls: list[JsonObject] = body if isinstance(body, list) else [body]  # type: ignore[list-item]
+        try:
+            answers = [answer(call, partial(pass_on, call)) for call in calls]
+        except HttpFailure as failure:
+            return failure.status, failure.body
+        return 200, json.dumps(answers if isinstance(body, list) else answers[0]).encode()
+
+    try:
+        with serve_fake(respond) as endpoint:
+            yield endpoint
+    finally:
+        upstream.close()
+
+
+def result(call: JsonObject, value: object) -> JsonObject:
+    """A successful answer to a call."""
+    return {"jsonrpc": "2.0", "id": call["id"], "result": value}
+
+
+def refusal(call: JsonObject, code: int, message: str) -> JsonObject:
+    """An endpoint's error in answer to a call."""
+    return {"jsonrpc": "2.0", "id": call["id"], "error": {"code": code, "message": message}}
