@@ -339,9 +339,10 @@ class LogReader:
                     self._comparable,
                 )
             except (RpcError, AnswerTooLongError) as error:
-                if size == 1 or (isinstance(error, RpcError) and is_rate_limit(error)):
+                span = end - from_block + 1
+                if span == 1 or (isinstance(error, RpcError) and is_rate_limit(error)):
                     raise  # asking for less would only ask more often
-                size //= 2  # a provider's cap on range or results
+                size = span // 2  # a provider's cap on range or results
                 continue
             logs = await self.logs_of(answers[0], from_block, end)
             # What one crowded range or one bad moment taught is forgotten again, slowly.
