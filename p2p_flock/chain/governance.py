@@ -189,25 +189,27 @@ async def _find(client: RpcClient, factory: bytes, governor: bytes) -> Governanc
                 f"there is no contract at {address_text(address)}\ncorrect chain.{what}, or check the chain"
             )
     token = address_bytes(await read_contract(client, FACTORY, factory, "token"))
-    views = (View(TOKEN, token, "minter"), View(GOVERNOR, governor, "token"), View(GOVERNOR, governor, "timelock"))
     try:
-        answers = await read_views(client, views)
+        minter, votes, executor = await read_views(
+            client,
+            (View(TOKEN, token, "minter"), View(GOVERNOR, governor, "token"), View(GOVERNOR, governor, "timelock")),
+        )
+        emission, gm_flock, timelock = map(address_bytes, (minter, votes, executor))
+        mints, allowed, locks, obeyed, proposes = await read_views(
+            client,
+            (
+                View(EMISSION, emission, "token"),
+                View(EMISSION, emission, "timelock"),
+                View(GM_FLOCK, gm_flock, "token"),
+                View(GM_FLOCK, gm_flock, "timelock"),
+                View(TIMELOCK, timelock, "hasRole", (PROPOSER_ROLE, governor)),
+            ),
+        )
     except RpcError as error:
         raise ConfigError(
-            f"{address_text(governor)} is no governor, or this factory's FLOCK has no minter\n"
+            f"{address_text(governor)} is no governor, or this factory's FLOCK has no emission: {error.message}\n"
             "correct chain.governor, or pass --governor"
         ) from error
-    emission, gm_flock, timelock = map(address_bytes, answers)
-    mints, allowed, locks, obeyed, proposes = await read_views(
-        client,
-        (
-            View(EMISSION, emission, "token"),
-            View(EMISSION, emission, "timelock"),
-            View(GM_FLOCK, gm_flock, "token"),
-            View(GM_FLOCK, gm_flock, "timelock"),
-            View(TIMELOCK, timelock, "hasRole", (PROPOSER_ROLE, governor)),
-        ),
-    )
     belongs = {
         "what mints FLOCK mints another token": address_bytes(mints) == token,
         "the emission of FLOCK obeys another timelock": address_bytes(allowed) == timelock,
