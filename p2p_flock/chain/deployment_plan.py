@@ -8,8 +8,7 @@ before anything is sent. Must never be told what the chain holds; ``deploy_check
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2p_flock.chain.account import encode_rlp
@@ -247,9 +246,9 @@ def compute_creation(step: Step, parameters: Parameters, addresses: Mapping[str,
     return load_contract(step.contract).encode_constructor(*compute_arguments(step, parameters, addresses))
 
 
-def compute_creation_digest(step: Step, parameters: Parameters, addresses: Mapping[str, bytes]) -> str:
-    """sha256 of the creation data, hex: what a record remembers of the artifact and the arguments."""
-    return hashlib.sha256(compute_creation(step, parameters, addresses)).hexdigest()
+def compute_encoded_arguments(step: Step, parameters: Parameters, addresses: Mapping[str, bytes]) -> bytes:
+    """The end of the creation data: what an explorer asks for to verify the contract."""
+    return compute_creation(step, parameters, addresses)[len(load_contract(step.contract).bytecode) :]
 
 
 def compute_gas_max(step: Step, creation: bytes) -> int:
@@ -274,8 +273,3 @@ def compute_known_randomness(network: str) -> tuple[int, bytes, bytes]:
     """A published round of the network's beacon: number, signature as the contract takes it, randomness (32 bytes)."""
     beacon_round, signature = NETWORKS[network].known_beacon
     return beacon_round, uncompress_g1(signature), compute_randomness(signature)
-
-
-def remaining(done: Sequence[str]) -> tuple[Step, ...]:
-    """The steps that are not among these names, in order."""
-    return tuple(step for step in STEPS if step.name not in done)

@@ -8,16 +8,26 @@ knows where to look. Must never hold a key.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from p2p_flock.chain.beacon import BeaconNetwork
-from p2p_flock.chain.deployment_plan import CONTRACTS, NETWORKS, STEPS, GovernanceTerms, Parameters, compute_addresses
-from p2p_flock.errors import UsageError
+from p2p_flock.chain.deployment_plan import (
+    CONTRACTS,
+    NETWORKS,
+    STEPS,
+    GovernanceTerms,
+    Parameters,
+    compute_addresses,
+    compute_encoded_arguments,
+)
+from p2p_flock.errors import DataDirectoryLockedError, UsageError
 
 RECORD_BYTES_MAX = 256 << 10
 
@@ -66,6 +76,29 @@ class DeploymentRecord:
     def with_step(self, name: str, step: StepRecord) -> DeploymentRecord:
         """The same with one step set."""
         return dataclasses.replace(self, steps={**self.steps, name: step})
+
+
+@contextmanager
+def lock_record(path: Path) -> Iterator[None]:
+    """Keep other runs away from the record: two at once would deploy twice. The lock ends with the process.
+
+    Raises:
+        DataDirectoryLockedError: another run has it.
+        UsageError: the directory cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"{path.parent} cannot be used: {error.strerror}. Check its permissions.") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataDirectoryLockedError(f"Another run deploys into {path.parent}. Wait until it ends.") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_record(path: Path, record: DeploymentRecord) -> None:
@@ -139,7 +172,12 @@ def _to_json(record: DeploymentRecord) -> dict[str, object]:
             for step in STEPS
             if step.name in record.steps
         },
-        # Derived, for readers: reading the record computes them anew.
+        # Derived, for readers and explorers: reading the record computes them anew.
+        "constructor_arguments": {
+            step.name: "0x" + compute_encoded_arguments(step, record.parameters, addresses).hex()
+            for step in STEPS
+            if step.name in record.steps
+        },
         "addresses": {name: "0x" + addresses[name].hex() for name in CONTRACTS if name in addresses},
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, cast
@@ -54,6 +55,25 @@ def get_runtime_length(name: str) -> int:
         ChainError: the installation lacks the artifact.
     """
     return int(_load_artifact(name)["deployedBytecodeBytes"])
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The compiler's settings that decided an artifact's code."""
+
+    optimizer_runs: int
+    evm_version: str
+    via_ir: bool
+
+
+def get_build(name: str) -> Build:
+    """How the artifact was compiled.
+
+    Raises:
+        ChainError: the installation lacks the artifact.
+    """
+    compiler = _load_artifact(name)["compiler"]
+    return Build(int(compiler["optimizerRuns"]), str(compiler["evmVersion"]), bool(compiler["viaIr"]))
 
 
 def _load_artifact(name: str) -> dict[str, Any]:
