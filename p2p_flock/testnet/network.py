@@ -188,6 +188,7 @@ async def make_node(
             *("init", "--home", home, "--json", "--light-keystore"),
             *("--generate-password-file", processes.directory / "passwords" / name),
             *("--rpc-url", devnet.rpc_url, "--chain-id", devnet.chain_id, "--factory", devnet.factory),
+            *("--set", f'chain.governor="{devnet.governor}"'),
             *(word for url in devnet.beacon_urls for word in ("--beacon-url", url)),
             *("--beacon-scheme", "devnet"),
             *("--set", f'chain.beacon_public_key="0x{devnet.beacon_public_key.removeprefix("0x")}"'),
