@@ -16,14 +16,14 @@ contract BeaconTest is Forge {
     }
 
     /// Base could not verify the real drand network: no alliance would ever seal a round.
-    function test_verify__real_quicknet_rounds() external {
+    function test_verify__real_quicknet_rounds() external view {
         eq(_verifyAll(quicknet, "quicknet.rounds"), 2, "real rounds");
         bytes32 known = vm.parseJsonBytes32(json, ".quicknet.rounds[0].randomness");
         eq(known, 0xfe290beca10872ef2fb164d2aa4442de4566183ec51c56ff3cd603d930e54fdd, "round 1000");
     }
 
     /// The development network would need other code than the real one.
-    function test_verify__devnet_rounds() external {
+    function test_verify__devnet_rounds() external view {
         check(_verifyAll(devnet, "devnet.rounds") >= 6, "devnet rounds");
     }
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Ballot} from "../src/Types.sol";
+import {Marks} from "../src/libraries/Marks.sol";
+import {Pay} from "../src/libraries/Pay.sol";
 import {Survivors} from "../src/libraries/Survivors.sol";
 import {Tally} from "../src/libraries/Tally.sol";
 import {Forge} from "./Forge.sol";
+import {PayReference} from "./PayReference.sol";
 
 /// External, so that calldata arrays can be passed and reverts expected.
 contract SurvivorsCaller {
@@ -66,67 +70,162 @@ contract SurvivorsTest is Forge {
 }
 
 contract TallyTest is Forge {
-    using Tally for Tally.Book;
-
     uint256 private constant CHOICES = 4;
 
-    Tally.Book private _book;
-    mapping(uint256 question => mapping(bytes32 digest => uint256)) private _expected;
-    mapping(uint256 question => uint256) private _against;
-
-    function _digest(uint256 choice) private pure returns (bytes32) {
-        return keccak256(abi.encode(choice));
+    /// A disputed vote would be counted wrong: an aggregate without quorum could be adopted, or another one lead than
+    /// the one that most named, and the lowest position among them first.
+    function testFuzz_leading__one_by_one(uint256 votes, uint64 voters, uint8 count) external pure {
+        count = uint8(bound(count, 0, 64));
+        bytes32[] memory digests = new bytes32[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            digests[i] = keccak256(abi.encode(uint256(keccak256(abi.encode(votes, i))) % CHOICES));
+        }
+        uint256 mask = count == 0 ? 0 : voters & type(uint256).max >> (256 - count);
+        (bytes32 digest, uint256 supporters) = Tally.leading(digests, mask);
+        (bytes32 expected, uint256 most) = (0, 0);
+        for (uint256 i = 0; i < count; ++i) {
+            if (mask >> i & 1 == 0) continue;
+            uint256 named = 0;
+            for (uint256 j = 0; j < count; ++j) if (mask >> j & 1 == 1 && digests[j] == digests[i]) ++named;
+            if (named > most) (expected, most) = (digests[i], named);
+        }
+        eq(digest, expected, "the leading digest");
+        eq(Survivors.countBits(supporters), most, "its votes");
+        for (uint256 i = 0; i < count; ++i) {
+            bool named = mask >> i & 1 == 1 && digests[i] == expected;
+            check((supporters >> i & 1 == 1) == named, "who named it");
+        }
     }
 
-    /// A disputed vote would be counted wrong: an aggregate without quorum could be adopted.
-    function testFuzz_addFor__one_by_one(uint256[48] calldata votes, uint256 pause) external {
-        // Another round's counts lie in the book already.
-        Tally.Counts memory counts = Tally.Counts(0, 0);
-        for (uint256 i = 0; i < 20; ++i) _book.addFor(counts, 6, i % 3, _digest(i % CHOICES));
-        _book.write(counts);
+    /// A full committee that agrees, or in which everybody names something else.
+    function test_leading__full_committee() external pure {
+        bytes32[] memory digests = new bytes32[](64);
+        for (uint256 i = 0; i < 64; ++i) digests[i] = "same";
+        (bytes32 digest, uint256 supporters) = Tally.leading(digests, type(uint64).max);
+        check(digest == "same" && supporters == type(uint64).max, "all of them");
+        for (uint256 i = 0; i < 64; ++i) digests[i] = bytes32(i + 1);
+        (digest, supporters) = Tally.leading(digests, type(uint64).max - 1);
+        check(digest == bytes32(uint256(2)) && supporters == 2, "the lowest position that counts");
+        (digest, supporters) = Tally.leading(digests, 0);
+        check(digest == 0 && supporters == 0, "nobody");
+    }
+}
 
-        counts = Tally.Counts(0, 0);
-        for (uint256 i = 0; i < votes.length; ++i) {
-            uint256 question = votes[i] % 3 == 2 ? Tally.BASE_MODEL : votes[i] % 3;
-            if (votes[i] >> 8 & 3 == 0) {
-                Tally.addAgainst(counts, question);
-                _against[question] += 1;
-            } else {
-                bytes32 digest = _digest(votes[i] >> 16 & (CHOICES - 1));
-                _book.addFor(counts, 7, question, digest);
-                _expected[question][digest] += 1;
-            }
-            if (i == pause % votes.length) { // as if the next votes came in another transaction
-                _book.write(counts);
-                counts = _book.read();
-            }
+/// The pay formulas at any size against the slow way, with numbers that no small alliance reaches.
+contract PayFormulasTest is Forge {
+    using PayReference for Ballot;
+
+    /// Trainers would earn more than their part, or the weights of cohorts would not be those of their grades.
+    function testFuzz_trainerRewards__never_exceed_their_part(
+        uint96 budget,
+        uint8 cohorts,
+        uint16 adopted,
+        uint256 counts,
+        uint64 grades
+    ) external pure {
+        cohorts = uint8(bound(cohorts, 1, 16));
+        adopted &= uint16((uint256(1) << cohorts) - 1);
+        uint256 total = 0;
+        uint256 weight = 0;
+        (uint96[] memory rewards, uint256 sum) = Pay.trainerRewardsDown(budget, cohorts, adopted, counts, grades);
+        for (uint256 k = 0; k < cohorts; ++k) {
+            if (adopted >> k & 1 == 1) weight += (counts >> 16 * k & 0xffff) * (1 + (grades >> 4 * k & 15));
         }
-        for (uint256 q = 0; q < 3; ++q) _check(counts, q == 2 ? Tally.BASE_MODEL : q);
+        for (uint256 k = 0; k < cohorts; ++k) {
+            uint256 due = adopted >> k & 1 == 0 || weight == 0
+                ? 0
+                : uint256(budget) * 4000 / 10_000 * (1 + (grades >> 4 * k & 15)) / weight;
+            eq(rewards[k], due, "reward");
+            total += due * (counts >> 16 * k & 0xffff);
+        }
+        eq(sum, total, "what all get together");
+        check(total <= uint256(budget) * 4000 / 10_000, "over their part");
     }
 
-    function _check(Tally.Counts memory counts, uint256 question) private view {
-        uint256 most = 0;
-        for (uint256 c = 0; c < CHOICES; ++c) {
-            if (_expected[question][_digest(c)] > most) most = _expected[question][_digest(c)];
+    /// Validators would earn more than their part, or a score be another than that of all pairs.
+    /// forge-config: default.fuzz.runs = 48
+    function testFuzz_agreement__every_pair(uint8 count, uint8 cohorts, uint256 seed, uint96 budget) external pure {
+        count = uint8(bound(count, 1, 24));
+        cohorts = uint8(bound(cohorts, 1, 16));
+        Ballot[] memory ballots = new Ballot[](count);
+        uint256[] memory marks = new uint256[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            uint256 random = uint256(keccak256(abi.encode(seed, i)));
+            for (uint256 k = 0; k < cohorts; ++k) {
+                // Half of the committees mostly agree.
+                uint256 kind = seed & 1 == 0 ? random >> 8 * k & 255 : (random >> 8 * k & 7) + 8 * k;
+                uint256 verdict = kind % 8 == 0 ? 0 : kind & 8 == 0 ? 1 : 2;
+                marks[i] |= verdict << (48 + 2 * k);
+            }
+            marks[i] |= i | random << 16 & 0xffffffff0000 | (random >> 128 & type(uint64).max) << 80;
+            ballots[i].marks = marks[i];
         }
-        eq(Tally.countOf(counts.votesFor, question), most, "most votes for one digest");
-        eq(Tally.countOf(counts.votesAgainst, question), _against[question], "votes against");
-        bytes32 leading = _book.leadingOf(counts, question);
-        eq(leading == 0 ? 0 : _expected[question][leading], most, "the leader has them");
+        uint256[] memory scores = Pay.agreementScores(marks, cohorts);
+        uint256 validators = count + seed % 3; // some did not reveal
+        uint256 spent = 0;
+        for (uint256 i = 0; i < count; ++i) {
+            int256 expected = 0;
+            for (uint256 j = 0; j < count; ++j) {
+                if (j != i) expected += PayReference.agreement(ballots[i], ballots[j], cohorts);
+            }
+            eq(scores[i], expected < 0 ? 0 : uint256(expected), "score");
+            spent += Pay.bonusDown(budget, validators, cohorts, scores[i]);
+            spent += Pay.validatorRewardDown(budget, validators);
+        }
+        check(spent <= uint256(budget) / 2, "over the validators' half");
     }
 
-    /// 64 votes on each of 17 questions would run into a neighbour's bits.
-    function test_addFor__full_committee() external {
-        Tally.Counts memory counts = Tally.Counts(0, 0);
-        for (uint256 v = 0; v < 64; ++v) {
-            for (uint256 q = 0; q < Tally.QUESTION_COUNT; ++q) {
-                _book.addFor(counts, 0, q, _digest(q));
-                Tally.addAgainst(counts, q);
-            }
+    /// The largest committee of validators that all agree, at the largest budget, would overflow or exceed its part.
+    function test_bonus__largest_committee() external pure {
+        uint256[] memory marks = new uint256[](64);
+        for (uint256 i = 0; i < 64; ++i) marks[i] = i | 0x99999999 << 48;
+        uint256[] memory scores = Pay.agreementScores(marks, 16);
+        uint256 budget = type(uint96).max;
+        for (uint256 i = 0; i < 64; ++i) {
+            eq(scores[i], 63 * 128, "the most");
+            eq(Pay.bonusDown(budget, 64, 16, scores[i]), budget * 1000 / 10_000 / 64, "a V-th of the tenth");
         }
-        for (uint256 q = 0; q < Tally.QUESTION_COUNT; ++q) {
-            eq(Tally.countOf(counts.votesFor, q), 64, "for");
-            eq(Tally.countOf(counts.votesAgainst, q), 64, "against");
+        check(3 * Pay.refundDown(budget) <= budget / 10, "refunds");
+    }
+}
+
+/// Which words are ballots: every bit of them is tried.
+contract MarksTest is Forge {
+    function isWellFormed(uint256 marks, bytes32[] calldata digests) external pure returns (bool) {
+        return Marks.isWellFormed(marks, digests);
+    }
+
+    /// A ballot would have marks that nobody reads, or that two readers understand differently.
+    function testFuzz_marks__one_form(uint256 marks, uint8 cohorts, uint16 named) external view {
+        cohorts = uint8(bound(cohorts, 1, 16));
+        if (marks & 1 == 0) marks &= type(uint256).max >> 112; // else something is nearly always beyond
+        if (marks & 2 == 0) marks &= ~uint256(0xfff000000000); // small scores
+        bytes32[] memory digests = new bytes32[](cohorts);
+        for (uint256 k = 0; k < cohorts; ++k) digests[k] = named >> k & 1 == 1 ? bytes32(uint256(1)) : bytes32(0);
+        bool expected = (marks >> 16 & type(uint32).max) <= 1_000_000 && marks >> 144 == 0;
+        for (uint256 k = 0; k < 16; ++k) {
+            (uint256 verdict, uint256 grade) = (marks >> (48 + 2 * k) & 3, marks >> (80 + 4 * k) & 15);
+            if (k >= cohorts) expected = expected && verdict == 0 && grade == 0;
+            else if (verdict == 1) expected = expected && named >> k & 1 == 1;
+            else expected = expected && verdict < 3 && grade == 0;
+        }
+        check(this.isWellFormed(marks, digests) == expected, "the other way round");
+    }
+
+    /// A well-formed word would stay so with any other bit flipped, or the edges of its fields would be off by one.
+    function test_marks__every_bit() external view {
+        for (uint256 cohorts = 1; cohorts <= 16; ++cohorts) {
+            bytes32[] memory digests = new bytes32[](cohorts);
+            for (uint256 k = 0; k < cohorts; ++k) digests[k] = "named";
+            uint256 all = uint256(1_000_000) << 16 | 0xffff;
+            for (uint256 k = 0; k < cohorts; ++k) all |= uint256(1) << (48 + 2 * k) | uint256(15) << (80 + 4 * k);
+            check(this.isWellFormed(all, digests), "everything at its most");
+            check(!this.isWellFormed(all + (1 << 16), digests), "a score above the most");
+            for (uint256 bit = 48; bit < 256; ++bit) {
+                uint256 flipped = all ^ 1 << bit;
+                bool isGrade = bit >= 80 && bit < 80 + 4 * cohorts;
+                check(this.isWellFormed(flipped, digests) == isGrade, "one bit");
+            }
         }
     }
 }
