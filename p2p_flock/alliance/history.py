@@ -224,8 +224,11 @@ class AllianceHistory:
                 self.suspended[event.owner] = event
             case Slashed():
                 # Absence may be slashed up to three times, takes little, and leaves the seat.
-                if event.fault != ABSENCE_FAULT and self.slashed.setdefault(event.owner, event) is not event:
+                if event.fault == ABSENCE_FAULT:
+                    return
+                if event.owner in self.slashed:
                     raise ChainError("the log slashes one owner twice in a tenure; compare RPC endpoints")
+                self.slashed[event.owner] = event
             case AddressesRegistered():
                 self._index(event.owner, event.seat)
                 self.addresses[event.owner] = event.addresses

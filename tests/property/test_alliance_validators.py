@@ -246,7 +246,7 @@ class ValidatorUnderTest(NodeUnderTest):
         sign, position = found.setting.signer(seat), found.validators.index(seat)
         cohorts = range(found.context.params.cohort_count)
         votes, digests = dict.fromkeys(cohorts, vote), {cohort: digest_of("aggregate", cohort) for cohort in cohorts}
-        ballot = make_ballot(found.context, position, seal, votes, digests, digest_of("salt", seat), sign)
+        ballot = make_ballot(found.context, seal, votes, {0: 3}, 500_000, digests, digest_of("salt", seat))
         self.hear(seat, ballot if is_open else make_commitment(found.context, position, ballot, sign), crash_at)
 
     @precondition(lambda self: self.sealed is not None)

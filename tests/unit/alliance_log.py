@@ -22,6 +22,7 @@ from p2p_flock.chain_events import (
     SeatReactivated,
     SeatRemoved,
     SeatSuspended,
+    SettledRecord,
     Slashed,
 )
 from p2p_flock.crypto.key_agreement import mask_public_key
@@ -131,9 +132,25 @@ class LogWriter:
         count = self.params.cohort_count
         aggregate = digest_of("aggregate", self.round)
         self.write(BallotsCommitted(self.at(), self.round, (0, 2), (bytes(32), bytes(32))))
-        self.write(BallotRevealed(self.at(), self.round, 2, b"\x01" * count, (aggregate,) * count, bytes(32)))
-        outcomes, digests, votes = (outcome,) * count, (aggregate,) * count, (2,) * count
-        self.write(RoundSettled(self.at(), self.round, outcomes, digests, votes, (0,) * count, bytes(32), closed))
+        verdicts, sums = b"\x01" * count, (aggregate,) * count
+        self.write(
+            BallotRevealed(self.at(), self.round, 2, verdicts, bytes(count), 0, sums, bytes(32), digest_of("salt"))
+        )
+        outcomes, votes = (outcome,) * count, (2,) * count
+        self.write(
+            RoundSettled(
+                self.at(), self.round, outcomes, sums, votes, (0,) * count, bytes(32), closed, self.record(outcome)
+            )
+        )
+
+    def record(self, outcome: CohortOutcome) -> SettledRecord:
+        """Every trainer's reward is 11 wei, that of the one validator that reveals 7, a refund 3, to strangers."""
+        rewards = (11 if outcome is CohortOutcome.ADOPTED else 0,) * self.params.cohort_count
+        sealed = next(event for event in reversed(self.events) if isinstance(event, RoundSealed))
+        validators = tuple(7 if position == 2 else 0 for position in range(self.params.validator_count))
+        senders = (owner_of("sealer"), owner_of("committer"), owner_of("settler"))
+        terms = (self.round, self.frozen_count, 1 << 2, sealed.seed, sealed.survivors)
+        return SettledRecord(*terms, rewards, validators, 3, *senders)
 
     def void(self) -> None:
         self.write(RoundVoided(self.at(), self.round, 1))

@@ -23,7 +23,7 @@ from p2p_flock.secagg.contributor import Contributed, Contributor, SealConfirmed
 from p2p_flock.testing.alliance import digest_of, make_setting
 from p2p_flock.types import Vote
 from p2p_flock.wire.codec import decode, encode
-from p2p_flock.wire.messages import Contribution, Envelope, Message, PairSeedShare, SealProposal
+from p2p_flock.wire.messages import Ballot, Contribution, Envelope, Message, PairSeedShare, SealProposal
 from tests.unit.alliance_round import NOW_MS, ContributedRound
 from tests.unit.secagg_cohort import SEAL, Cohort, make_cohort
 from tests.unit.test_alliance_trainer import Journal, trainer_in
@@ -221,11 +221,13 @@ def proposal_without_a_survivor() -> Found:
     return from_effects(ROUND.validator(1).handle(ROUND.say(FIRST, proposal), NOW_MS), FIRST)
 
 
+def ballot_with(vote: Vote) -> Ballot:
+    return make_ballot(CONTEXT, ROUND_SEAL.digest, {0: vote}, {}, 0, {0: bytes(31) + b"\1"}, bytes(32))
+
+
 def ballot_that_was_not_committed_to() -> Found:
-    votes = {}
     sign = ROUND.setting.signer(SECOND)
-    for vote in (Vote.YES, Vote.NO):
-        votes[vote] = make_ballot(CONTEXT, 1, ROUND_SEAL.digest, {0: vote}, {0: bytes(31) + b"\1"}, bytes(32), sign)
+    votes = {vote: ballot_with(vote) for vote in (Vote.YES, Vote.NO)}
     commitment = make_commitment(CONTEXT, 1, votes[Vote.YES], sign)
     validator = ROUND.validator(0)
     validator.handle(SEALED, SEALED_MS)
@@ -256,8 +258,7 @@ def two_ballot_commitments() -> Found:
     validator, sign = validator_in(Phase.OPENING), ROUND.setting.signer(SECOND)
     messages: list[Message] = []
     for vote in (Vote.YES, Vote.NO):
-        ballot = make_ballot(CONTEXT, 1, ROUND_SEAL.digest, {0: vote}, {0: bytes(31) + b"\1"}, bytes(32), sign)
-        messages.append(make_commitment(CONTEXT, 1, ballot, sign))
+        messages.append(make_commitment(CONTEXT, 1, ballot_with(vote), sign))
     told = [validator.handle(ROUND.say(SECOND, message), SEALED_MS) for message in messages]
     return from_effects([effect for effects in told for effect in effects], SECOND)
 

@@ -37,7 +37,7 @@ MESSAGES: dict[type, Message] = {
     SealProposal: SealProposal(0, b"x", (Envelope(3, 1, 0, b"", S),)),
     SealSignature: SealSignature(0, D, S),
     BallotCommitment: BallotCommitment(D, D, S),
-    Ballot: Ballot(D, D, b"\x01", (D,), D, S),
+    Ballot: Ballot(D, D, b"\x01", b"\x00", 0, (D,), D),
 }
 
 

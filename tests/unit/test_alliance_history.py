@@ -300,7 +300,9 @@ def test_lying_log__is_named() -> None:
     sealed.seal()
     seal = sealed.events[-1]
     assert isinstance(seal, RoundSealed)
-    settled = RoundSettled(at, 0, (1,), (bytes(32),), (2,), (0,), bytes(32), False)
+    zero = bytes(32)
+    settled = RoundSettled(at, 0, (1,), (zero,), (2,), (0,), zero, False, sealed.record(CohortOutcome.ADOPTED))
+    revealed = BallotRevealed(at, 0, 0, b"\x01", b"\x00", 0, (zero,), zero, zero)
     unsealed_lies: list[ChainEvent] = [
         replace(join, seat=5),
         replace(join, seat=MEMBERS),  # the same owner again
@@ -316,14 +318,14 @@ def test_lying_log__is_named() -> None:
         replace(opened, round=5),
         replace(seal, round=9),
         BallotsCommitted(at, 0, (0,), (bytes(32),)),
-        BallotRevealed(at, 0, 0, b"\x01", (bytes(32),), bytes(32)),
+        revealed,
         settled,
         RoundVoided(at, 3, 1),
     ]
     sealed_lies: list[ChainEvent] = [
         seal,
         BallotsCommitted(at, 0, (0, 1), (bytes(32),)),
-        BallotRevealed(at, 0, 0, b"\x01", (bytes(32),), bytes(32)),
+        revealed,
         replace(settled, outcomes=(1, 1)),
         replace(settled, aggregate_digests=()),
     ]

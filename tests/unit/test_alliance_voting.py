@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from p2p_flock.alliance.balloting import BALLOT, RETRY_POST_MS, BallotDesk
 from p2p_flock.alliance.voting import (
     NO_AGGREGATE,
-    _ballot_digest,
     compute_commitment,
+    compute_grade,
+    compute_score_micro,
     compute_tally,
     is_acceptable_change,
     is_valid_ballot,
@@ -42,12 +43,7 @@ DEADLINE_S = NOW_MS // 1000 + 20
 def ballot_of(position: int, vote: Vote = Vote.YES, seal: bytes = SEAL) -> Ballot:
     sign = SETTING.signer(VALIDATORS[position])
     salt = make_salt(CONTEXT, position, seal, sign)
-    return make_ballot(CONTEXT, position, seal, {0: vote}, {0: AGGREGATE}, salt, sign)
-
-
-def signed(position: int, ballot: Ballot) -> Ballot:
-    """The same ballot with the signature that belongs to its changed content."""
-    return replace(ballot, signature=SETTING.signer(VALIDATORS[position])(_ballot_digest(CONTEXT, position, ballot)))
+    return make_ballot(CONTEXT, seal, {0: vote}, {0: 9}, 750_000, {0: AGGREGATE}, salt)
 
 
 def commitment_of(position: int, vote: Vote = Vote.YES) -> BallotCommitment:
@@ -64,13 +60,15 @@ def test_ballot__good_one() -> None:
         assert is_valid_commitment(CONTEXT, position, SEAL, commitment)
         assert is_valid_ballot(CONTEXT, position, SEAL, commitment.commitment, ballot)
         assert (ballot.verdicts, ballot.aggregate_digests) == (b"\x01", (AGGREGATE,))
+        assert (ballot.grades, ballot.score_micro) == (b"\x09", 750_000)
 
 
 def test_ballot__without_a_vote_is_unavailable() -> None:
     """A validator that could not open a cohort would seem to judge it."""
-    sign = SETTING.signer(VALIDATORS[0])
-    ballot = make_ballot(CONTEXT, 0, SEAL, {}, {}, bytes(32), sign)
+    ballot = make_ballot(CONTEXT, SEAL, {}, {0: 5}, 0, {}, bytes(32))
     assert (ballot.verdicts, ballot.aggregate_digests) == (b"\x00", (NO_AGGREGATE,))
+    assert ballot.grades == b"\x00", "a grade without a yes is malformed"
+    assert ballot_of(0, Vote.NO).grades == b"\x00"
 
 
 GOOD = ballot_of(0)
@@ -80,15 +78,22 @@ BAD_BALLOTS: dict[str, Ballot] = {
     "another vote": replace(GOOD, verdicts=b"\x02"),
     "another sum": replace(GOOD, aggregate_digests=(digest_of("other"),)),
     "another salt": replace(GOOD, salt=bytes(32)),
-    "an unsigned one": replace(GOOD, signature=bytes(65)),
-    "another's signature": replace(GOOD, signature=ballot_of(1).signature),
-    "too many cohorts": replace(GOOD, verdicts=b"\x01\x01", aggregate_digests=(AGGREGATE,) * 2),
-    "too few digests": replace(GOOD, verdicts=b"\x01\x01"),
+    "another grade": replace(GOOD, grades=b"\x08"),
+    "another score": replace(GOOD, score_micro=750_001),
+    "an unknown verdict": replace(GOOD, verdicts=b"\x03"),
+    "a grade of sixteen": replace(GOOD, grades=b"\x10"),
+    "a grade under a no": replace(GOOD, verdicts=b"\x02"),
+    "a score above one": replace(GOOD, score_micro=1_000_001),
+    "too many cohorts": replace(GOOD, verdicts=b"\x01\x01", grades=bytes(2), aggregate_digests=(AGGREGATE,) * 2),
+    "too few digests": replace(GOOD, verdicts=b"\x01\x01", grades=bytes(2)),
+    "too few grades": replace(GOOD, grades=b""),
 }
-# Committed to and signed as they stand, and still refused by the contract.
+# Committed to as they stand, and still refused by the contract.
 MALFORMED_BALLOTS: dict[str, Ballot] = {
-    "an unknown verdict": signed(0, replace(GOOD, verdicts=b"\x03")),
-    "a yes to nothing": signed(0, replace(GOOD, aggregate_digests=(NO_AGGREGATE,))),
+    "a yes to nothing": replace(GOOD, aggregate_digests=(NO_AGGREGATE,)),
+    "cohorts that there are none of": replace(
+        GOOD, verdicts=b"\x01\x01", grades=bytes(2), aggregate_digests=(AGGREGATE,) * 2
+    ),
 }
 
 
@@ -101,8 +106,8 @@ def test_ballot__that_the_contract_refuses_is_refused(name: str) -> None:
 
 
 def test_ballot__of_one_position_is_none_of_another() -> None:
-    """A vote could be copied."""
-    commitment = compute_commitment(CONTEXT, 1, GOOD)
+    """A vote could be copied, commitment and all."""
+    commitment = compute_commitment(CONTEXT, 0, GOOD)
     assert not is_valid_ballot(CONTEXT, 1, SEAL, commitment, GOOD)
     assert not is_valid_commitment(CONTEXT, 1, SEAL, commitment_of(0))
 
@@ -149,12 +154,44 @@ def test_change__is_judged_in_millionths(before: float, after: float, accepted: 
     assert is_acceptable_change(before, after, 10_000) is accepted
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "grade"),
+    [
+        (1.0, 1.0, 0),
+        (1.0, 0.0, 15),
+        (1.0, 0.9375, 1),
+        (1.0, 0.937501, 0),
+        (0.8, 0.4, 8),
+        (1000.0, 999.0, 0),
+        (0.000016, 0.000015, 1),
+        (0.5, 0.6, 0),
+        (0.0, 0.0, 0),
+        (0.0000001, 0.0, 0),
+        (-1.0, -2.0, 0),
+        (float("nan"), 0.1, 0),
+        (0.5, float("inf"), 0),
+    ],
+)
+def test_grade__is_a_sixteenth_of_the_loss_taken_away(before: float, after: float, grade: int) -> None:
+    """Trainers would be paid for what they did not do, or two machines would grade one sum differently."""
+    assert compute_grade(before, after) == grade
+
+
+@pytest.mark.parametrize(
+    ("score", "micro"),
+    [(None, 0), (0.0, 0), (1.0, 1_000_000), (0.8125, 812_500), (1.5, 0), (-0.1, 0), (float("nan"), 0), (0.0000004, 0)],
+)
+def test_score__outside_of_0_to_1_is_not_measured(score: float | None, micro: int) -> None:
+    """A task with a metric of another kind would close the alliance early."""
+    assert compute_score_micro(score) == micro
+
+
 # --- the tally ---------------------------------------------------------------------------------------------------
 
 
 def ballots_with(votes: Mapping[int, tuple[Vote, bytes]]) -> dict[int, Ballot]:
     return {
-        position: Ballot(SEAL, bytes(32), bytes([vote]), (digest,), bytes(32), bytes(65))
+        position: Ballot(SEAL, bytes(32), bytes([vote]), bytes(1), 0, (digest,), bytes(32))
         for position, (vote, digest) in votes.items()
     }
 
@@ -213,7 +250,7 @@ class Desk:
         self.desk = BallotDesk(CONTEXT, VALIDATORS[position], SETTING.signer(VALIDATORS[position]), self.gone)
         self.desk.sealed(SEAL, sealed_view)
         if vote:
-            self.desk.vote({0: Vote.YES}, {0: AGGREGATE})
+            self.desk.vote({0: Vote.YES}, {0: 9}, 750_000, {0: AGGREGATE})
 
     def commit(self, *positions: int) -> None:
         for position in positions:
@@ -234,11 +271,11 @@ class Desk:
 def test_vote__is_journalled_before_it_is_committed() -> None:
     """P8: a restarted validator could commit to another ballot."""
     desk = Desk(vote=False)
-    effects = desk.desk.vote({0: Vote.NO}, {0: AGGREGATE})
+    effects = desk.desk.vote({0: Vote.NO}, {}, 0, {0: AGGREGATE})
     assert isinstance(effects[0], Persist) and effects[0].kind == BALLOT
     (said,) = effects_of(Send, effects)
     assert isinstance(said, Send) and set(said.seats) == set(VALIDATORS[1:])
-    assert desk.desk.vote({0: Vote.YES}, {0: AGGREGATE}) == [], "once"
+    assert desk.desk.vote({0: Vote.YES}, {}, 0, {0: AGGREGATE}) == [], "once"
     assert desk.desk.repeat() == [said]
 
 
@@ -320,7 +357,7 @@ def test_commit__before_the_seal_was_seen_is_kept() -> None:
     desk.add_commitment(VALIDATORS[1], commitment_of(1))
     desk.add_commitment(VALIDATORS[2], replace(commitment_of(2), signature=bytes(65)))
     desk.sealed(SEAL, 0)
-    desk.vote({0: Vote.YES}, {0: AGGREGATE})
+    desk.vote({0: Vote.YES}, {}, 0, {0: AGGREGATE})
     (call,) = [e.call for e in desk.advance(NOW_MS) + desk.advance(NOW_MS + COMMIT_MS) if isinstance(e, Transact)]
     assert isinstance(call, CommitRound) and call.positions == (0, 1)
 
@@ -408,6 +445,23 @@ def test_settle__next_leader_takes_over() -> None:
     desk.end_commit(0, 1)
     desk.desk.add_ballot(VALIDATORS[0], ballot_of(0))
     assert desk.posted() == [] and len(desk.posted(NOW_MS + SETTLE_MS)) == 1
+
+
+@pytest.mark.parametrize("position", [1, 2])
+def test_settle__others_do_not_leave_the_last_second_to_the_leader(position: int) -> None:
+    """Behind the reveal deadline the leader could end the round with its own ballot alone."""
+    desk = Desk(position=position)
+    deadline_ms = NOW_MS + SETTLE_MS // 2 // 1000 * 1000  # earlier than this validator's own turn
+    desk.on_chain(0, 1, 2)
+    desk.desk.commit_phase_ended(frozenset(range(3)), deadline_ms // 1000 - 1, NOW_MS)
+    for other in {0, 1, 2} - {position}:
+        desk.desk.add_ballot(VALIDATORS[other], ballot_of(other))
+    third_ms = SETTLE_MS // 3
+    due_ms = deadline_ms - third_ms + third_ms // 2 * position // 3
+    assert desk.posted(due_ms - 1) == []
+    (call,) = desk.posted(due_ms)
+    assert isinstance(call, SettleRound) and call.positions == (0, 1, 2)
+    assert desk.posted(due_ms + 1) == [], "once is enough"
 
 
 def test_settle__ballots_that_came_early_count() -> None:

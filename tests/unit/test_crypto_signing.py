@@ -9,6 +9,8 @@ from eth_abi.abi import encode as abi_encode
 from eth_abi.packed import encode_packed
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from hypothesis import given
+from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from p2p_flock.crypto import signing
@@ -126,43 +128,67 @@ def test_commit_digest__matches_eip_712() -> None:
     assert signing.commit_digest(DOMAIN, 3, SEAL, 2, SALT) == typed_data_digest("Commit", fields)
 
 
-def test_ballot_digest__matches_eip_712() -> None:
-    """Ballots could not be revealed by somebody else."""
-    digests = [keccak256(b"a"), keccak256(b"b")]
-    fields: Fields = [
-        ("uint256", "alliance", 7),
-        ("uint32", "round", 3),
-        ("bytes32", "seal", SEAL),
-        ("uint32", "position", 2),
-        ("bytes32", "baseModelDigest", MANIFEST),
-        ("bytes", "verdicts", b"\x01\x02"),
-        ("bytes32[]", "aggregateDigests", digests),
-        ("bytes32", "salt", SALT),
-    ]
-    ours = signing.ballot_digest(DOMAIN, 3, SEAL, 2, MANIFEST, b"\x01\x02", digests, SALT)
-    assert ours == typed_data_digest("Ballot", fields)
-
-
 def test_ballot_commitment__matches_the_abi() -> None:
     """A revealed ballot would never match its commitment on chain."""
     digests = [keccak256(b"a"), keccak256(b"b")]
+    marks = signing.pack_marks(2, 812_500, b"\x01\x02", b"\x0f\x00")
     packed = abi_encode(
-        [*("bytes32", "uint256", "address", "uint256", "uint32", "bytes32", "uint32"), *["bytes32"] * 4],
+        [*("bytes32", "uint256", "address", "uint256", "uint32", "bytes32", "uint256"), *["bytes32"] * 3],
         [
-            keccak256(b"p2p_flock ballot v1"),
+            keccak256(b"p2p_flock ballot v2"),
             DOMAIN.chain_id,
             DOMAIN.contract,
             DOMAIN.alliance,
             3,
             SEAL,
-            2,
+            marks,
             MANIFEST,
-            keccak256(b"\x01\x02"),
             keccak256(encode_packed(["bytes32[]"], [digests])),
             SALT,
         ],
     )
-    assert signing.ballot_commitment(DOMAIN, 3, SEAL, 2, MANIFEST, b"\x01\x02", digests, SALT) == keccak256(packed)
+    assert signing.ballot_commitment(DOMAIN, 3, SEAL, marks, MANIFEST, digests, SALT) == keccak256(packed)
+
+
+@given(
+    st.integers(0, 63),
+    st.integers(0, 1_000_000),
+    st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(0, 15)), min_size=1, max_size=16),
+)
+def test_marks__are_read_as_they_were_packed(position: int, score: int, votes: list[tuple[int, int]]) -> None:
+    """The contract would count another vote than the validator's."""
+    verdicts = bytes(verdict for verdict, _ in votes)
+    grades = bytes(grade if verdict == 1 else 0 for verdict, grade in votes)
+    marks = signing.pack_marks(position, score, verdicts, grades)
+    assert signing.unpack_marks(marks, len(votes)) == signing.Marks(position, score, verdicts, grades)
+    beyond = [48 + 2 * len(votes), 80 + 4 * len(votes)] if len(votes) < 16 else []
+    for bit in (*beyond, 144, 255):
+        with pytest.raises(CryptoError):
+            signing.unpack_marks(marks | 1 << bit, len(votes))
+
+
+@pytest.mark.parametrize(
+    ("position", "score", "verdicts", "grades"),
+    [
+        (-1, 0, b"\x01", b"\x00"),
+        (1 << 16, 0, b"\x01", b"\x00"),
+        (0, -1, b"\x01", b"\x00"),
+        (0, 1_000_001, b"\x01", b"\x00"),
+        (0, 0, b"\x03", b"\x00"),
+        (0, 0, b"\x01", b"\x10"),
+        (0, 0, b"\x02", b"\x01"),
+        (0, 0, b"\x00", b"\x01"),
+        (0, 0, b"\x01\x01", b"\x00"),
+        (0, 0, b"", b""),
+        (0, 0, b"\x01" * 17, bytes(17)),
+    ],
+)
+def test_marks__that_the_contract_refuses_are_refused(
+    position: int, score: int, verdicts: bytes, grades: bytes
+) -> None:
+    """One such ballot in the batch makes the whole settlement fail."""
+    with pytest.raises(CryptoError):
+        signing.pack_marks(position, score, verdicts, grades)
 
 
 def test_envelope_digest__binds_every_field() -> None:

@@ -317,7 +317,7 @@ def ballot_desk(phase: B, voted: bool = True) -> voting.Desk:
         seat = voting.VALIDATORS[0]
         desk.desk = balloting.BallotDesk(voting.CONTEXT, seat, voting.SETTING.signer(seat), desk.gone)
     if phase is B.COMMITTING or (phase is B.REVEALING and voted):
-        desk.desk.vote({0: Vote.YES}, {0: voting.AGGREGATE})
+        desk.desk.vote({0: Vote.YES}, {}, 0, {0: voting.AGGREGATE})
     if phase is B.REVEALING:
         desk.end_commit(0, 1) if voted else desk.end_commit(1)
     desk.desk.advance(NOW_MS)
@@ -330,7 +330,7 @@ def seal_it(desk: voting.Desk) -> None:
 
 
 def vote_now(desk: voting.Desk) -> None:
-    desk.desk.vote({0: Vote.YES}, {0: voting.AGGREGATE})
+    desk.desk.vote({0: Vote.YES}, {}, 0, {0: voting.AGGREGATE})
 
 
 def restore_and_seal(desk: voting.Desk) -> None:
