@@ -19,6 +19,7 @@ from pathlib import Path
 import trio
 
 from p2p_flock.chain.client import RpcClient
+from p2p_flock.chain.devnet_deployment import FUND_FLOCK_WEI
 from p2p_flock.cli.alliance_terms import round_seconds_max
 from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.params import AllianceParams
@@ -26,6 +27,7 @@ from p2p_flock.testnet import network as building
 from p2p_flock.testnet.bring_up import Members
 from p2p_flock.testnet.costs import RunCosts
 from p2p_flock.testnet.metrics import NodeMetrics
+from p2p_flock.testnet.money import Money, money_line, read_money
 from p2p_flock.testnet.network import Network, Node
 from p2p_flock.testnet.options import Options, alliance_params
 from p2p_flock.testnet.processes import Processes, find_processes, marked_environment
@@ -256,6 +258,8 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
             rounds = await _refresh(state, watch, scorer)
     state.display.close()
     complaints = _complaints(state, rounds)
+    money = await _read_money(state, watch)
+    complaints += [] if money is None else money.complaints()
     references = References()
     try:
         references = await compute_references(
@@ -269,7 +273,7 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
         )
     except UsageError as error:
         complaints.append(str(error))
-    _finish(state, watch, rounds, scorer, references)
+    _finish(state, watch, rounds, scorer, references, money)
     for complaint in complaints:
         state.display.say(f"FAILED: {complaint}")
     return 1 if complaints else 0
@@ -300,7 +304,27 @@ def _is_through(state: Run, metrics: NodeMetrics) -> bool:
     return ended and len(metrics.closed) >= state.params.round_count
 
 
-def _finish(state: Run, watch: Watch, rounds: Sequence[RoundSummary], scorer: Scorer, references: References) -> None:
+async def _read_money(state: Run, watch: Watch) -> Money | None:
+    if state.network is None:
+        return None
+    owners = sorted(set(watch.view.owners.values()))
+    records = [log.settled.record for _, log in sorted(watch.view.rounds.items()) if log.settled is not None]
+    client = RpcClient([state.network.devnet.rpc_url])
+    try:
+        contract = state.network.contract
+        return await read_money(client, contract, state.params, owners, records, FUND_FLOCK_WEI)
+    finally:
+        client.close()
+
+
+def _finish(
+    state: Run,
+    watch: Watch,
+    rounds: Sequence[RoundSummary],
+    scorer: Scorer,
+    references: References,
+    money: Money | None,
+) -> None:
     ends = [log.ended_seen_at for log in watch.view.rounds.values() if log.settled and log.ended_seen_at]
     now = time.time()
     report = build_report(
@@ -313,6 +337,7 @@ def _finish(state: Run, watch: Watch, rounds: Sequence[RoundSummary], scorer: Sc
         names=state.names,
         scores=scorer.known,
         references=references,
+        money=None if money is None else money.describe({node.address: node.name for node in state.nodes}),
         times=RunTimes(
             set_up_seconds=state.launched_at - state.requested_at,
             first_round_seconds=min(ends) - state.launched_at if ends else None,
@@ -336,6 +361,8 @@ def _finish(state: Run, watch: Watch, rounds: Sequence[RoundSummary], scorer: Sc
         state.display.say(
             f"{len(rounds)} rounds; overhead per round {middle:.1f} s (median), {max(overheads):.1f} s (most)"
         )
+    if money is not None:
+        state.display.say(money_line(money))
     state.display.say(f"report: {path}")
 
 

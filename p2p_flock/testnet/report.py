@@ -62,10 +62,12 @@ def build_report(
     scores: Mapping[str, float | None],
     references: References,
     times: RunTimes,
+    money: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report as one JSON object.
 
     Args:
+        money: :meth:`money.Money.describe` of the closed alliance.
         rounds: in order, all that opened.
         names: node name of each seat.
         scores: by model digest, as far as measured.
@@ -90,6 +92,7 @@ def build_report(
         "pooled_score": references.pooled_score,
         "plain_fedavg_score": references.plain_fedavg_score,
         "final_score": scores.get(last) if last is not None else None,
+        "money": money,
         "curve": build_curve(rounds, scores, references, score_name),
         "rounds": [_round(summary, names, scores, references, times) for summary in rounds],
     }

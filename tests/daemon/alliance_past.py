@@ -98,7 +98,8 @@ class Past:
             settled = self.log.events[-1]
             assert isinstance(settled, RoundSettled)
             self.log.events[-1] = RoundSettled(
-                *(settled.at, number, (outcome,), (digest,), (2,), (0,), before.digest if base is None else base, False)
+                *(settled.at, number, (outcome,), (digest,), (2,), (0,), before.digest if base is None else base, False),
+                record=settled.record,
             )
             self.log.open()
 

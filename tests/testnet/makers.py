@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from p2p_flock.alliance.sortition import compute_assignment
-from p2p_flock.chain_events import BallotsCommitted, LogPosition, RoundOpened, RoundSealed, RoundSettled
+from p2p_flock.chain_events import BallotsCommitted, LogPosition, RoundOpened, RoundSealed, RoundSettled, SettledRecord
 from p2p_flock.testnet.metrics import FILE_NAME, NodeMetrics
 from p2p_flock.testnet.options import alliance_params
 from p2p_flock.testnet.watch import RoundCall, RoundLog, RoundTransaction
@@ -20,6 +20,13 @@ SEED = bytes(range(32))
 ASSIGNMENT = compute_assignment(SEED, NODES, PARAMS)
 MODEL = "0x" + "ab" * 32
 BASE_MODEL = "0x" + "cd" * 32
+
+
+# 400 wei to two validators, 100 to each of four trainers, 33 to each of three senders.
+RECORD = SettledRecord(
+    *(1, NODES, 0b11, SEED, (0b1111,), (100,), (200, 200), 33),
+    *(b"\x01" * 20, b"\x02" * 20, b"\x03" * 20),
+)
 
 
 def position(block: int = 1) -> LogPosition:
@@ -79,7 +86,7 @@ def settled_log(survivors: int = 0b1111, outcome: int = 1) -> RoundLog:
         sealed_seen_at=13.0,
         commits=[BallotsCommitted(position(3), 1, (0, 1), (bytes(32), bytes(32)))],
         committed_seen_at=15.0,
-        settled=RoundSettled(position(4), 1, (outcome,), (b"\x01" * 32,), (2,), (0,), bytes(32), closed=False),
+        settled=RoundSettled(position(4), 1, (outcome,), (b"\x01" * 32,), (2,), (0,), bytes(32), False, RECORD),
         ended_seen_at=16.0,
         transactions=[
             transaction(RoundCall.SEAL, 300_000),
