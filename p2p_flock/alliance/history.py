@@ -191,16 +191,8 @@ class AllianceHistory:
         if isinstance(event, SeatJoined):
             self.slashed.pop(event.owner, None)
             self.withdrawn.discard(event.owner)
-            entry = SeatEntry(
-                event.owner,
-                event.peer_id,
-                event.weight,
-                event.mask_key,
-                key_round,
-                binding_valid,
-                joined_round=event.round,
-                active_round=event.round,
-            )
+            terms = (event.owner, event.peer_id, event.weight, event.mask_key, key_round, binding_valid)
+            entry = SeatEntry(*terms, joined_round=event.round, active_round=event.round)
         elif event.owner not in self.suspended or event.owner in self.slashed or event.owner not in self._unseated:
             raise ChainError("the log reactivates an owner that was not suspended; compare RPC endpoints")
         else:

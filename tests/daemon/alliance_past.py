@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -97,10 +97,8 @@ class Past:
             self.log.settle(outcome)
             settled = self.log.events[-1]
             assert isinstance(settled, RoundSettled)
-            self.log.events[-1] = RoundSettled(
-                *(settled.at, number, (outcome,), (digest,), (2,), (0,), before.digest if base is None else base, False),
-                record=settled.record,
-            )
+            named = before.digest if base is None else base
+            self.log.events[-1] = replace(settled, aggregate_digests=(digest,), base_model_digest=named)
             self.log.open()
 
     def forget_before(self, round_number: int) -> None:

@@ -10,10 +10,12 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 import pytest
 
+from p2p_flock.alliance.earnings import compute_earnings
 from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.progress import Step
 from p2p_flock.alliance.validator import Phase
 from p2p_flock.chain.records import RoundPhase
+from p2p_flock.chain_events import SettledRecord
 from p2p_flock.daemon.judging import Judged
 from p2p_flock.daemon.presence import PEERS_MAX, Presence
 from p2p_flock.daemon.privacy_budget import PrivacyBudget
@@ -252,13 +254,13 @@ class Handle:
     async def credit_wei(self) -> int:
         return 3
 
-    async def rewards_wei(self, rounds: list[int]) -> tuple[int, ...]:
-        return tuple(1 for _ in rounds)
+    async def rewards_wei(self, records: list[SettledRecord], owner: bytes) -> tuple[int, ...]:
+        return tuple(100 * (record.round != 0) for record in records)  # round 0 was claimed
 
 
 async def test_purse__asks_the_chain_only_while_somebody_watches() -> None:
     """Every node would poll the chain for numbers that nobody reads."""
-    past, handle, now = Past(3), Handle(), [1000.0]
+    past, handle, now = Past(9), Handle(), [1000.0]
     past.session.handle = handle
 
     async def balances() -> tuple[int, int]:
@@ -270,7 +272,9 @@ async def test_purse__asks_the_chain_only_while_somebody_watches() -> None:
     assert handle.asked == 0 and purse.ask() is None
     await purse.refresh()
     holdings = purse.ask()
-    assert holdings is not None and (holdings.stake, holdings.claimable, holdings.eth) == (10, 3, 5)
+    owed = sum(earning.record.round != 0 for earning in compute_earnings(past.history, owner_of(OWN)))
+    assert owed > 0
+    assert holdings is not None and (holdings.stake, holdings.claimable, holdings.eth) == (10, 3 + 100 * owed, 5)
     now[0] += PAUSE_S + 1
     await purse.refresh()
     assert handle.asked == 1, "nothing has changed"
