@@ -17,7 +17,7 @@ import trio
 from p2p_flock.chain.account import Account
 from p2p_flock.chain.adapter import ChainConfig
 from p2p_flock.chain.alliance_contract import eth_call, read_contract
-from p2p_flock.chain.client import Call, RpcClient, as_bytes, as_quantity
+from p2p_flock.chain.client import Call, RpcClient, as_bytes, as_quantity, block_head, raised_or_value
 from p2p_flock.chain.contracts import (
     EMISSION,
     FACTORY,
@@ -30,12 +30,13 @@ from p2p_flock.chain.contracts import (
     load_contract,
 )
 from p2p_flock.chain.records import TransactionReceipt
+from p2p_flock.chain.sent import get_answering
 from p2p_flock.chain.transactions import Sender
 from p2p_flock.crypto.suite import keccak256
-from p2p_flock.errors import ChainError, ConfigError, RpcError, UsageError
+from p2p_flock.errors import ConfigError, RpcError, UsageError
 
 PROPOSER_ROLE = keccak256(b"PROPOSER_ROLE")  # OpenZeppelin's TimelockController
-PENDING_S_MAX = 60.0  # how long another transaction of the account may stay unmined before we give up
+PENDING_S_MAX = 75.0  # another transaction of the account may take that long; its own sender gives up after 60 s
 GAS_HEADROOM = 150_000  # a vote's path depends on the block that it lands in; unused gas costs nothing
 
 
@@ -86,14 +87,17 @@ class Governance:
         client: RpcClient,
         contracts: GovernanceContracts,
         account: Account | bytes,
-        chain_id: int,
-        poll_interval_s: float,
+        config: ChainConfig,
     ) -> None:
         self.client, self.contracts = client, contracts
-        self.chain_id, self._poll_interval_s = chain_id, poll_interval_s
+        self.chain_id, self._poll_interval_s = config.chain_id, config.poll_interval_s
         self.account = account if isinstance(account, Account) else None
         self.address = account if isinstance(account, bytes) else address_bytes(account.address)
-        self._sender = None if self.account is None else Sender(client, self.account, chain_id, poll_interval_s)
+        self._sender: Sender | None = None
+        if self.account is not None:
+            self._sender = Sender(
+                client, self.account, config.chain_id, config.poll_interval_s, fee_wei_max=config.fee_wei_max
+            )
 
     async def read(self, contract: str, address: bytes, function: str, *arguments: object) -> Any:
         """One view call, as :func:`read_views`.
@@ -107,10 +111,13 @@ class Governance:
     async def now_s(self) -> int:
         """The newest block's time, Unix seconds: the clock that all deadlines of governance go by.
 
+        Of two endpoints, that of the one behind: votes of a moment that it does not know yet, it could not tell.
+
         Raises:
-            ChainError: the endpoint failed.
+            ChainError: no endpoint answered.
         """
-        return (await self.client.head()).timestamp_s
+        each = get_answering(await self.client.batch_each((Call("eth_getBlockByNumber", ("latest", False)),)))
+        return min(block_head(raised_or_value(answer)).timestamp_s for (answer,) in each)
 
     async def send(
         self, action: str, contract: str, address: bytes, function: str, *arguments: object
@@ -119,11 +126,12 @@ class Governance:
 
         The daemon may be sending with the same key from its own process. Nobody hands out nonces between the two: we
         start when the account has nothing pending, and a nonce that the daemon was quicker to take is refused by the
-        chain and taken anew (``transactions.Sender``).
+        chain and taken anew (``transactions.Sender``). What is pending for longer than a live sender waits for it is
+        nobody's any more: then the sender frees its nonce.
 
         Raises:
             TransactionFailedError: the contract refused; nothing was spent.
-            ChainError: the endpoint failed, or the account's other transaction stays unmined.
+            ChainError: the endpoint failed.
         """
         if self._sender is None:
             raise UsageError("This needs the account's key. Open the chain with it.")
@@ -137,21 +145,10 @@ class Governance:
         ]
         with trio.move_on_after(PENDING_S_MAX):
             while True:
-                mined, known = [as_quantity(answer) for answer in await self._values(counts)]
+                mined, known = [as_quantity(raised_or_value(a)) for a in await self.client.batch(counts)]
                 if known <= mined:
                     return
                 await trio.sleep(self._poll_interval_s)
-        raise ChainError(
-            f"Another transaction of this account has been waiting for a block for {PENDING_S_MAX:.0f} s\n"
-            "a running daemon sends with the same key: look at its log, and try again"
-        )
-
-    async def _values(self, calls: Sequence[Call]) -> list[Any]:
-        answers = await self.client.batch(calls)
-        for answer in answers:
-            if isinstance(answer, RpcError):
-                raise answer
-        return list(answers)
 
 
 @asynccontextmanager
@@ -175,7 +172,7 @@ async def open_governance(config: ChainConfig, governor: bytes, account: Account
                     f"RPC endpoint {index + 1} is not on chain {config.chain_id}\ncorrect chain.rpc_urls or chain_id"
                 )
         contracts = await _find(client, config.factory, governor)
-        yield Governance(client, contracts, account, config.chain_id, config.poll_interval_s)
+        yield Governance(client, contracts, account, config)
     finally:
         with trio.CancelScope(shield=True):
             client.close()

@@ -81,13 +81,12 @@ def _settings(home: Path, governor: str | None) -> tuple[ChainConfig, bytes]:
             f'pass --governor ADDRESS, or write governor = "0x…" under [chain] in {path}'
         )
     config = ChainConfig(
-        chain.rpc_urls,
-        chain.chain_id,
-        bytes.fromhex(chain.factory[2:]),
-        chain.poll_interval_ms / 1000,
-        chain.from_block,
-        chain.rpc_timeout_ms / 1000,
-        chain.fee_gwei_max * GWEI,
+        rpc_urls=chain.rpc_urls,
+        chain_id=chain.chain_id,
+        factory=bytes.fromhex(chain.factory[2:]),
+        poll_interval_s=chain.poll_interval_ms / 1000,
+        timeout_s=chain.rpc_timeout_ms / 1000,
+        fee_wei_max=chain.fee_gwei_max * GWEI,
     )
     return config, parse_address(where)
 

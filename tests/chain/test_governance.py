@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web3 import Web3
 
+from p2p_flock.chain.adapter import ChainConfig
 from p2p_flock.chain.client import RpcClient
 from p2p_flock.chain.contracts import EMISSION, GOVERNANCE_NAMES, GOVERNOR, address_bytes, load_contract
 from p2p_flock.chain.devnet_deployment import Devnet
@@ -181,7 +182,7 @@ def fake_governance(logs_at: dict[int, bytes], state: int = 1) -> Any:
 
     with serve_fake(respond) as endpoint:
         client = RpcClient([endpoint.url])
-        yield Governance(client, CONTRACTS, VOTER, 84530, 0.01), ranges
+        yield Governance(client, CONTRACTS, VOTER, ChainConfig((endpoint.url,), 84530, VOTER)), ranges
         client.close()
 
 
