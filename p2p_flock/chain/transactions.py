@@ -364,7 +364,11 @@ class Sender:
         for sent in due:
             receipts = await self._receipts(sent)
             found = next((receipt for receipt in receipts if receipt is not None), None)
-            if found is not None:
+            if found is not None and found.status != 1 and sent.resends:
+                # In its new place it was too early or too late. The machines see the chain's state and act on that.
+                logger.warning("%s: sent again after a reorganisation, it was refused", sent.prepared.action)
+                self._sent.pop(sent.nonce, None)
+            elif found is not None:
                 self._note_mined(sent, found.block, update.block)
             elif receipts:
                 await self._look_after_lost(sent, update.block)

@@ -16,7 +16,7 @@ from p2p_flock.chain.follower import ChainFeed, Follower
 from p2p_flock.chain.http import HttpEndpoint
 from p2p_flock.chain.records import ChainUpdate
 from p2p_flock.chain_events import ChainEvent, SeatJoined
-from p2p_flock.errors import ChainError, EndpointsDisagreeError
+from p2p_flock.errors import ChainError, EndpointsDisagreeError, TransactionFailedError
 from tests.chain.committee import Committee, open_committee, small_params
 from tests.chain.fake_rpc import serve_fake
 
@@ -57,7 +57,9 @@ async def test_follower__rewinds_on_a_reorg(own_devnet: Devnet) -> None:
         assert before <= rewound.rewound_to < update.events[0].at.block
         assert joined_owners(rewound.events) == []
         assert len(await first.seats()) == 1
-        await committee.join(1)
+        # The second member's sender still knows its first join: it sends that one again, and no other.
+        with pytest.raises(TransactionFailedError, match="AlreadySeated"):
+            await committee.join(1)
         again = await next_with_events(feed)
         assert joined_owners(again.events) == [committee.chains[1].address]
         assert again.rewound_to is None
