@@ -7,14 +7,17 @@ from dataclasses import replace
 import pytest
 
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.pay import NOBODY, RoundFacts, Senders, compute_record
 from p2p_flock.chain_events import (
     BallotRevealed,
+    BallotsCommitted,
     ChainEvent,
     LogPosition,
     RoundSealed,
     RoundSettled,
     RoundVoided,
     SeatSuspended,
+    SettledRecord,
     Slashed,
     StakeWithdrawn,
 )
@@ -25,6 +28,7 @@ from p2p_flock.testing.checkers.base import ROUNDS_KEPT
 from p2p_flock.testing.checkers.stalls import SETTLE_MS, compute_round_max_ms
 from p2p_flock.testing.facts import (
     Acted,
+    AllClaimed,
     BalanceTaken,
     Ended,
     Fact,
@@ -39,7 +43,9 @@ from p2p_flock.testing.facts import (
     Stopped,
     TookPost,
 )
+from p2p_flock.types import CohortOutcome
 from p2p_flock.wire.messages import (
+    Ballot,
     Contribution,
     Message,
     PairSeedShare,
@@ -50,6 +56,7 @@ from p2p_flock.wire.messages import (
 
 START_MS = OPENS_AT_S * 1000
 SHARE = bytes(32)
+NO_RECORD = SettledRecord(0, 0, 0, SHARE, (), (), (), 0, NOBODY, NOBODY, NOBODY)  # looked at by P6 and P2 only
 
 
 class Stage:
@@ -98,8 +105,8 @@ class Stage:
         self.log(RoundSealed(self.at(), number, 0, SHARE, self.context.seed, SHARE, (bits,), (), ()))
         for position, seat in enumerate(self.context.assignment.validators):
             if seat != absent:
-                self.log(BallotRevealed(self.at(), number, position, b"\x01", (SHARE,), SHARE))
-        self.log(RoundSettled(self.at(), number, (0,), (SHARE,), (0,), (0,), SHARE, False))
+                self.log(BallotRevealed(self.at(), number, position, b"\x01", b"\x00", 0, (SHARE,), SHARE, b""))
+        self.log(RoundSettled(self.at(), number, (0,), (SHARE,), (0,), (0,), SHARE, False, NO_RECORD))
 
 
 # --- P1: the rule on knowledge -------------------------------------------------------------------------------------
@@ -219,7 +226,7 @@ def test_p3__length_is_judged_by_who_was_lost() -> None:
             if lost is not None:
                 stage.tell(Stopped(stage.now_ms, lost, True, "killed"))
             stage.now_ms += taken_ms
-            event = RoundSettled(stage.at(), 2, (0,), (SHARE,), (0,), (0,), SHARE, False)
+            event = RoundSettled(stage.at(), 2, (0,), (SHARE,), (0,), (0,), SHARE, False, NO_RECORD)
             if is_caught:
                 with pytest.raises(Violation, match="P3"):
                     stage.log(event)
@@ -319,6 +326,52 @@ def test_p6__every_wei_is_counted() -> None:
     for wrong in (replace(right, pool=21), replace(right, pool=-1, stakes=51), replace(right, minted=101, pool=21)):
         with pytest.raises(Violation, match="P6"):
             stage.tell(wrong)
+
+
+def test_p6__nothing_is_left_when_everybody_claimed() -> None:
+    """A reward could be reserved that nobody can claim."""
+    stage = Stage("P6")
+    stage.tell(AllClaimed(stage.now_ms, 0))
+    with pytest.raises(Violation, match="owed to nobody"):
+        stage.tell(AllClaimed(stage.now_ms, 1))
+
+
+def test_p6__a_round_that_pays_otherwise_is_caught() -> None:
+    """The contract could pay by another rule than the stated one, or tell of another round than it settled."""
+    params = make_params(cohort_count=2, seat_count=13, reward_per_round=10**18)
+    stage = Stage("P6", setting=make_setting(params, 13))
+    roles = stage.context.assignment
+    bits, sizes = (1 << len(roles.trainers)) - 1, tuple(map(len, roles.cohorts))
+    stage.log(RoundSealed(stage.at(), 1, 0, SHARE, stage.context.seed, SHARE, (bits,), (), ()))
+    stage.log(BallotsCommitted(stage.at(), 1, (0, 1, 2), (SHARE,) * 3))
+    sums, ballots = (bytes([1] * 32), SHARE), {}
+    for position, verdicts in enumerate((b"\x01\x02", b"\x01\x02", b"\x01\x00")):
+        ballots[position] = Ballot(SHARE, SHARE, verdicts, bytes([position, 0]), 0, sums, SHARE)
+        stage.log(
+            BallotRevealed(stage.at(), 1, position, verdicts, bytes([position, 0]), 0, (sums[0], SHARE), SHARE, b"")
+        )
+    outcomes = (CohortOutcome.ADOPTED, CohortOutcome.REJECTED)
+    facts = RoundFacts(1, 13, stage.context.seed, (bits,), sizes, outcomes, sums, ballots)
+    right = compute_record(10**18, 3, 2, facts, Senders(b"a" * 20, b"b" * 20, b"c" * 20))
+    assert right.trainer_rewards == (4 * 10**17 // 5, 0) and right.validator_rewards[0] > right.validator_rewards[2] > 0
+
+    def settle(record: SettledRecord) -> None:
+        stage.log(RoundSettled(stage.at(), 1, (1, 2), sums, (3, 0), (0, 2), SHARE, False, record))
+
+    settle(right)
+    first, *others = right.validator_rewards
+    for wrong in (
+        replace(right, trainer_rewards=(4 * 10**17 // 5 + 1, 0)),
+        replace(right, trainer_rewards=(4 * 10**17 // 5, 1)),
+        replace(right, validator_rewards=(first - 1, *others)),
+        replace(right, refund=right.refund + 1),
+        replace(right, settler=NOBODY),
+        replace(right, revealed=3),
+        replace(right, seed=bytes(32)),
+        replace(right, survivors=(bits >> 1,)),
+    ):
+        with pytest.raises(Violation, match="P6"):
+            settle(wrong)
 
 
 def test_p6__slashes_count_by_tenure_and_fork() -> None:

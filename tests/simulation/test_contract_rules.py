@@ -14,7 +14,7 @@ from p2p_flock.alliance.voting import compute_tally
 from p2p_flock.testing.alliance import DOMAIN, make_params
 from p2p_flock.testing.contract import Contract
 from p2p_flock.testing.contract_rounds import NOTHING, _leading, count_by_cohort
-from p2p_flock.testing.contract_state import Refused, RoundRow
+from p2p_flock.testing.contract_state import Refused
 from p2p_flock.testing.simulator import CREATOR, make_default_params
 from p2p_flock.testing.suites import Suite
 from p2p_flock.wire.messages import Ballot
@@ -27,10 +27,10 @@ VOTING, SEALING = (json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-
 def test_tally__vector(case: dict[str, Any]) -> None:
     """Broken: the simulated contract names another sum as the leading one than the votes do."""
     ballots = {
-        position: Ballot(bytes(32), bytes(32), bytes([vote]), (bytes.fromhex(digest),), bytes(32), bytes(65))
+        position: Ballot(bytes(32), bytes(32), bytes([vote]), bytes(1), 0, (bytes.fromhex(digest),), bytes(32))
         for position, (vote, digest) in enumerate(case["votes"])
     }
-    leading = _leading(RoundRow(0, 0, 0, 0, ballots=ballots), 0)
+    leading = _leading(ballots, 0)
     votes = sum(ballot.verdicts == b"\x01" and ballot.aggregate_digests[0] == leading for ballot in ballots.values())
     assert votes == case["votes_for"]
     assert (leading == NOTHING) == (case["votes_for"] == 0)

@@ -7,7 +7,14 @@ import dataclasses
 import pytest
 
 from p2p_flock.errors import ParameterError
-from p2p_flock.params import RINGS, SHARING_HOLDERS_MAX, compute_holder_count, compute_sum_bound_max, validate_params
+from p2p_flock.params import (
+    RINGS,
+    SHARING_HOLDERS_MAX,
+    compute_holder_count,
+    compute_sum_bound_max,
+    validate_joinable,
+    validate_params,
+)
 from p2p_flock.testing.alliance import make_params
 
 
@@ -42,6 +49,13 @@ def test_params__the_testnets_are_good() -> None:
         ({"penalty_window_seconds": 120}, "unbonding"),
         ({"provable_slash_bps": 5001}, "half"),
         ({"void_count_max": 0}, "void_count_max"),
+        ({"absence_slash_bps": 101, "unbonding_seconds": 200}, "basis points"),
+        ({"absence_slash_bps": -1}, "basis points"),
+        ({"absence_slash_bps": 1}, "absence"),  # unbonding of exactly two windows
+        ({"absence_slash_bps": 1, "penalty_window_seconds": 2}, "absence"),
+        ({"score_target_micro": 1_000_001}, "score"),
+        ({"join_deadline_s": -1}, "join deadline"),
+        ({"allowlist_root": bytes(31)}, "allowlist"),
     ],
 )
 def test_params__refuses(change: dict[str, int | bytes], rule: str) -> None:
@@ -49,6 +63,19 @@ def test_params__refuses(change: dict[str, int | bytes], rule: str) -> None:
     params = dataclasses.replace(make_params(), **change)  # type: ignore[arg-type]  # values of several fields' types
     with pytest.raises(ParameterError, match=rule):
         validate_params(params)
+
+
+def test_params__of_the_economy_at_their_limits() -> None:
+    """What the contract takes, the node would refuse."""
+    changes = {"absence_slash_bps": 100, "unbonding_seconds": 121, "score_target_micro": 10**6, "join_deadline_s": 1}
+    validate_params(dataclasses.replace(make_params(), **changes, allowlist_root=bytes([1] * 32)))
+
+
+def test_joinable__challenges_of_absence_are_not_answered_yet() -> None:
+    """A member would lose stake for being silent to a challenge that its node does not know."""
+    validate_joinable(make_params(score_target_micro=900_000, join_deadline_s=1))
+    with pytest.raises(ParameterError, match=r"0\.5 % of the stake.*cannot answer"):
+        validate_joinable(make_params(absence_slash_bps=50, unbonding_seconds=200))
 
 
 @pytest.mark.parametrize(("threshold", "seat_count_max"), [(5, 43), (27, 1003), (140, 4000), (255, 258)])

@@ -75,9 +75,9 @@ class Money(Checker):
             case RoundSealed() as event:
                 self._rounds.setdefault(event.round, _Round()).sealed = event
             case BallotsCommitted() as event:
-                self._rounds[event.round].commitments.update(dict.fromkeys(event.positions, event))
+                self._rounds.setdefault(event.round, _Round()).commitments.update(dict.fromkeys(event.positions, event))
             case BallotRevealed() as event:
-                self._rounds[event.round].reveals[event.position] = event
+                self._rounds.setdefault(event.round, _Round()).reveals[event.position] = event
             case RoundSettled() as event:
                 self._settled(event)
 
