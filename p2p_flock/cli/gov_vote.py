@@ -19,7 +19,7 @@ from p2p_flock.cli.gov_access import governance_options, password_option, sign_a
 from p2p_flock.cli.gov_json import proposal_json, receipt_json
 from p2p_flock.cli.gov_words import describe_standing, describe_votes
 from p2p_flock.cli.options import print_json
-from p2p_flock.errors import UsageError
+from p2p_flock.errors import TransactionFailedError, UsageError
 
 REASON_BYTES_MAX = 1_024
 Step = Callable[[Governance, Proposal], Awaitable[TransactionReceipt]]
@@ -74,7 +74,7 @@ def queue(proposal: str, home: Path, governor: str | None, as_json: bool, passwo
 @password_option
 def execute(proposal: str, home: Path, governor: str | None, as_json: bool, password_file: Path | None) -> None:
     """Have the timelock do what a queued proposal says, once its delay is over. Anyone may."""
-    _report(_step(home, governor, password_file, proposal, _check_execute, proposals.execute), as_json, "Executed.")
+    _report(_step(home, governor, password_file, proposal, _check_execute, _execute), as_json, "Executed.")
 
 
 @click.command()
@@ -121,6 +121,17 @@ def _show_after(done: Done) -> None:
     click.echo(f"It is {describe_standing(found, after, now_s)}")
     for line in describe_votes(after):
         click.echo(f"  {line}")
+
+
+async def _execute(governance: Governance, proposal: Proposal) -> TransactionReceipt:
+    """As ``proposals.execute``; what a call of it meets is the treasury's trouble, not the sending account's."""
+    try:
+        return await proposals.execute(governance, proposal)
+    except TransactionFailedError as error:
+        raise UsageError(
+            f"a call of the proposal is refused now: {error.reason}\n"
+            "its calls are made together or not at all: see `p2p-flock gov show ID`, and try again once it can pass"
+        ) from error
 
 
 # --- what would be refused -------------------------------------------------------------------------------------

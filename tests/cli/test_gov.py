@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.cli.governed_home import (
     printed,
 )
 
-PAYEE, GAUGE = "0x" + "cd" * 20, "0x" + "ab" * 20
+PAYEE, GAUGE, OTHER_GAUGE = ("0x" + digits * 20 for digits in ("cd", "ab", "ac"))
 DAY_S = 86_400
 
 
@@ -47,8 +48,8 @@ def propose(run: RunCommand, *changes: str) -> str:
 
 def test_governance__pays_and_weighs_what_was_voted_for(run: RunCommand, governed: GovernedHome) -> None:
     """Nothing that the protocol can change could be changed from the command line, or it would be changed too early."""
-    changes = ("--set-gauge", "treasury=3", "--set-gauge", f"{GAUGE}=1", "--spend", f"{PAYEE}=500.25 FLOCK",
-               "--set-voting-delay", "2h")  # fmt: skip
+    changes = ("--set-gauge", "treasury=0", "--set-gauge", f"{GAUGE}=1", "--set-gauge", f"{OTHER_GAUGE}=3",
+               "--spend", f"{PAYEE}=500.25 FLOCK", "--set-voting-delay", "2h")  # fmt: skip
     text = refused(run, "gov", "propose", *changes, "--description", "Fund", "--yes")
     assert "1,000 gmFLOCK are missing" in text and "p2p-flock lock create" in text
     assert run("lock", "create", "20000", "FLOCK", "--days", "365", "--yes").code == 0
@@ -58,12 +59,14 @@ def test_governance__pays_and_weighs_what_was_voted_for(run: RunCommand, governe
     assert run("gov", "mint", "treasury").code == 0
     ran = run("gov", "propose", *changes, "--description", "Fund the heart alliance", "--yes")
     assert ran.code == 0, ran.err
-    for part in ("the treasury", "weight 3", f"{GAUGE}: weight 1", f"Pay 500.25 FLOCK from the treasury to {PAYEE}",
-                 "Set the voting delay to 2 h", "pending: voting begins"):  # fmt: skip
+    for part in ("the treasury", "removed", f"{OTHER_GAUGE}: weight 3", f"{GAUGE}: weight 1",
+                 f"Pay 500.25 FLOCK from the treasury to {PAYEE}", "Set the voting delay to 2 h",
+                 "pending: voting begins"):  # fmt: skip
         assert part in ran.out, part
     assert "would fail" not in ran.out
-    (listed,) = printed(run("gov", "list", "--json").out)["proposals"]  # type: ignore[misc]
-    number = listed["id_hex"][:12]
+    listed: Any = printed(run("gov", "list", "--json").out)["proposals"]
+    assert len(listed) == 1
+    number = str(listed[0]["id_hex"])[:12]
     assert number in run("gov", "list").out
 
     assert "pending: voting begins" in refused(run, "gov", "vote", number, "for")
@@ -87,11 +90,15 @@ def test_governance__pays_and_weighs_what_was_voted_for(run: RunCommand, governe
     values = parameters["parameters"]
     assert isinstance(values, dict)
     assert values["voting_delay_s"] == 7_200
-    assert values["gauges"] == {governed.timelock: "3", GAUGE: "1"}
+    assert values["gauges"] == {GAUGE: "1", OTHER_GAUGE: "3"}
     governed.travel(DAY_S)
     minted = int(str(printed(run("gov", "mint", GAUGE, "--json").out)["minted"]))
     assert minted == governed.flock_of(GAUGE)
     assert 309_157 * FLOCK // 4 < minted < 309_200 * FLOCK // 4
+    text = run("gov", "emission").out
+    assert f"{OTHER_GAUGE}: weight 3 of 4 (75.0%)" in text
+    assert f"the treasury ({governed.timelock}): removed" in text
+    assert int(str(printed(run("gov", "mint", "treasury", "--json").out)["minted"])) > 0  # what it accrued before
 
 
 def test_governance__defeated_says_what_was_missing(run: RunCommand, governed: GovernedHome) -> None:
@@ -104,6 +111,22 @@ def test_governance__defeated_says_what_was_missing(run: RunCommand, governed: G
     governed.travel(VOTING_PERIOD_S)
     assert "defeated: 8,000 gmFLOCK were missing for the quorum" in run("gov", "show", number).out
     assert "defeated" in refused(run, "gov", "queue", number)
+
+
+def test_governance__a_call_that_fails_fails_all_of_it(run: RunCommand, governed: GovernedHome) -> None:
+    """Half of a proposal would be executed, or the operator told to fund the wrong account."""
+    assert run("lock", "create", "20000", "FLOCK", "--days", "30", "--yes").code == 0
+    governed.travel(1)
+    number = propose(run, "--set-gauge", f"{GAUGE}=1", "--spend", f"{PAYEE}=90000000 FLOCK")
+    governed.travel(VOTING_DELAY_S + 1)
+    assert run("gov", "vote", number, "for").code == 0
+    governed.travel(VOTING_PERIOD_S)
+    assert run("gov", "queue", number).code == 0
+    governed.travel(TIMELOCK_DELAY_S)
+    text = refused(run, "gov", "execute", number)
+    assert "refused now: ERC20InsufficientBalance" in text and "together or not at all" in text
+    assert GAUGE not in run("gov", "emission").out
+    assert "anyone may execute it" in run("gov", "show", number).out
 
 
 def test_governance__only_its_proposer_cancels_and_in_time(run: RunCommand, governed: GovernedHome) -> None:
