@@ -6,7 +6,7 @@ Signatures are made with eth-account's EIP-712 code, independent of ours and of 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -156,11 +156,13 @@ class Committee:
         seed = compute_seed(self.domain, state.round, value.randomness)
         return seed, compute_assignment(seed, state.seat_count, self.handles[0].params)
 
-    async def seal_arguments(self, state: RoundState, value: BeaconValue, view: int = 0) -> dict[str, object]:
-        """What ``seal_round`` takes when every trainer survived and every validator signed."""
+    async def seal_arguments(
+        self, state: RoundState, value: BeaconValue, view: int = 0, absent: Collection[bytes] = ()
+    ) -> dict[str, object]:
+        """What ``seal_round`` takes when every trainer but the ``absent`` ones survived and all validators signed."""
         seed, assignment = self.assignment(state, value)
         owners = await self.owners()
-        survivors = ((1 << len(assignment.trainers)) - 1,)
+        survivors = (sum(1 << i for i, seat in enumerate(assignment.trainers) if owners[seat] not in absent),)
         digest = keccak(b"".join(word.to_bytes(32, "big") for word in survivors))
         message = (
             *(self.domain.alliance, state.round, view, state.beacon_round),
