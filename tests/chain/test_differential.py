@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 from p2p_flock.types import CohortOutcome
-from tests.chain.differential import RandomAlliance, draw_params, open_rehearsal
+from tests.chain.differential import RandomAlliance, draw_params
+from tests.chain.rehearsal import open_rehearsal
 
 
 def play(alliances: int, rounds: int, seed: int) -> tuple[Counter[str], set[CohortOutcome]]:
