@@ -131,13 +131,17 @@ contract StrikesTest is AllianceTest {
         vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, uint32(1)));
         alliance.suspend(sleeper, first, second);
         second = recordOf(1);
-        first.round = 1;
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, uint32(1)));
+        first.refund += 1;
+        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, uint32(0)));
         alliance.suspend(sleeper, first, second);
         first = recordOf(0);
         second.round = 2; // runs
-        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, uint32(2)));
+        vm.expectRevert(IAllianceErrors.NotConsecutive.selector);
         alliance.suspend(sleeper, first, second);
+        RoundRecord memory nothing;
+        (nothing.round, first.round) = (1, 0);
+        vm.expectRevert(abi.encodeWithSelector(IAllianceErrors.WrongRecord.selector, uint32(1)));
+        alliance.suspend(sleeper, first, nothing);
     }
 
     /// Void rounds, which nobody can be blamed for, would break a row of strikes or hide the last one.
