@@ -30,7 +30,7 @@ PROVABLE = {
 # Sealed in due form, and then nobody can open the cohort: the round is lost to it, and settled all the same.
 COSTS_THE_SUM = frozenset({"BadDealing", "GarbageVector", "WrongMask"})
 # Lie as a leader only; and what takes a second seal, or an absent trainer, to show: scenarios have those.
-LEADS = frozenset({"NamesStranger", "InstallsOwnKeys", "NeverPosts"})
+LEADS = frozenset({"NamesStranger", "InstallsOwnKeys", "NeverPosts", "OmitsBallots"})
 ELSEWHERE = frozenset({"AnswersEverySeal", "ClaimsAll"})
 
 
