@@ -24,7 +24,7 @@ from p2p_flock.types import ADDRESS_BYTES
 TOKEN, BEACON, FACTORY, ALLIANCE = "FlockToken", "Beacon", "AllianceFactory", "Alliance"
 GENESIS, GM_FLOCK, GOVERNOR = "Genesis", "GmFlock", "FlockGovernor"
 TIMELOCK, EMISSION = "TimelockController", "Emission"
-GOVERNANCE_NAMES = (GM_FLOCK, GOVERNOR, TIMELOCK, EMISSION)
+GOVERNANCE_NAMES = (GENESIS, GM_FLOCK, GOVERNOR, TIMELOCK, EMISSION)
 MEMBERS, EVIDENCE, CHALLENGES = "Members", "Evidence", "Challenges"  # parts of Alliance; its ABI has theirs
 CONTRACT_NAMES = (TOKEN, BEACON, FACTORY, ALLIANCE)
 SELECTOR_BYTES = 4
