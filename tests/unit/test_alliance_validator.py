@@ -407,6 +407,14 @@ def test_judging__becomes_a_ballot(accepted: dict[int, bool], vote: Vote) -> Non
     assert ballot.aggregate_digests == (digest if vote is not Vote.UNAVAILABLE else bytes(32),)
 
 
+@pytest.mark.parametrize(("good", "grade"), [(True, 11), (False, 0)])
+def test_judging__grade_and_score_reach_the_ballot(good: bool, grade: int) -> None:
+    """Trainers would all be paid alike, and no alliance would reach its target."""
+    machine = validator_in(Phase.JUDGING)
+    ballot = ballot_in(machine.handle(EvaluationFinished({0: good}, {0: 11}, 640_000), SEALED_MS))
+    assert (ballot.grades, ballot.score_micro) == (bytes([grade]), 640_000)
+
+
 def test_judging__a_slow_worker_abstains() -> None:
     """A hanging worker would stop the round."""
     machine = validator_in(Phase.JUDGING)

@@ -1,0 +1,73 @@
+"""From the worker's losses and score to a vote: what a validator's ballot is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from p2p_flock.crypto.vectors import MemorySink
+from p2p_flock.daemon.judging import Judge
+from p2p_flock.daemon.model_files import keep_model
+from p2p_flock.learning.results import EvaluateResult
+from p2p_flock.learning.worker_client import Worker
+from p2p_flock.ports import Evaluate, EvaluationFinished, OpenCohort
+from p2p_flock.secagg.opening import Opened, open_sum
+from p2p_flock.store.blobs import BlobStore
+from p2p_flock.store.models import ModelStore
+from p2p_flock.testing.alliance import make_task
+from p2p_flock.types import Stage
+from tests.unit.alliance_round import effects_of
+from tests.unit.test_alliance_validator import ROUND, SEAL, Phase, tell_answers, validator_in
+
+
+class SettledWorker:
+    """Says the same of every model."""
+
+    def __init__(self, before: float, after: float, score: float | None) -> None:
+        self.result = EvaluateResult(before, (after,), score, (score,), 50, 0.1)
+
+    async def evaluate(self, *_: object) -> EvaluateResult:
+        return self.result
+
+    async def judge_statistics(self, *_: object) -> tuple[bool, str]:
+        return True, ""
+
+
+async def judge(tmp_path: Path, worker: SettledWorker, stage: Stage = Stage.TRAINING) -> EvaluationFinished:
+    """A round's opened sum, judged by this worker."""
+    (asked,) = effects_of(OpenCohort, tell_answers(validator_in(Phase.OPENING), ROUND.trainers[:3]))
+    assert isinstance(asked, OpenCohort)
+    sink = MemorySink()
+    opened = open_sum(asked.opening, ROUND.blobs_of().__getitem__, sink)
+    assert isinstance(opened, Opened)
+    blobs, models = BlobStore(tmp_path / "blobs", 1 << 20), ModelStore(tmp_path / "models")
+    blobs.put(bytes(sink.data))
+    found = Judge(cast(Worker, worker), keep_model(models, ROUND.setting.model), models, tmp_path)
+    effect = Evaluate(stage, {0: opened.aggregate_digest})
+    context = replace(ROUND.context, manifest=make_task(statistics_count=6))  # either stage has as many lanes
+    return await found.judge(context, effect, SEAL.manifest, blobs)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "score", "expected"),
+    [
+        (0.8, 0.4, 0.8125, EvaluationFinished({0: True}, {0: 8}, 812_500)),
+        (0.8, 0.8, None, EvaluationFinished({0: True}, {0: 0}, 0)),
+        (0.8, 0.9, 0.5, EvaluationFinished({0: False}, {0: 0}, 500_000)),
+        (0.8, 0.0, 17.0, EvaluationFinished({0: True}, {0: 15}, 0)),
+    ],
+)
+async def test_judge__grades_and_scores(
+    tmp_path: Path, before: float, after: float, score: float | None, expected: EvaluationFinished
+) -> None:
+    """Trainers would be paid, or the alliance closed, by other numbers than the validator measured."""
+    assert await judge(tmp_path, SettledWorker(before, after, score)) == expected
+
+
+async def test_judge__statistics_have_no_grade_and_no_score(tmp_path: Path) -> None:
+    """A model that nobody trained yet would count for the score target."""
+    found = await judge(tmp_path, SettledWorker(0.5, 0.1, 0.9), Stage.STATISTICS)
+    assert found == EvaluationFinished({0: True}, {}, 0)
