@@ -19,6 +19,7 @@ from p2p_flock.chain.deployment_plan import (
     BASE_SEPOLIA,
     CONTRACTS,
     EMISSION_WEI_MAX,
+    FLOCK,
     LOCAL,
     NETWORKS,
     STEPS,
@@ -160,3 +161,25 @@ def test_runtime_code__differs_in_immutables_only() -> None:
     assert is_runtime_code(GENESIS, GENESIS, code[:at] + b"\x33" * 32 + code[at + 32 :])
     for changed in (code[:-1], code + b"\x00", bytes([code[0] ^ 1]) + code[1:], code[: at - 1] + b"\x7e" + code[at:]):
         assert not is_runtime_code(GENESIS, GENESIS, changed)
+
+
+def test_readme__states_the_terms() -> None:
+    """Whoever deploys would be promised another quorum than is deployed."""
+    text = (Path(__file__).parents[2] / "contracts" / "README.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
+    ]
+    stated = {row[0]: row[1:] for row in rows if row[0] in NETWORKS}
+    for network, terms in NETWORKS.items():
+        settings = terms.governance
+        numbers = [settings.voting_delay_s, settings.voting_period_s, settings.proposal_threshold_wei // FLOCK]
+        assert stated[network] == [
+            str(terms.chain_id),
+            "quicknet" if terms.beacon == QUICKNET else "the development key",
+            f"{terms.supply_wei // FLOCK:,}",
+            "`--initial-holder`" if terms.holder_named else "the deployer",
+            *(f"{number:,}" for number in numbers),
+            f"{settings.quorum_percent} %",
+            f"{settings.quorum_votes_wei_min // FLOCK:,}",
+            f"{settings.timelock_delay_s:,}",
+        ]
