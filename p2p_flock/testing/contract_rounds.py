@@ -229,8 +229,8 @@ def _settle(contract: Contract, state: State, row: RoundRow, sender: bytes, call
         _end_settled(contract, state, row, Ending(sender, call.seal.words, ballots), log)
         return
     require(bool(fresh), "DeadlineNotPassed")
-    for position in fresh:
-        log.events.append(_revealed(log.at, row.number, position, ballots[position]))
+    for position, ballot in ballots.items():  # also those that it knew: the log tells the call's ballots
+        log.events.append(_revealed(log.at, row.number, position, ballot))
     state.round = replace(row, revealed=row.revealed | frozenset(fresh))
 
 
@@ -280,7 +280,7 @@ def _end_settled(contract: Contract, state: State, row: RoundRow, ending: Ending
     record = _book(contract, state, row, ending, tallies, sizes)
     leading = tuple(_leading(ballots, cohort) for cohort in range(params.cohort_count))
     base = confirm_model(ballots, params.verdict_quorum)
-    for position in sorted(ballots.keys() - row.revealed):
+    for position in sorted(ballots):
         log.events.append(_revealed(log.at, row.number, position, _as_marks_tell(ballots[position], leading, base)))
     state.settled_count += 1
     state.void_count = 0
@@ -329,7 +329,8 @@ def _leading(ballots: Mapping[int, Ballot], cohort: int) -> bytes:
 
 def confirm_model(ballots: Mapping[int, Ballot], quorum: int) -> bytes:
     """The base model that a quorum names, 32 bytes; zero where none is."""
-    bases = [ballots[position].base_model_digest for position in sorted(ballots)]
+    named = [ballots[position].base_model_digest for position in sorted(ballots)]
+    bases = [base for base in named if base != NOTHING]
     most = _most_named(bases)
     return most if bases.count(most) >= quorum else NOTHING
 

@@ -107,10 +107,7 @@ class Money(Checker):
             return  # P2 complains
         params, budget = self.roster.params, self.roster.params.reward_per_round
         bits = sum(word << 256 * index for index, word in enumerate(known.sealed.survivors))
-        trainers = began.context.trainers
-        sizes = [
-            sum(bits >> trainers.index(seat) & 1 for seat in cohort) for cohort in began.context.assignment.cohorts
-        ]
+        sizes = _count_survivors(bits, tuple(map(len, began.context.assignment.cohorts)))
         if record.trainer_rewards != _pay_trainers(budget, event, known.reveals, sizes):
             raise self.fail(f"round {event.round}: trainers are paid {record.trainer_rewards}")
         if record.validator_rewards != _pay_validators(budget, params.validator_count, known.reveals, len(sizes)):
@@ -126,6 +123,15 @@ class Money(Checker):
             raise self.fail(f"round {event.round}: the record tells another round than the log")
         if _sum_up(record, sizes) > budget:
             raise self.fail(f"round {event.round} pays {_sum_up(record, sizes)} wei of {budget}")
+
+
+def _count_survivors(bits: int, cohort_sizes: tuple[int, ...]) -> list[int]:
+    """Trainers stand in the bitmap cohort by cohort."""
+    found, start = [], 0
+    for size in cohort_sizes:
+        found.append((bits >> start & (1 << size) - 1).bit_count())
+        start += size
+    return found
 
 
 def _sum_up(record: SettledRecord, sizes: list[int]) -> int:
