@@ -37,7 +37,10 @@ ATTEMPTS_MAX = (
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What this member's private test data said about a round; it never leaves the machine.
+    """What this member's private test data said about a round.
+
+    Nothing of it leaves the machine but what a ballot holds: a verdict and a grade of 4 bits for each cohort, and, in an
+    alliance with a score target, ``score_before`` in millionths.
 
     ``losses_after``, ``scores_after``, ``accepted``: by cohort.
     """
@@ -141,7 +144,9 @@ class Judge:
         )
         if len(self.judged) > JUDGED_MAX:
             del self.judged[min(self.judged)]
-        return EvaluationFinished(verdicts, grades, compute_score_micro(result.score_before))
+        # A ballot is public, and nothing but the target asks for the score: without one it stays here.
+        score = result.score_before if context.params.score_target_micro > 0 else None
+        return EvaluationFinished(verdicts, grades, compute_score_micro(score))
 
     def _make_candidate(self, base: Model, context: RoundContext, adopted: AdoptedCohort) -> VectorFile:
         model = apply_in_store(self._models, base, context.manifest, context.params.levels_in(context.stage), [adopted])

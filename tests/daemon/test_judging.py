@@ -36,7 +36,9 @@ class SettledWorker:
         return True, ""
 
 
-async def judge(tmp_path: Path, worker: SettledWorker, stage: Stage = Stage.TRAINING) -> EvaluationFinished:
+async def judge(
+    tmp_path: Path, worker: SettledWorker, stage: Stage = Stage.TRAINING, target: int = 900_000
+) -> EvaluationFinished:
     """A round's opened sum, judged by this worker."""
     (asked,) = effects_of(OpenCohort, tell_answers(validator_in(Phase.OPENING), ROUND.trainers[:3]))
     assert isinstance(asked, OpenCohort)
@@ -47,7 +49,8 @@ async def judge(tmp_path: Path, worker: SettledWorker, stage: Stage = Stage.TRAI
     blobs.put(bytes(sink.data))
     found = Judge(cast(Worker, worker), keep_model(models, ROUND.setting.model), models, tmp_path)
     effect = Evaluate(stage, {0: opened.aggregate_digest})
-    context = replace(ROUND.context, manifest=make_task(statistics_count=6))  # either stage has as many lanes
+    task = make_task(statistics_count=6)  # either stage has as many lanes
+    context = replace(ROUND.context, manifest=task, params=replace(ROUND.context.params, score_target_micro=target))
     return await found.judge(context, effect, SEAL.manifest, blobs)
 
 
@@ -71,3 +74,9 @@ async def test_judge__statistics_have_no_grade_and_no_score(tmp_path: Path) -> N
     """A model that nobody trained yet would count for the score target."""
     found = await judge(tmp_path, SettledWorker(0.5, 0.1, 0.9), Stage.STATISTICS)
     assert found == EvaluationFinished({0: True}, {}, 0)
+
+
+async def test_judge__without_a_target_no_score_is_published(tmp_path: Path) -> None:
+    """Everybody could count a hospital's test records from what its ballots say, and nobody needs to know."""
+    found = await judge(tmp_path, SettledWorker(0.8, 0.4, 0.8125), target=0)
+    assert found == EvaluationFinished({0: True}, {0: 8}, 0)
