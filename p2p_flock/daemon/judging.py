@@ -39,8 +39,8 @@ ATTEMPTS_MAX = (
 class Judged:
     """What this member's private test data said about a round.
 
-    Nothing of it leaves the machine but what a ballot holds: a verdict and a grade of 4 bits for each cohort, and, in an
-    alliance with a score target, ``score_before`` in millionths.
+    Nothing of it leaves the machine but what a ballot holds: a verdict and a grade of 4 bits for each cohort, and, in
+    an alliance with a score target, ``score_before`` in millionths.
 
     ``losses_after``, ``scores_after``, ``accepted``: by cohort.
     """
