@@ -382,12 +382,14 @@ async def deploy_at_once(door: Door, network: str, parameters: Parameters) -> De
         calls.append(Call("eth_sendRawTransaction", ("0x" + raw.hex(),)))
     for answer in await door.client.batch(calls):
         raised_or_value(answer)
-    with trio.fail_after(door.replace_after_s):
-        for step in STEPS:
+    for step in STEPS:
+        receipt = None
+        with trio.move_on_after(door.replace_after_s):
             while (receipt := await find_receipt(door.client, record.steps[step.name].transactions)) is None:
                 await trio.sleep(door.poll_interval_s)
-            if receipt.status != 1:
-                raise ChainError(f"creating {step.contract} failed; it used {receipt.gas_used} gas")
-            known = dataclasses.replace(record.steps[step.name], block=receipt.block, gas_used=receipt.gas_used)
-            record = record.with_step(step.name, known)
+        if receipt is None or receipt.status != 1:
+            reason = "no block took it" if receipt is None else f"it used {receipt.gas_used} gas"
+            raise ChainError(f"creating {step.contract} failed: {reason}")
+        known = dataclasses.replace(record.steps[step.name], block=receipt.block, gas_used=receipt.gas_used)
+        record = record.with_step(step.name, known)
     return record

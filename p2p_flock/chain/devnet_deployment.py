@@ -114,13 +114,14 @@ async def ensure_deployed(directory: Path, rpc_url: str, beacon_period_s: int) -
     """The deployment of ``directory``, made now unless the chain's saved state holds it already.
 
     Raises:
+        UsageError: the directory is of another version of this program.
         ChainError: the chain failed or refused.
     """
     path = directory / DEPLOYMENT_FILE
     client = RpcClient([rpc_url])
     try:
         if path.exists():
-            kept = Deployment(**json.loads(path.read_bytes()[:READY_BYTES_MAX]))
+            kept = _read_deployment(path)
             if as_bytes(await client.call("eth_getCode", kept.factory, "latest")):
                 return kept
         deployment = await _deploy(client, beacon_period_s)
@@ -128,6 +129,16 @@ async def ensure_deployed(directory: Path, rpc_url: str, beacon_period_s: int) -
         client.close()
     write_document(path, deployment)
     return deployment
+
+
+def _read_deployment(path: Path) -> Deployment:
+    try:
+        return Deployment(**json.loads(path.read_bytes()[:READY_BYTES_MAX]))
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} was written by another version, whose contracts were others. Choose another directory, or remove "
+            f"{path.parent} with the chain in it."
+        ) from error
 
 
 async def _deploy(client: RpcClient, beacon_period_s: int) -> Deployment:

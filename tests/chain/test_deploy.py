@@ -11,6 +11,7 @@ import trio
 
 from p2p_flock.chain.account import Account, Transaction
 from p2p_flock.chain.anvil import BASE_RULES, FAUCET_KEY, open_anvil
+from p2p_flock.chain.beacon import QUICKNET
 from p2p_flock.chain.client import Json, RpcClient, as_quantity
 from p2p_flock.chain.contracts import TIMELOCK, address_text, load_contract
 from p2p_flock.chain.deploy import Door, compute_funds_wei, deploy, deploy_at_once, require_chain, require_funds
@@ -238,6 +239,17 @@ async def test_check__sees_other_terms_and_other_code(door: Door) -> None:
     await door.client.call("anvil_setCode", address_text(record.addresses["token"]), "0x6001")
     with pytest.raises(ChainError, match=r"\(token\) is not that of FlockToken"):
         await check_deployment(door.client, record)
+
+
+async def test_check__sees_another_beacon(door: Door) -> None:
+    """Whoever knows the key of a false beacon draws the roles of every round."""
+    parameters = dataclasses.replace(begin(door).parameters, beacon=QUICKNET)
+    record = await deploy(door, dataclasses.replace(begin(door), parameters=parameters), ignore, ignore)
+    with pytest.raises(ChainError, match="it is not so that the beacon takes the published signature of round 1:"):
+        await check_deployment(door.client, record)
+    taken = dataclasses.replace(record, parameters=begin(door).parameters)
+    with pytest.raises(ChainError, match="it is not so that the beacon has the drand network's key"):
+        await check_deployment(door.client, taken)
 
 
 async def test_deploy_at_once__is_the_same_deployment(door: Door) -> None:

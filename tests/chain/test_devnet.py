@@ -155,6 +155,13 @@ async def test_chain_time__is_wall_time(devnet: Devnet) -> None:
                 assert abs(head.timestamp_s - time.time()) < 3
 
 
+def test_devnet__refuses_the_chain_of_another_version(tmp_path: Path) -> None:
+    """Contracts with other functions would be called, or their absence shown as a traceback."""
+    (tmp_path / "deployment.json").write_text('{"factory": "0x00"}')
+    with pytest.raises(ChainError, match="was written by another version"):
+        start_devnet(DevnetOptions(tmp_path, lifetime_s=120.0))
+
+
 def test_command__says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every mistake of a user ends in a sentence with a remedy."""
     assert main(["fund", "--directory", str(tmp_path), "0x" + "11" * 20]) == 1
