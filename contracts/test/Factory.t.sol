@@ -240,7 +240,11 @@ contract FactoryTest is AllianceTest {
         _refuse(p, 11);
         p.threshold = 4;
         _create(p, POOL);
-        p.threshold = 3;
+        (p.threshold, p.collusionBound, p.seatCountMin) = (5, 0, 12); // a cohort of 4 has no 5 shares
+        _refuse(p, 10);
+        p.seatCountMin = 13;
+        _create(p, POOL);
+        (p.threshold, p.collusionBound) = (3, 1);
         (p.seatCountMin, p.seatCountMax) = (67, 67); // cohorts of 32
         _refuse(p, 11);
         (p.seatCountMin, p.seatCountMax) = (68, 68); // one of 33: k-regular, not judged here

@@ -109,6 +109,17 @@ contract LibrariesTest is EvidenceTest {
         check(!reader.isDone(), "beyond the end");
     }
 
+    /// A list of another length than its message has would be read as the message, and its items as others.
+    function test_skipArray__other_lengths() external view {
+        for (uint256 length = 0; length < 40; length += 3) {
+            for (uint256 expected = 0; expected < 40; ++expected) {
+                Msgpack.Reader memory reader = this.open(list(length));
+                reader.skipArray(expected);
+                check(reader.isDone() == (expected == length), "length");
+            }
+        }
+    }
+
     /// A list or byte string would have two forms, or be read past the end.
     function test_readers__malformed() external view {
         bytes[6] memory lists = [bytes(hex""), hex"dc000f", hex"dd00010000", hex"dc00", hex"80", hex"c403"];

@@ -164,6 +164,16 @@ contract SettleTest is AllianceTest {
         eq(recordOf(1).trainerRewards[1], 0, "and pays nobody");
     }
 
+    /// A cohort from which fewer than t shares can come would be adopted: a threshold above c + 3 counts as well.
+    function test_settleRound__void_below_the_threshold() external {
+        (params.threshold, params.seatCountMin) = (4, 11);
+        alliance = create(params, 1);
+        joinAll(11);
+        sealNow(0x7f); // three of four in cohort 1
+        playBallots(ballotsOf(3, YES));
+        _requireOutcome(0, [1, 3], [digestOf(0), digestOf(1)], [3, 3], [0, 0]);
+    }
+
     /* IN PIECES */
 
     /// A validator that stays silent after committing would stall the round, or be counted for something.

@@ -84,6 +84,14 @@ contract SortitionTest is Forge {
         check(i >= 9, "vectors missing");
     }
 
+    /// The only seat of an alliance would have no position: a permutation of one has no half to mix.
+    function test_order__of_one_seat() external view {
+        for (uint256 i = 0; i < 4; ++i) {
+            eq(caller.seatAt(keccak256(abi.encode(i)), 0, 1), 0, "seat");
+            eq(caller.positionOf(keccak256(abi.encode(i)), 0, 1), 0, "position");
+        }
+    }
+
     /// Two positions would share a seat, or a claim would look up another role than the one that was held.
     function testFuzz_order__is_a_permutation(bytes32 seed, uint256 count) external pure {
         count = bound(count, 1, 80);

@@ -113,6 +113,11 @@ contract StrikesTest is AllianceTest {
         _void(); // 4
         playWithout(sleeper); // 5
         _refuse(error, sleeper, 1, 5);
+        RoundRecord memory voided;
+        voided.round = 4;
+        RoundRecord memory last = recordOf(5);
+        vm.expectRevert(error);
+        alliance.suspend(sleeper, voided, last);
         _suspend(sleeper, 3, 5);
         _refuse(abi.encodePacked(IAllianceErrors.AlreadyLeaving.selector), sleeper, 3, 5);
     }
