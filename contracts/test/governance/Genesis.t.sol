@@ -18,7 +18,7 @@ contract GenesisTest is GovernanceTest {
     }
 
     function _creation(uint256 supply, GovernanceSettings memory s) private view returns (bytes memory) {
-        return abi.encodePacked(vm.getCode("out/Genesis.sol/Genesis.json"), abi.encode(holder, supply, s));
+        return abi.encodePacked(vm.getCode("Genesis.sol:Genesis"), abi.encode(holder, supply, s));
     }
 
     /// Deploys by CREATE as a transaction does; returns zero and the reason if it reverts.

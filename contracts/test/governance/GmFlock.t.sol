@@ -391,7 +391,7 @@ contract GmFlockTest is GovernanceTest {
     /// FLOCK would be paid twice by a token that calls in the middle of paying.
     function test_unlock__reentered() external {
         CallingToken calling = new CallingToken();
-        IGm made = IGm(vm.deployCode("out/GmFlock.sol/GmFlock.json", abi.encode(calling, address(this))));
+        IGm made = IGm(vm.deployCode("GmFlock.sol:GmFlock", abi.encode(calling, address(this))));
         calling.mint(address(this), 100 ether);
         calling.mint(address(made), 100 ether);
         calling.approve(address(made), 100 ether);

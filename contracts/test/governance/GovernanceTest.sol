@@ -106,7 +106,7 @@ abstract contract GovernanceTest is Forge {
     }
 
     function deployGenesis() internal {
-        genesis = IGenesis(vm.deployCode("out/Genesis.sol/Genesis.json", abi.encode(holder, SUPPLY, settings())));
+        genesis = IGenesis(vm.deployCode("Genesis.sol:Genesis", abi.encode(holder, SUPPLY, settings())));
         token = IFlock(genesis.token());
         gm = IGm(genesis.gmFlock());
         governor = IGovernorAll(genesis.governor());

@@ -25,6 +25,7 @@ contract GovernorTest is GovernanceTest {
         (c.targets[0], c.payloads[0]) = (address(emission), abi.encodeCall(IEmission.setWeights, (weights(arena, 3))));
         (c.targets[1], c.payloads[1]) = (address(token), abi.encodeCall(token.transfer, (arena, 1_000_000 ether)));
         uint256 id = propose(voter, c);
+        check(governor.proposalNeedsQueuing(id), "every proposal waits in the timelock");
         _state(id, IGovernor.ProposalState.Pending);
         vm.warp(block.timestamp + 1 days + 1);
         _state(id, IGovernor.ProposalState.Active);
