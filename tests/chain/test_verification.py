@@ -26,7 +26,7 @@ def compile_input(path: Path) -> dict[str, str]:
     environment = {**os.environ, "PATH": f"{beside_python}{os.pathsep}{os.environ['PATH']}"}
     assert shutil.which("node", path=environment["PATH"]), "node is missing; scripts/setup installs it"
     command = [str(CONTRACTS / "script" / "solc"), "--standard-json", str(path)]
-    result = subprocess.run(command, env=environment, cwd=path.parent, capture_output=True, check=True, timeout=300)
+    result = subprocess.run(command, env=environment, cwd=path.parent, capture_output=True, check=True, timeout=900)
     output = json.loads(result.stdout)
     errors = [error["formattedMessage"] for error in output.get("errors", ()) if error["severity"] == "error"]
     assert not errors, errors[0]
