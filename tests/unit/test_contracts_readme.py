@@ -20,3 +20,13 @@ def test_contracts_readme__every_invariant_has_a_test() -> None:
         missing = [name for name in names if f"function {name}(" not in sources]
         assert names, f"invariant {number} names no test"
         assert not missing, f"invariant {number} names tests that do not exist: {missing}"
+
+
+def test_contracts_readme__every_audit_finding_has_a_test() -> None:
+    """A finding of the audit could be said to be impossible by a test that was renamed away."""
+    text = (CONTRACTS / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Audit findings", 1)[1].split("\n## ", 1)[0]
+    names = re.findall(r"`(test\w*__\w+)`", section)
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((CONTRACTS / "test").rglob("*.sol")))
+    assert len(names) >= 10
+    assert not [name for name in names if f"function {name}(" not in sources]
