@@ -30,3 +30,17 @@ def test_contracts_readme__every_audit_finding_has_a_test() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((CONTRACTS / "test").rglob("*.sol")))
     assert len(names) >= 10
     assert not [name for name in names if f"function {name}(" not in sources]
+
+
+def test_contracts_readme__every_protocol_invariant_has_a_test() -> None:
+    """An invariant of token, votes or emission could be promised that no test checks, or none any more."""
+    text = (CONTRACTS / "README.md").read_text(encoding="utf-8")
+    section = text.split("### Invariants of the protocol contracts", 1)[1].split("\n### ", 1)[0]
+    invariants = re.findall(r"^- G(\d+)\. (.+)$", section, flags=re.MULTILINE)
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted((CONTRACTS / "test").rglob("*.sol")))
+    assert [int(number) for number, _ in invariants] == list(range(1, len(invariants) + 1))
+    for number, sentence in invariants:
+        names = re.findall(r"`(\w+_\w+)`", sentence)
+        missing = [name for name in names if f"function {name}(" not in sources]
+        assert names, f"invariant G{number} names no test"
+        assert not missing, f"invariant G{number} names tests that do not exist: {missing}"
