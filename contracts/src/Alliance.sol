@@ -35,33 +35,32 @@ contract Alliance is AllianceBase, IRounds {
     /// What checking signatures needs, computed once for a transaction.
     struct Signing {
         bytes32 separator;
-        uint256 number;
         Sortition.Order order;
     }
 
     /// The new commitments of one commitRound.
     struct Batch {
         Signing signing;
-        uint32 round;
-        bytes32 seal;
+        bytes32[6] words; // of the Commit to hash
         bytes32 rolling;
         bytes32[] taken;
         uint256 count;
     }
 
-    /// What opening ballots needs.
-    struct Opening {
-        AllianceParams p;
-        uint256 committed; // bitmap of positions
-        uint256 number;
-        uint32 round;
-        bytes32 seal;
+    /// The ballots of one settleRound.
+    struct Votes {
+        bytes32[10] words; // of the commitment to hash
+        bytes32[64] commitments; // by position
+        uint256 opened; // bitmap of positions
+        uint256 baseless; // bitmap of the ballots that name no base model
+        uint256[] marks;
+        bytes32[] baseModels;
+        bytes32[][] aggregates; // by cohort, then by ballot
     }
 
     /// What a round decided.
     struct Decision {
-        uint256[] marks; // of the ballots, with the leading bits
-        uint8[] outcomes; // from here on, one for each cohort
+        uint8[] outcomes; // one for each cohort, like the next three
         bytes32[] digests;
         uint16[] votesFor;
         uint16[] votesAgainst;
@@ -148,7 +147,7 @@ contract Alliance is AllianceBase, IRounds {
         bytes32 manifestDigest,
         uint256[] calldata survivors
     ) private view returns (bytes32) {
-        bytes32 survivorsDigest = keccak256(abi.encodePacked(survivors));
+        bytes32 survivorsDigest = Digests.hashWords(survivors);
         return Digests.sealHash(
             _number(), round, leaderView, _round.beaconRound, seed, manifestDigest, survivorsDigest
         );
@@ -164,13 +163,15 @@ contract Alliance is AllianceBase, IRounds {
         uint256 count = _requirePositions(p, signers);
         uint256 quorum = uint256(p.validatorCount) / 2 + 1;
         if (count < quorum || signatures.length != Signatures.LENGTH * count) revert WrongSignatureCount(quorum);
-        Signing memory signing = _signing(seed);
+        Signing memory signing = _signing(seed, count);
         bytes32 digest = Digests.typedData(signing.separator, seal);
-        uint256 index = 0;
-        for (uint256 position = 0; signers != 0; (++position, signers >>= 1)) {
-            if (signers & 1 == 0) continue;
-            _requireSignature(signing, position, digest, signatures, index);
-            ++index;
+        unchecked {
+            uint256 index = 0;
+            for (uint256 position = 0; signers >> position != 0; ++position) {
+                if (signers >> position & 1 == 0) continue;
+                _requireSignature(signing, position, digest, signatures, index);
+                ++index;
+            }
         }
     }
 
@@ -217,12 +218,17 @@ contract Alliance is AllianceBase, IRounds {
     ) private returns (bytes32[] memory) {
         bytes32 rolling = _committed() == 0 ? bytes32(0) : _rolling;
         bytes32[] memory taken = new bytes32[](Survivors.countBits(fresh));
-        Batch memory batch = Batch(_signing(seal.seed), seal.round, _seal, rolling, taken, 0);
-        uint256 index = 0;
-        for (uint256 position = 0; positions >> position != 0; ++position) {
-            if (positions >> position & 1 == 0) continue;
-            if (fresh >> position & 1 == 1) _takeCommitment(batch, position, commitments[index], signatures, index);
-            ++index;
+        bytes32[6] memory words = Digests.openCommit(_number(), seal.round, _seal);
+        Batch memory batch = Batch(_signing(seal.seed, taken.length), words, rolling, taken, 0);
+        unchecked {
+            uint256 index = 0;
+            for (uint256 position = 0; positions >> position != 0; ++position) {
+                if (positions >> position & 1 == 0) continue;
+                if (fresh >> position & 1 == 1) {
+                    _takeCommitment(batch, position, commitments[index], signatures, index);
+                }
+                ++index;
+            }
         }
         _rolling = batch.rolling;
         return taken;
@@ -237,12 +243,11 @@ contract Alliance is AllianceBase, IRounds {
     ) private view {
         if (commitment == 0) revert WrongCommitment(position);
         Signing memory signing = batch.signing;
-        bytes32 structHash = Digests.commitHash(signing.number, batch.round, batch.seal, position, commitment);
+        bytes32 structHash = Digests.commitHash(batch.words, position, commitment);
         bytes32 digest = Digests.typedData(signing.separator, structHash);
         _requireSignature(signing, position, digest, signatures, index);
         batch.rolling = Digests.rollOver(batch.rolling, position, commitment);
-        batch.taken[batch.count] = commitment;
-        batch.count += 1;
+        batch.taken[batch.count++] = commitment;
     }
 
     /// Moves the deadline, and remembers who is refunded, when the accept quorum is reached.
@@ -275,12 +280,13 @@ contract Alliance is AllianceBase, IRounds {
             revert CommitPhaseNotOver(_round.commitDeadline);
         }
         if (committed == 0) revert NothingNew(); // such a round is void
-        uint256 opened = _requireOpened(p, committed, order, unopened, ballots);
+        Votes memory votes = _openBallots(p, committed, ballots);
+        _requireRolling(votes, order, unopened);
         uint256 before = _sealing.revealed;
-        uint256 revealed = before | opened;
+        uint256 revealed = before | votes.opened;
         if (revealed == committed || block.timestamp > _revealDeadline(p)) {
-            if (opened != revealed) revert MissingBallot(_lowest(revealed ^ opened));
-            _settle(p, seal, ballots, revealed);
+            if (votes.opened != revealed) revert MissingBallot(_lowest(revealed ^ votes.opened));
+            _settle(p, seal, votes);
         } else {
             if (revealed == before) revert DeadlineNotPassed(_revealDeadline(p));
             _sealing.revealed = uint64(revealed);
@@ -288,73 +294,72 @@ contract Alliance is AllianceBase, IRounds {
         }
     }
 
-    /// Requires the ballots to open commitments of this round, and order and `unopened` to be the rest of what was rolled
-    /// over. A ballot needs no signature, since its validator signed the commitment.
-    function _requireOpened(
-        AllianceParams memory p,
-        uint256 committed,
-        bytes calldata order,
-        bytes32[] calldata unopened,
-        Ballot[] calldata ballots
-    ) private view returns (uint256 opened) {
-        Opening memory opening = Opening(p, committed, _number(), _roundNow(), _seal);
-        bytes32[64] memory commitments; // by position
-        uint256 next = 0;
-        for (uint256 i = 0; i < ballots.length; ++i) {
-            uint256 position = Marks.positionOf(ballots[i].marks);
-            if (position < next) revert WrongPosition(position); // strictly increasing, so none counts twice
-            commitments[position] = _openBallot(opening, position, ballots[i]);
-            opened |= 1 << position;
-            next = position + 1;
-        }
-        _requireRolling(commitments, opened, order, unopened);
-    }
-
-    /// The commitment that a well-formed ballot opens.
-    function _openBallot(Opening memory opening, uint256 position, Ballot calldata ballot)
+    /// Reads the ballots, which must be well-formed and of committed positions, and computes what they open.
+    function _openBallots(AllianceParams memory p, uint256 committed, Ballot[] calldata ballots)
         private
         view
-        returns (bytes32)
+        returns (Votes memory votes)
     {
-        if (position >= opening.p.validatorCount) revert WrongPosition(position);
-        if (opening.committed >> position & 1 == 0) revert BallotNotCommitted(position);
-        bytes32[] calldata digests = ballot.aggregateDigests;
-        if (digests.length != opening.p.cohortCount || !Marks.isWellFormed(ballot.marks, digests)) {
-            revert MalformedBallot(position);
+        uint256 count = ballots.length;
+        votes.words = Digests.openBallot(_number(), _roundNow(), _seal);
+        votes.marks = new uint256[](count);
+        votes.baseModels = new bytes32[](count);
+        votes.aggregates = new bytes32[][](p.cohortCount);
+        for (uint256 cohort = 0; cohort < p.cohortCount; ++cohort) votes.aggregates[cohort] = new bytes32[](count);
+        unchecked {
+            (uint256 next, uint256 opened) = (0, 0);
+            for (uint256 i = 0; i < count; ++i) {
+                Ballot calldata ballot = ballots[i];
+                uint256 position = Marks.positionOf(ballot.marks);
+                // Strictly increasing, so none counts twice.
+                if (position < next || position >= p.validatorCount) revert WrongPosition(position);
+                if (committed >> position & 1 == 0) revert BallotNotCommitted(position);
+                _readBallot(votes, i, position, ballot);
+                opened |= 1 << position;
+                next = position + 1;
+            }
+            votes.opened = opened;
         }
-        return Digests.ballotCommitment(opening.number, opening.round, opening.seal, ballot);
     }
 
-    function _requireRolling(
-        bytes32[64] memory commitments,
-        uint256 opened,
-        bytes calldata order,
-        bytes32[] calldata unopened
-    ) private view {
-        bytes32 rolling = 0;
-        uint256 used = 0;
-        for (uint256 i = 0; i < order.length; ++i) {
-            uint256 position = uint8(order[i]);
-            bytes32 commitment;
-            if (opened >> position & 1 == 1) {
-                commitment = commitments[position];
-            } else {
-                if (used == unopened.length) revert WrongCommitments();
-                commitment = unopened[used++];
+    function _readBallot(Votes memory votes, uint256 i, uint256 position, Ballot calldata ballot) private pure {
+        bytes32[] calldata digests = ballot.aggregateDigests;
+        uint256 cohorts = votes.aggregates.length;
+        if (digests.length != cohorts || !Marks.isWellFormed(ballot.marks, digests)) revert MalformedBallot(position);
+        votes.commitments[position] = Digests.ballotCommitment(votes.words, ballot);
+        votes.marks[i] = ballot.marks;
+        bytes32 baseModel = ballot.baseModelDigest;
+        votes.baseModels[i] = baseModel;
+        if (baseModel == 0) votes.baseless |= 1 << i;
+        unchecked {
+            for (uint256 cohort = 0; cohort < cohorts; ++cohort) votes.aggregates[cohort][i] = digests[cohort];
+        }
+    }
+
+    /// Requires opened and unopened commitments, in `order`, to be what was rolled over. A ballot needs no signature: its
+    /// validator signed the commitment.
+    function _requireRolling(Votes memory votes, bytes calldata order, bytes32[] calldata unopened) private view {
+        (bytes32 rolling, uint256 used, uint256 opened) = (0, 0, votes.opened);
+        bytes32[64] memory commitments = votes.commitments;
+        unchecked {
+            for (uint256 i = 0; i < order.length; ++i) {
+                uint256 position = uint8(order[i]);
+                bytes32 commitment;
+                if (opened >> position & 1 == 1) {
+                    commitment = commitments[position];
+                } else {
+                    if (used == unopened.length) revert WrongCommitments();
+                    commitment = unopened[used++];
+                }
+                rolling = Digests.rollOver(rolling, position, commitment);
             }
-            rolling = Digests.rollOver(rolling, position, commitment);
         }
         if (rolling != _rolling || used != unopened.length) revert WrongCommitments();
     }
 
-    function _settle(
-        AllianceParams memory p,
-        SealStatement calldata seal,
-        Ballot[] calldata ballots,
-        uint256 revealed
-    ) private {
-        Decision memory decision = _decide(p, seal, ballots);
-        RoundRecord memory record = _computeRecord(p, seal, decision, revealed);
+    function _settle(AllianceParams memory p, SealStatement calldata seal, Votes memory votes) private {
+        Decision memory decision = _decide(p, seal, votes);
+        RoundRecord memory record = _computeRecord(p, seal, decision, votes);
         _settled[seal.round] = keccak256(abi.encode(record));
         if (decision.baseModel != 0) {
             _confirmedModel = decision.baseModel;
@@ -371,77 +376,68 @@ contract Alliance is AllianceBase, IRounds {
             decision.votesAgainst,
             decision.baseModel,
             decision.closes,
-            decision.marks,
+            votes.marks,
             record
         );
         if (decision.closes) _close();
         else _openRound(p);
     }
 
-    function _decide(AllianceParams memory p, SealStatement calldata seal, Ballot[] calldata ballots)
+    function _decide(AllianceParams memory p, SealStatement calldata seal, Votes memory votes)
         private
         view
         returns (Decision memory decision)
     {
         uint256 cohorts = p.cohortCount;
-        decision.marks = new uint256[](ballots.length);
         decision.outcomes = new uint8[](cohorts);
         decision.digests = new bytes32[](cohorts);
         decision.votesFor = new uint16[](cohorts);
         decision.votesAgainst = new uint16[](cohorts);
         decision.survivorCounts =
             Survivors.countByCohort(seal.survivors, _round.seatCount - p.validatorCount, cohorts);
-        bytes32[] memory column = new bytes32[](ballots.length);
-        _decideBaseModel(p, decision, column, ballots);
-        for (uint256 cohort = 0; cohort < cohorts; ++cohort) {
-            _decideCohort(p, decision, cohort, column, ballots);
-        }
+        _decideBaseModel(p, decision, votes);
+        for (uint256 cohort = 0; cohort < cohorts; ++cohort) _decideCohort(p, decision, cohort, votes);
     }
 
-    /// @param column room for one digest of each ballot
-    function _decideBaseModel(
-        AllianceParams memory p,
-        Decision memory decision,
-        bytes32[] memory column,
-        Ballot[] calldata ballots
-    ) private pure {
-        uint256 voters = 0;
-        for (uint256 i = 0; i < ballots.length; ++i) {
-            Ballot calldata ballot = ballots[i];
-            (decision.marks[i], column[i]) = (ballot.marks, ballot.baseModelDigest);
-            if (ballot.baseModelDigest != 0) voters |= 1 << i;
-        }
-        (bytes32 leader, uint256 supporters) = Tally.leading(column, voters);
-        uint256 scored = 0;
-        for (uint256 i = 0; i < ballots.length; ++i) {
-            if (supporters >> i & 1 == 0) continue;
-            if (Marks.scoreMicroOf(decision.marks[i]) >= p.scoreTargetMicro) ++scored;
-            decision.marks[i] = Marks.withLeadingBase(decision.marks[i]);
+    function _decideBaseModel(AllianceParams memory p, Decision memory decision, Votes memory votes) private pure {
+        uint256[] memory marks = votes.marks;
+        uint256 voters = ((1 << marks.length) - 1) & ~votes.baseless;
+        (bytes32 leader, uint256 supporters) = Tally.leading(votes.baseModels, voters);
+        (uint256 target, uint256 scored) = (p.scoreTargetMicro, 0);
+        unchecked {
+            for (uint256 i = 0; i < marks.length; ++i) {
+                if (supporters >> i & 1 == 0) continue;
+                uint256 mark = marks[i];
+                if (Marks.scoreMicroOf(mark) >= target) ++scored;
+                marks[i] = Marks.withLeadingBase(mark);
+            }
         }
         uint256 accept = _acceptQuorum(p);
         if (Survivors.countBits(supporters) >= accept) decision.baseModel = leader;
-        decision.closes = p.scoreTargetMicro > 0 && scored >= accept;
+        decision.closes = target > 0 && scored >= accept;
     }
 
-    function _decideCohort(
-        AllianceParams memory p,
-        Decision memory decision,
-        uint256 cohort,
-        bytes32[] memory column,
-        Ballot[] calldata ballots
-    ) private pure {
+    function _decideCohort(AllianceParams memory p, Decision memory decision, uint256 cohort, Votes memory votes)
+        private
+        pure
+    {
+        uint256[] memory marks = votes.marks;
         (uint256 voters, uint256 against, uint256 grades) = (0, 0, 0);
-        for (uint256 i = 0; i < ballots.length; ++i) {
-            uint256 verdict = Marks.verdictOf(decision.marks[i], cohort);
-            column[i] = ballots[i].aggregateDigests[cohort];
-            if (verdict == Marks.YES) voters |= 1 << i;
-            if (verdict == Marks.NO) ++against;
+        unchecked {
+            for (uint256 i = 0; i < marks.length; ++i) {
+                uint256 verdict = Marks.verdictOf(marks[i], cohort);
+                if (verdict == Marks.YES) voters |= 1 << i;
+                else if (verdict == Marks.NO) ++against;
+            }
         }
-        (bytes32 leader, uint256 supporters) = Tally.leading(column, voters);
-        for (uint256 i = 0; i < ballots.length; ++i) {
-            if (supporters >> i & 1 == 0) continue;
-            grades += Marks.gradeOf(decision.marks[i], cohort);
-            decision.marks[i] = Marks.withLeadingDigest(decision.marks[i], cohort);
+        (bytes32 leader, uint256 supporters) = Tally.leading(votes.aggregates[cohort], voters);
+        unchecked {
+            for (uint256 i = 0; i < marks.length; ++i) {
+                if (supporters >> i & 1 == 0) continue;
+                uint256 mark = marks[i];
+                grades += Marks.gradeOf(mark, cohort);
+                marks[i] = Marks.withLeadingDigest(mark, cohort);
+            }
         }
         uint256 votesFor = Survivors.countBits(supporters);
         (decision.digests[cohort], decision.votesFor[cohort]) = (leader, uint16(votesFor));
@@ -469,7 +465,7 @@ contract Alliance is AllianceBase, IRounds {
         AllianceParams memory p,
         SealStatement calldata seal,
         Decision memory decision,
-        uint256 revealed
+        Votes memory votes
     ) private returns (RoundRecord memory record) {
         uint256 total;
         (record.trainerRewards, total) = Pay.trainerRewardsDown(
@@ -477,10 +473,10 @@ contract Alliance is AllianceBase, IRounds {
         );
         record.round = seal.round;
         record.seatCount = _round.seatCount;
-        record.revealed = uint64(revealed);
+        record.revealed = uint64(votes.opened);
         record.seed = seal.seed;
         record.survivors = seal.survivors;
-        total += _fillValidatorRewards(p, record, decision.marks);
+        total += _fillValidatorRewards(p, record, votes.marks);
         total += _fillRefunds(p, record);
         _reserve(total);
     }
@@ -493,11 +489,17 @@ contract Alliance is AllianceBase, IRounds {
         uint256 validators = p.validatorCount;
         uint256 base = Pay.validatorRewardDown(p.rewardPerRound, validators);
         uint256[] memory scores = Pay.agreementScores(marks, p.cohortCount);
-        record.validatorRewards = new uint96[](validators);
-        for (uint256 i = 0; i < marks.length; ++i) {
-            uint256 reward = base + Pay.bonusDown(p.rewardPerRound, validators, p.cohortCount, scores[i]);
-            record.validatorRewards[Marks.positionOf(marks[i])] = uint96(reward); // below the budget's 96 bits
-            total += reward;
+        uint96[] memory rewards = new uint96[](validators);
+        record.validatorRewards = rewards;
+        unchecked {
+            for (uint256 i = 0; i < marks.length; ++i) {
+                uint256 reward = base; // with the bonus at most half of the budget, which has 96 bits
+                if (scores[i] != 0) {
+                    reward += Pay.bonusDown(p.rewardPerRound, validators, p.cohortCount, scores[i]);
+                }
+                rewards[Marks.positionOf(marks[i])] = uint96(reward);
+                total += reward;
+            }
         }
     }
 
@@ -575,8 +577,9 @@ contract Alliance is AllianceBase, IRounds {
         while (bits >> index & 1 == 0) ++index;
     }
 
-    function _signing(bytes32 seed) private view returns (Signing memory) {
-        return Signing(Digests.domainSeparator(), _number(), Sortition.open(seed, _round.seatCount));
+    /// @param count of signatures to check
+    function _signing(bytes32 seed, uint256 count) private view returns (Signing memory) {
+        return Signing(Digests.domainSeparator(), Sortition.open(seed, _round.seatCount, count));
     }
 
     /// @param index of the signature among those that stand side by side
@@ -587,7 +590,8 @@ contract Alliance is AllianceBase, IRounds {
         bytes calldata signatures,
         uint256 index
     ) private view {
-        address owner = _seats[Sortition.seatAt(signing.order, position)];
+        // A running round's seats stay in the table, and the order leads below their number.
+        address owner = _ownerOf(Sortition.seatAt(signing.order, position));
         if (Signatures.recover(digest, signatures, index) != owner) revert WrongSignature(position);
     }
 }

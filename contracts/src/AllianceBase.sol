@@ -183,6 +183,14 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         }
     }
 
+    /// The owner of a seat that is known to be in the table. Solidity would look up the table's length each time.
+    function _ownerOf(uint256 seat) internal view returns (address owner) {
+        assembly ("memory-safe") {
+            mstore(0, _seats.slot)
+            owner := sload(add(keccak256(0, 32), seat))
+        }
+    }
+
     /// Bitmap of the positions that committed in the current round.
     function _committed() internal view returns (uint256) {
         return _round.sealedAt != 0 && _commits.round == _roundNow() ? _commits.committed : 0;

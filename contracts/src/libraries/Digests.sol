@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Ballot} from "../Types.sol";
 
 /// @title What validators sign
@@ -23,7 +24,7 @@ library Digests {
     }
 
     function typedData(bytes32 separator, bytes32 structHash) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
+        return MessageHashUtils.toTypedDataHash(separator, structHash);
     }
 
     function sealHash(
@@ -40,38 +41,68 @@ library Digests {
         );
     }
 
-    function commitHash(uint256 number, uint32 round, bytes32 seal, uint256 position, bytes32 commitment)
+    /// The words of a Commit that are the same for all validators; position and commitment come behind them.
+    function openCommit(uint256 number, uint32 round, bytes32 seal) internal pure returns (bytes32[6] memory words) {
+        (words[0], words[1], words[2], words[3]) =
+            (COMMIT_TYPE, bytes32(number), bytes32(uint256(round)), seal);
+    }
+
+    /// EIP-712 hashStruct of a Commit. A struct of static fields is hashed as the words in which they stand.
+    function commitHash(bytes32[6] memory words, uint256 position, bytes32 commitment)
         internal
         pure
-        returns (bytes32)
+        returns (bytes32 digest)
     {
-        return keccak256(abi.encode(COMMIT_TYPE, number, round, seal, position, commitment));
+        (words[4], words[5]) = (bytes32(position), commitment);
+        assembly ("memory-safe") {
+            digest := keccak256(words, 192)
+        }
     }
 
-    /// What a ballot opens. Its position is among the marks, so a copied commitment opens nothing.
-    function ballotCommitment(uint256 number, uint32 round, bytes32 seal, Ballot calldata ballot)
-        internal
-        view
-        returns (bytes32)
-    {
-        return keccak256(
-            abi.encode(
-                BALLOT_DOMAIN,
-                block.chainid,
-                address(this),
-                number,
-                round,
-                seal,
-                ballot.marks,
-                ballot.baseModelDigest,
-                keccak256(abi.encodePacked(ballot.aggregateDigests)),
-                ballot.salt
-            )
-        );
+    /// The words of a ballot's commitment that are the same for all validators.
+    function openBallot(uint256 number, uint32 round, bytes32 seal) internal view returns (bytes32[10] memory words) {
+        (words[0], words[1]) = (BALLOT_DOMAIN, bytes32(block.chainid));
+        (words[2], words[3]) = (bytes32(uint256(uint160(address(this)))), bytes32(number));
+        (words[4], words[5]) = (bytes32(uint256(round)), seal);
     }
 
-    /// One step of the hash over a round's commitments in the order in which the chain took them.
-    function rollOver(bytes32 rolling, uint256 position, bytes32 commitment) internal pure returns (bytes32) {
-        return keccak256(abi.encode(rolling, position, commitment));
+    /// What a ballot opens: the hash of ten words. Its position is among the marks, so a copied commitment opens nothing.
+    function ballotCommitment(bytes32[10] memory words, Ballot calldata ballot) internal pure returns (bytes32 digest) {
+        (words[6], words[7]) = (bytes32(ballot.marks), ballot.baseModelDigest);
+        (words[8], words[9]) = (hashWords(ballot.aggregateDigests), ballot.salt);
+        assembly ("memory-safe") {
+            digest := keccak256(words, 320)
+        }
+    }
+
+    /// keccak256(abi.encodePacked(words)), in memory that is used again.
+    function hashWords(uint256[] calldata words) internal pure returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            let length := mul(words.length, 32)
+            calldatacopy(free, words.offset, length)
+            digest := keccak256(free, length)
+        }
+    }
+
+    function hashWords(bytes32[] calldata words) internal pure returns (bytes32) {
+        uint256[] calldata same;
+        assembly ("memory-safe") {
+            same.offset := words.offset
+            same.length := words.length
+        }
+        return hashWords(same);
+    }
+
+    /// One step of the hash over a round's commitments in the order in which the chain took them:
+    /// keccak256(abi.encode(rolling, position, commitment)).
+    function rollOver(bytes32 rolling, uint256 position, bytes32 commitment) internal pure returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, rolling)
+            mstore(add(free, 32), position)
+            mstore(add(free, 64), commitment)
+            digest := keccak256(free, 96)
+        }
     }
 }

@@ -24,11 +24,15 @@ library Marks {
     }
 
     function verdictOf(uint256 marks, uint256 cohort) internal pure returns (uint256) {
-        return marks >> (VERDICT_BIT + 2 * cohort) & 3;
+        unchecked {
+            return marks >> (VERDICT_BIT + 2 * cohort) & 3; // a cohort is below 16, here and in what follows
+        }
     }
 
     function gradeOf(uint256 marks, uint256 cohort) internal pure returns (uint256) {
-        return marks >> (GRADE_BIT + 4 * cohort) & 0xf;
+        unchecked {
+            return marks >> (GRADE_BIT + 4 * cohort) & 0xf;
+        }
     }
 
     function withLeadingBase(uint256 marks) internal pure returns (uint256) {
@@ -36,7 +40,9 @@ library Marks {
     }
 
     function withLeadingDigest(uint256 marks, uint256 cohort) internal pure returns (uint256) {
-        return marks | 1 << (DIGEST_LEADS_BIT + cohort);
+        unchecked {
+            return marks | 1 << (DIGEST_LEADS_BIT + cohort);
+        }
     }
 
     /// A one in the field of 16 bits of every cohort with this verdict.
@@ -49,14 +55,18 @@ library Marks {
 
     /// Whether the marks mean something, and one thing only, in an alliance of `digests.length` cohorts.
     function isWellFormed(uint256 marks, bytes32[] calldata digests) internal pure returns (bool) {
-        uint256 cohorts = digests.length; // at most 16
-        uint256 beyond = marks >> (VERDICT_BIT + 2 * cohorts) & (0xffffffff >> (2 * cohorts))
-            | marks >> (GRADE_BIT + 4 * cohorts);
-        if (beyond != 0 || scoreMicroOf(marks) > SCORE_MICRO_MAX) return false;
-        for (uint256 cohort = 0; cohort < cohorts; ++cohort) {
-            uint256 verdict = verdictOf(marks, cohort);
-            if (verdict == YES ? digests[cohort] == 0 : verdict > NO || gradeOf(marks, cohort) != 0) return false;
+        unchecked {
+            uint256 cohorts = digests.length; // at most 16
+            uint256 beyond = marks >> (VERDICT_BIT + 2 * cohorts) & (0xffffffff >> (2 * cohorts))
+                | marks >> (GRADE_BIT + 4 * cohorts);
+            if (beyond != 0 || scoreMicroOf(marks) > SCORE_MICRO_MAX) return false;
+            (uint256 verdicts, uint256 grades) = (marks >> VERDICT_BIT, marks >> GRADE_BIT);
+            for (uint256 cohort = 0; cohort < cohorts; ++cohort) {
+                uint256 verdict = verdicts & 3;
+                if (verdict == YES ? digests[cohort] == 0 : verdict > NO || grades & 0xf != 0) return false;
+                (verdicts, grades) = (verdicts >> 2, grades >> 4);
+            }
+            return true;
         }
-        return true;
     }
 }

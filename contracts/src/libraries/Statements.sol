@@ -34,7 +34,7 @@ library Statements {
             seal.beaconRound,
             seal.seed,
             seal.manifestDigest,
-            keccak256(abi.encodePacked(seal.survivors))
+            Digests.hashWords(seal.survivors)
         );
     }
 

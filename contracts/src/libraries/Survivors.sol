@@ -16,22 +16,26 @@ library Survivors {
         if (words.length != (trainerCount + 255) / 256) revert WrongSurvivorBitmap();
         uint256 tail = trainerCount % 256;
         if (tail != 0 && words[words.length - 1] >> tail != 0) revert WrongSurvivorBitmap();
-        uint256 low = 0;
-        for (uint256 cohort = 0; cohort < cohortCount; ++cohort) {
-            uint256 high = (cohort + 1) * trainerCount / cohortCount;
-            counts |= countRange(words, low, high) << (16 * cohort);
-            low = high;
+        unchecked {
+            uint256 low = 0;
+            for (uint256 cohort = 0; cohort < cohortCount; ++cohort) {
+                uint256 high = (cohort + 1) * trainerCount / cohortCount; // both counts have 16 bits
+                counts |= countRange(words, low, high) << (16 * cohort);
+                low = high;
+            }
         }
     }
 
     /// Bits set from index `low` to index `high` - 1.
     function countRange(uint256[] calldata words, uint256 low, uint256 high) internal pure returns (uint256 total) {
-        while (low < high) {
-            uint256 bit = low % 256;
-            uint256 length = high - low < 256 - bit ? high - low : 256 - bit;
-            uint256 mask = type(uint256).max >> (256 - length);
-            total += countBits((words[low / 256] >> bit) & mask);
-            low += length;
+        unchecked {
+            while (low < high) {
+                uint256 bit = low % 256;
+                uint256 length = high - low < 256 - bit ? high - low : 256 - bit;
+                uint256 mask = type(uint256).max >> (256 - length);
+                total += countBits((words[low / 256] >> bit) & mask);
+                low += length;
+            }
         }
     }
 
@@ -53,6 +57,8 @@ library Survivors {
 
     /// The survivors of one cohort out of packed counts.
     function countOf(uint256 counts, uint256 cohort) internal pure returns (uint256) {
-        return (counts >> (16 * cohort)) & 0xffff;
+        unchecked {
+            return (counts >> (16 * cohort)) & 0xffff;
+        }
     }
 }

@@ -7,7 +7,7 @@ import {Survivors} from "./Survivors.sol";
 library Tally {
     /// The digest that most voters named; of several, the one that the first voter named.
     /// @param digests what each of at most 256 voters named
-    /// @param voters bitmap of the indexes that count
+    /// @param voters bitmap of the indexes that count, all below the length
     /// @return digest zero without voters
     /// @return supporters bitmap of the voters that named it
     function leading(bytes32[] memory digests, uint256 voters)
@@ -16,18 +16,24 @@ library Tally {
         returns (bytes32 digest, uint256 supporters)
     {
         uint256 votes = 0;
-        // Each step takes one digest's voters out. An undisputed vote takes one step.
-        for (uint256 i = 0; i < digests.length && Survivors.countBits(voters) > votes; ++i) {
+        uint256 count = digests.length;
+        // Each step takes one digest's voters out, so an undisputed vote takes one step.
+        for (uint256 i = 0; voters != 0; ++i) {
             if (voters >> i & 1 == 0) continue;
             bytes32 candidate = digests[i];
             uint256 named = 0;
-            for (uint256 j = i; j < digests.length; ++j) {
-                if (digests[j] == candidate) named |= 1 << j;
+            assembly ("memory-safe") {
+                let at := add(digests, shl(5, i))
+                for { let j := i } lt(j, count) { j := add(j, 1) } {
+                    at := add(at, 32)
+                    named := or(named, shl(j, eq(mload(at), candidate)))
+                }
             }
             named &= voters;
             voters ^= named;
-            uint256 count = Survivors.countBits(named);
-            if (count > votes) (digest, supporters, votes) = (candidate, named, count);
+            uint256 size = Survivors.countBits(named);
+            if (size > votes) (digest, supporters, votes) = (candidate, named, size);
+            if (Survivors.countBits(voters) <= votes) break; // no other can have more
         }
     }
 }
