@@ -56,7 +56,7 @@ _CONTRACT_REMEDIES = {
     "ERC20InsufficientAllowance": "the allowance was used up meanwhile: try again",
     "AlreadySeated": "this account holds a seat already: see `p2p-flock status`",
     "NoSeatFree": "all seats are taken: wait until one leaves, or join another alliance",
-    "NotOnAllowlist": "only owners on its creator's list may join: ask the creator for an alliance that lists this account",
+    "NotOnAllowlist": "only those on the creator's list may join: ask it for one that lists this account",
     "JoinDeadlinePassed": "nobody joins it any more: find another with `p2p-flock alliance list`",
     "WrongAllowlist": "make the alliance again from the list itself: `p2p-flock alliance create --allowlist FILE`",
     "WrongRecord": "a reorganisation changed that round, or an endpoint lies: try again, or use another endpoint",
