@@ -9,8 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from p2p_flock.chain.follower import CALM_FACTOR, ChainFeed, Follower
+from p2p_flock.chain.follower import BACKOFF_FACTOR_MAX, CALM_FACTOR, OUTAGE_S_MAX, ChainFeed, Follower
 from p2p_flock.chain.records import ChainUpdate, RoundPhase, RoundState
+from p2p_flock.errors import ChainError
 
 INTERVAL_S = 1.0
 NOW_S = 1_000_000
@@ -81,3 +82,44 @@ async def test_feed__awaiting_a_block_ends_a_long_pause(autojump_clock: MockCloc
     feed.await_block(7)
     await anext(feed)
     assert pauses(follower.times)[-1] == INTERVAL_S
+
+
+async def test_feed__leaves_a_failing_endpoint_alone_for_longer(autojump_clock: MockClock) -> None:
+    """An endpoint that is over its rate limit would be kept there by the node's own questions."""
+
+    def fail(number: int) -> ChainUpdate | None:
+        if number in range(2, 8):
+            raise ChainError("over rate limit")
+        return block(number)
+
+    follower = NotingFollower(fail)
+    feed = ChainFeed(follower, INTERVAL_S)
+    await anext(feed)
+    await anext(feed)
+    await anext(feed)
+    assert pauses(follower.times)[1:7] == [2.0, 4.0, *[BACKOFF_FACTOR_MAX] * 4]
+
+
+async def test_feed__says_when_there_is_no_new_block(autojump_clock: MockClock) -> None:
+    """A stale endpoint would look like a quiet chain, for hours."""
+    follower = NotingFollower(lambda number: block(number) if number == 1 else None)
+    feed = ChainFeed(follower, INTERVAL_S)
+    await anext(feed)
+    with pytest.raises(ChainError, match="no new block"):
+        await anext(feed)
+    assert follower.times[-1] - follower.times[0] <= OUTAGE_S_MAX + CALM_FACTOR
+    with pytest.raises(ChainError, match="no new block"):  # and again, until there is one
+        await anext(feed)
+
+
+async def test_feed__shows_each_update_to_the_sender_first(autojump_clock: MockClock) -> None:
+    """What a reorganisation took back would be sent again only after the node has acted on the new log."""
+    shown: list[int] = []
+
+    async def note(update: ChainUpdate) -> None:
+        shown.append(update.block)
+
+    feed = ChainFeed(NotingFollower(block), INTERVAL_S, note)
+    for number in (1, 2, 3):
+        assert (await anext(feed)).block == number
+        assert shown[-1] == number

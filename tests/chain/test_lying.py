@@ -19,13 +19,14 @@ import trio
 from p2p_flock.chain import client as client_module
 from p2p_flock.chain import follower as follower_module
 from p2p_flock.chain.account import Account
+from p2p_flock.chain.adapter import ChainConfig, open_chain
 from p2p_flock.chain.anvil import BASE_RULES, FAUCET_KEY, open_anvil
 from p2p_flock.chain.client import BATCH_CALLS_MAX, Call, RpcClient, as_quantity
 from p2p_flock.chain.events import LogReader
 from p2p_flock.chain.follower import Follower
 from p2p_flock.chain.http import EXCHANGE_FACTOR, HttpEndpoint
 from p2p_flock.chain.transactions import Sender
-from p2p_flock.errors import AnswerTooLongError, ChainError, EndpointsDisagreeError, RpcError
+from p2p_flock.errors import AnswerTooLongError, ChainError, ConfigError, EndpointsDisagreeError, RpcError
 from tests.chain.fake_rpc import HttpFailure, JsonObject, refusal, result, results, serve_fake, serve_proxy
 
 CHAIN_ID = 84530
@@ -245,6 +246,16 @@ async def test_follower__an_error_or_an_older_head_is_no_reorganisation(
         assert update is not None
         assert update.block == as_quantity(heads[0]["number"])
         client.close()
+
+
+@either_first
+async def test_chain__of_another_number_is_refused(url: str, liar_first: bool) -> None:
+    """A node would sign for one chain and read another's books."""
+    with serve_proxy(url, changing("eth_chainId", lambda found: found.update(result="0x2105"))) as liar:
+        urls = (liar.url, url) if liar_first else (url, liar.url)
+        with pytest.raises(ConfigError, match=r"is on chain 8453, not 84530; correct chain\.rpc_urls"):
+            async with open_chain(ChainConfig(urls, CHAIN_ID, CONTRACT), Account.from_key(FAUCET_KEY)):
+                pass
 
 
 # --- the client --------------------------------------------------------------------------------------------------
