@@ -193,6 +193,7 @@ abstract contract AllianceTest is Follower {
     IAlliance internal alliance;
     AllianceParams internal params;
     mapping(address owner => uint256) internal keys;
+    mapping(uint256 i => address) private _memberAt;
 
     function setUp() public virtual {
         vm.recordLogs();
@@ -262,8 +263,10 @@ abstract contract AllianceTest is Follower {
     }
 
     function member(uint256 i) internal returns (address owner) {
+        owner = _memberAt[i];
+        if (owner != address(0)) return owner;
         owner = vm.addr(1000 + i);
-        keys[owner] = 1000 + i;
+        (_memberAt[i], keys[owner]) = (owner, 1000 + i);
     }
 
     function maskKey(uint256 i, uint256 generation) internal pure returns (bytes32) {
