@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BEFORE_ROUND_ZERO = 2**32 - 1  # the contract's round number for what happens before the first OPEN
-ABSENCE_FAULT = 6  # in Slashed: a challenge of absence was not answered; costs neither the seat nor the tenure's one slash
+ABSENCE_FAULT = 6  # in Slashed: an unanswered challenge; costs neither the seat nor the tenure's one provable slash
 
 
 @dataclass(frozen=True, slots=True)
