@@ -276,7 +276,7 @@ contract GovernanceInvariantsTest is GovernanceTest {
                 )
             );
             check(ok, "an action reverted");
-            if (i % 25 == 0) handler.requireAll();
+            if (i % 50 == 0) handler.requireAll();
         }
         for (uint256 a = 0; a < names.length; ++a) {
             check(handler.reached(bytes32(bytes(names[a]))) > 0, names[a]);
