@@ -98,6 +98,17 @@ contract LibrariesTest is EvidenceTest {
         }
     }
 
+    /// A number above what its field takes would be cut to fit, and pass for another one.
+    function test_readUint__at_most() external view {
+        uint256[4] memory most = [uint256(0), 0x7f, 0xff, 0xffff];
+        for (uint256 i = 0; i < 4; ++i) {
+            Msgpack.Reader memory reader = this.open(integer(most[i]));
+            check(reader.readUint(most[i]) == most[i] && reader.isDone(), "at most");
+            reader = this.open(integer(most[i] + 1));
+            check(reader.readUint(most[i]) == 0 && !reader.isDone(), "one above");
+        }
+    }
+
     /// What p2p_flock/wire/codec.py writes would be read as something else.
     function testFuzz_readers__canonical(uint32 number, uint16 length, bytes32 word) external view {
         Msgpack.Reader memory reader = this.open(abi.encodePacked(integer(number), list(length), hex"c420", word));

@@ -13,6 +13,18 @@ contract SortitionCaller {
     function positionOf(bytes32 seed, uint256 seat, uint256 seatCount) external pure returns (uint256) {
         return Sortition.positionOf(seed, seat, seatCount);
     }
+
+    function seatInOrder(bytes32 seed, uint256 position, uint256 seatCount, uint256 asked)
+        external
+        pure
+        returns (uint256)
+    {
+        return Sortition.seatAt(Sortition.open(seed, seatCount, asked), position);
+    }
+
+    function positionInOrder(bytes32 seed, uint256 seat, uint256 seatCount) external pure returns (uint256) {
+        return Sortition.positionOf(Sortition.open(seed, seatCount, 1), seat);
+    }
 }
 
 contract SortitionTest is Forge {
@@ -101,6 +113,31 @@ contract SortitionTest is Forge {
             check(seat < count && seen >> seat & 1 == 0, "seat out of range or twice");
             seen |= 1 << seat;
             eq(Sortition.positionOf(seed, seat, count), position, "not the inverse");
+        }
+    }
+
+    /// A large committee, whose order is looked up in a table, would be another than the one that claims are paid by.
+    /// forge-config: default.fuzz.runs = 48
+    function testFuzz_order__looked_up_or_hashed(bytes32 seed, uint256 count, uint256 asked) external pure {
+        count = bound(count, 1, 300);
+        Sortition.Order memory order = Sortition.open(seed, count, bound(asked, 1, 64));
+        Sortition.Order memory whole = Sortition.open(seed, count, 65_535);
+        for (uint256 position = 0; position < count && position < 64; ++position) {
+            uint256 seat = Sortition.seatAt(seed, position, count);
+            eq(Sortition.seatAt(order, position), seat, "for some positions");
+            eq(Sortition.seatAt(whole, position), seat, "for all positions");
+        }
+    }
+
+    /// A position beyond the seats would be given a seat by an order that is already open.
+    function test_order__beyond_the_seats() external {
+        for (uint256 asked = 1; asked <= 64; asked += 63) {
+            for (uint256 count = 1; count < 20; ++count) {
+                vm.expectRevert(Sortition.NoSuchPosition.selector);
+                caller.seatInOrder("seed", count, count, asked);
+                vm.expectRevert(Sortition.NoSuchPosition.selector);
+                caller.positionInOrder("seed", count, count);
+            }
         }
     }
 
