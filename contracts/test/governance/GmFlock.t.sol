@@ -65,6 +65,17 @@ contract GmFlockTest is GovernanceTest {
         eq(gm.gmFor(1, 365 days), 3, "rounded down");
     }
 
+    /// A longer or larger lock would give less, or two locks more than one of both.
+    function testFuzz_gmFor__monotone(uint256 amount, uint256 lockSeconds, uint256 more) external view {
+        amount = bound(amount, 1, 400_000_000 ether);
+        lockSeconds = bound(lockSeconds, 1 days, 400 days);
+        check(gm.gmFor(amount, lockSeconds + more % 400 days) >= gm.gmFor(amount, lockSeconds), "longer");
+        more = bound(more, 1, 400_000_000 ether);
+        uint256 both = gm.gmFor(amount + more, lockSeconds);
+        uint256 apart = gm.gmFor(amount, lockSeconds) + gm.gmFor(more, lockSeconds);
+        check(both >= apart && both <= apart + 1, "apart");
+    }
+
     /// A lock out of bounds would be made, or asked for with another answer than the lock gives.
     function test_lock__bounds() external {
         uint256[2] memory amounts = [uint256(0), LockMath.AMOUNT_MAX + 1];
