@@ -34,28 +34,31 @@ def seed_of(chain_id: int, contract: bytes, alliance: int, round_number: int, ra
     return keccak256(b"p2p_flock seed v1" + packed + randomness)
 
 
-def feistel(seed: bytes, half_bits: int, rounds: int, value: int) -> int:
-    size = 1 << half_bits
-    left, right = divmod(value, size)
+def halves_of(count: int) -> tuple[int, int]:
+    """Sizes of the halves: the least a with a² >= count, then the least b with ab >= count."""
+    a = 1
+    while a * a < count:
+        a += 1
+    b = 1
+    while a * b < count:
+        b += 1
+    return a, b
+
+
+def feistel(seed: bytes, count: int, rounds: int, value: int) -> int:
+    a, b = halves_of(count)
+    halves, sizes = [value // b, value % b], (a, b)
     for j in range(rounds):
-        mixed = int.from_bytes(keccak256(b"p2p_flock feistel v1" + seed + bytes([j]) + right.to_bytes(4, "big")), "big")
-        left, right = right, left ^ (mixed % size)
-    return left * size + right
+        changed, other = j % 2, 1 - j % 2
+        message = b"p2p_flock feistel v2" + seed + bytes([j]) + halves[other].to_bytes(4, "big")
+        halves[changed] = (halves[changed] + int.from_bytes(keccak256(message), "big")) % sizes[changed]
+    return halves[0] * b + halves[1]
 
 
-def half_bits_of(count: int) -> int:
-    half = 1
-    while 4**half < count:
-        half += 1
-    return half
-
-
-def order_of(seed: bytes, count: int, rounds: int = 8) -> list[int]:
+def order_of(seed: bytes, count: int, rounds: int = 12) -> list[int]:
     """The cycle-walked order, from the whole table of the network instead of one walk for each position."""
-    if count == 1:
-        return [0]
-    half = half_bits_of(count)
-    table = [feistel(seed, half, rounds, value) for value in range(4**half)]
+    a, b = halves_of(count)
+    table = [feistel(seed, count, rounds, value) for value in range(a * b)]
     order = []
     for position in range(count):
         seat = table[position]
@@ -66,9 +69,9 @@ def order_of(seed: bytes, count: int, rounds: int = 8) -> list[int]:
 
 
 def seat_at(seed: bytes, count: int, position: int) -> int:
-    half, seat = half_bits_of(count), position
+    seat = position
     while True:
-        seat = feistel(seed, half, 8, seat)
+        seat = feistel(seed, count, 12, seat)
         if seat < count:
             return seat
 
@@ -152,7 +155,7 @@ def order_vectors() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
 
     def unwalked(seed: bytes, order: list[int]) -> list[int]:
         count = len(order)
-        return [feistel(seed, half_bits_of(count), 8, position) % count for position in range(count)]
+        return [feistel(seed, count, 12, position) % count for position in range(count)]
 
     def inverse(_: bytes, order: list[int]) -> list[int]:
         return [order.index(position) for position in range(len(order))]
@@ -165,8 +168,8 @@ def order_vectors() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
         wrong("two trainers swapped", 100, lambda _, order: swap(order, 50, 51)),
         wrong("a seat that stands twice", 8, lambda _, order: [order[1], *order[1:]]),
         wrong("the identity", 9, lambda _, order: list(range(len(order)))),
-        wrong("four Feistel rounds", 16, lambda seed, order: order_of(seed, len(order), 4)),
-        wrong("seven Feistel rounds", 64, lambda seed, order: order_of(seed, len(order), 7)),
+        wrong("eight Feistel rounds", 16, lambda seed, order: order_of(seed, len(order), 8)),
+        wrong("eleven Feistel rounds", 64, lambda seed, order: order_of(seed, len(order), 11)),
         wrong("reduced by a remainder instead of cycle walking", 17, unwalked),
         wrong("the order of another seed", 65, lambda _, order: order_of(word("another"), len(order))),
         wrong("the inverse permutation", 257, inverse),

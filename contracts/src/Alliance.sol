@@ -163,7 +163,7 @@ contract Alliance is AllianceBase, IRounds {
         uint256 count = _requirePositions(p, signers);
         uint256 quorum = uint256(p.validatorCount) / 2 + 1;
         if (count < quorum || signatures.length != Signatures.LENGTH * count) revert WrongSignatureCount(quorum);
-        Signing memory signing = _signing(seed, count);
+        Signing memory signing = _signing(seed);
         bytes32 digest = Digests.typedData(signing.separator, seal);
         unchecked {
             uint256 index = 0;
@@ -219,7 +219,7 @@ contract Alliance is AllianceBase, IRounds {
         bytes32 rolling = _committed() == 0 ? bytes32(0) : _rolling;
         bytes32[] memory taken = new bytes32[](Survivors.countBits(fresh));
         bytes32[6] memory words = Digests.openCommit(_number(), seal.round, _seal);
-        Batch memory batch = Batch(_signing(seal.seed, taken.length), words, rolling, taken, 0);
+        Batch memory batch = Batch(_signing(seal.seed), words, rolling, taken, 0);
         unchecked {
             uint256 index = 0;
             for (uint256 position = 0; positions >> position != 0; ++position) {
@@ -577,9 +577,8 @@ contract Alliance is AllianceBase, IRounds {
         while (bits >> index & 1 == 0) ++index;
     }
 
-    /// @param count of signatures to check
-    function _signing(bytes32 seed, uint256 count) private view returns (Signing memory) {
-        return Signing(Digests.domainSeparator(), Sortition.open(seed, _round.seatCount, count));
+    function _signing(bytes32 seed) private view returns (Signing memory) {
+        return Signing(Digests.domainSeparator(), Sortition.open(seed, _round.seatCount));
     }
 
     /// @param index of the signature among those that stand side by side

@@ -14,16 +14,12 @@ contract SortitionCaller {
         return Sortition.positionOf(seed, seat, seatCount);
     }
 
-    function seatInOrder(bytes32 seed, uint256 position, uint256 seatCount, uint256 asked)
-        external
-        pure
-        returns (uint256)
-    {
-        return Sortition.seatAt(Sortition.open(seed, seatCount, asked), position);
+    function seatInOrder(bytes32 seed, uint256 position, uint256 seatCount) external pure returns (uint256) {
+        return Sortition.seatAt(Sortition.open(seed, seatCount), position);
     }
 
     function positionInOrder(bytes32 seed, uint256 seat, uint256 seatCount) external pure returns (uint256) {
-        return Sortition.positionOf(Sortition.open(seed, seatCount, 1), seat);
+        return Sortition.positionOf(Sortition.open(seed, seatCount), seat);
     }
 }
 
@@ -116,28 +112,27 @@ contract SortitionTest is Forge {
         }
     }
 
-    /// A large committee, whose order is looked up in a table, would be another than the one that claims are paid by.
+    /// A large committee, whose order was asked before and remembers it, would be another than the one that claims are paid
+    /// by.
     /// forge-config: default.fuzz.runs = 48
-    function testFuzz_order__looked_up_or_hashed(bytes32 seed, uint256 count, uint256 asked) external pure {
+    function testFuzz_order__remembers(bytes32 seed, uint256 count) external pure {
         count = bound(count, 1, 300);
-        Sortition.Order memory order = Sortition.open(seed, count, bound(asked, 1, 64));
-        Sortition.Order memory whole = Sortition.open(seed, count, 65_535);
+        Sortition.Order memory order = Sortition.open(seed, count);
         for (uint256 position = 0; position < count && position < 64; ++position) {
             uint256 seat = Sortition.seatAt(seed, position, count);
-            eq(Sortition.seatAt(order, position), seat, "for some positions");
-            eq(Sortition.seatAt(whole, position), seat, "for all positions");
+            eq(Sortition.seatAt(order, position), seat, "asked the first time");
+            eq(Sortition.seatAt(order, position), seat, "asked again");
+            eq(Sortition.positionOf(order, seat), position, "asked the other way");
         }
     }
 
     /// A position beyond the seats would be given a seat by an order that is already open.
     function test_order__beyond_the_seats() external {
-        for (uint256 asked = 1; asked <= 64; asked += 63) {
-            for (uint256 count = 1; count < 20; ++count) {
-                vm.expectRevert(Sortition.NoSuchPosition.selector);
-                caller.seatInOrder("seed", count, count, asked);
-                vm.expectRevert(Sortition.NoSuchPosition.selector);
-                caller.positionInOrder("seed", count, count);
-            }
+        for (uint256 count = 1; count < 20; ++count) {
+            vm.expectRevert(Sortition.NoSuchPosition.selector);
+            caller.seatInOrder("seed", count, count);
+            vm.expectRevert(Sortition.NoSuchPosition.selector);
+            caller.positionInOrder("seed", count, count);
         }
     }
 

@@ -6,11 +6,13 @@ order of the seats is a keyed permutation evaluated one position at a time, so t
 
 from __future__ import annotations
 
+from math import isqrt
+
 from p2p_flock.crypto.suite import keccak256
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import Assignment, Domain
 
-FEISTEL_ROUNDS = 8  # four are measurably biased for small N (DESIGN §5)
+FEISTEL_ROUNDS = 12  # eight are measurably biased for five to nine seats
 
 
 def compute_seed(domain: Domain, round_number: int, randomness: bytes) -> bytes:
@@ -33,26 +35,32 @@ def compute_seed(domain: Domain, round_number: int, randomness: bytes) -> bytes:
 def compute_seat_at(seed: bytes, seat_count: int, position: int) -> int:
     """The seat index that stands at ``position`` of the round's order.
 
-    A balanced Feistel network over the smallest even number of bits that holds ``seat_count − 1``, walked along its
-    cycle until it lands below ``seat_count`` (Black and Rogaway 2002, "cycle walking"): a permutation of 0..N−1. The
-    domain is less than 4·N, so the walk takes fewer than four steps on average.
+    A generalised Feistel network (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, section 6):
+    a place is left · b + right with left < a = ⌈√N⌉ and right < b = ⌈N / a⌉; rounds add a keyed hash of one half to the
+    other, modulo a and b in turn. Walked along its cycle until it lands below ``seat_count``: a permutation of 0..N−1.
+    a · b exceeds N by less than a, so a walk takes hardly more than one step.
 
     Raises:
         ValueError: position outside 0..N−1.
     """
     if not 0 <= position < seat_count:
         raise ValueError(f"position {position} is outside 0..{seat_count - 1}")
-    half_bits = max(1, ((seat_count - 1).bit_length() + 1) // 2)
-    mask = (1 << half_bits) - 1
+    a = isqrt(seat_count - 1) + 1
+    b = -(-seat_count // a)
     value = position
     while True:
-        left, right = value >> half_bits, value & mask
-        for index in range(FEISTEL_ROUNDS):
-            digest = keccak256(b"p2p_flock feistel v1" + seed + bytes([index]) + right.to_bytes(4, "big"))
-            left, right = right, left ^ (int.from_bytes(digest, "big") & mask)
-        value = left << half_bits | right
+        left, right = divmod(value, b)
+        for index in range(0, FEISTEL_ROUNDS, 2):
+            left = (left + _mix(seed, index, right)) % a
+            right = (right + _mix(seed, index + 1, left)) % b
+        value = left * b + right
         if value < seat_count:
             return value
+
+
+def _mix(seed: bytes, index: int, half: int) -> int:
+    digest = keccak256(b"p2p_flock feistel v2" + seed + bytes([index]) + half.to_bytes(4, "big"))
+    return int.from_bytes(digest, "big")
 
 
 def compute_cohort_range(trainer_count: int, cohort_count: int, cohort: int) -> range:
