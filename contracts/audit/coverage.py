@@ -1,8 +1,8 @@
 """Line and branch coverage of contracts/src by forge's tests; `scripts/audit coverage` runs it.
 
 Our tests deploy what the build made (`out/Alliance.sol/Alliance.json`), so that they run the real, optimized code;
-forge counts only what it has instrumented itself. So this runs a copy of the tests that deploy by name, without compiler
-profiles. Tests of code size and of the files in `out/` say nothing there, and fail.
+forge counts only what it has instrumented itself. So this runs a copy of the tests that deploy by name, without
+compiler profiles. Tests of code size and of the files in `out/` say nothing there, and fail.
 """
 
 from __future__ import annotations
