@@ -5,7 +5,8 @@ import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IBeacon} from "../src/interfaces/IBeacon.sol";
 import {IEvidence} from "../src/interfaces/IEvidence.sol";
-import {AllianceTest, IAllianceParts, StubBeacon} from "./AllianceTest.sol";
+import {AllianceTest, IAllianceParts} from "./AllianceTest.sol";
+import {StubBeacon} from "./StubBeacon.sol";
 
 /// A beacon that accepts one signature, of one round.
 contract VectorBeacon is StubBeacon {

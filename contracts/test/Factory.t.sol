@@ -7,7 +7,8 @@ import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
 import {IAllianceFactory} from "../src/interfaces/IAllianceFactory.sol";
 import {ParamsRules} from "../src/libraries/ParamsRules.sol";
-import {AllianceTest, IAllianceParts, StubBeacon} from "./AllianceTest.sol";
+import {AllianceTest, IAllianceParts} from "./AllianceTest.sol";
+import {StubBeacon} from "./StubBeacon.sol";
 
 interface IFactoryParts {
     function implementation() external view returns (address);
