@@ -156,7 +156,7 @@ def test_restored__validator_with_a_spent_key(kind: type[Simulation]) -> None:
     spenders: list[SpendAndRestore] = []
 
     def plan(simulation: Simulation) -> None:
-        spenders.append(SpendAndRestore(simulation, 1))
+        spenders.append(SpendAndRestore(simulation, 0))
         simulation.watch(spenders[0])
 
     if kind is Simulation:

@@ -165,7 +165,7 @@ def test_key__registered_in_the_lost_round_counts_in_the_next() -> None:
     log.open()
     history = fold(log)
     assert key_in(history, 1, trainer) == key_of(trainer, 1)
-    other = log.names[history.rounds[0].seats.index(history.seats[0])]
+    other = next(name for name in (log.names[seat] for seat in log.roles().trainers) if name != trainer)
     assert history.upcoming_key(owner_of(other)) == (False, None), "not known while the round is unsealed"
 
 
