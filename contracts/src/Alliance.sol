@@ -43,8 +43,6 @@ contract Alliance is AllianceBase, IRounds {
         Signing signing;
         bytes32[6] words; // of the Commit to hash
         bytes32 rolling;
-        bytes32[] taken;
-        uint256 count;
     }
 
     /// The ballots of one settleRound.
@@ -53,9 +51,10 @@ contract Alliance is AllianceBase, IRounds {
         bytes32[64] commitments; // by position
         uint256 opened; // bitmap of positions
         uint256 baseless; // bitmap of the ballots that name no base model
+        bytes32 first; // hash of the first ballot's row in `named`
+        bool differ; // not all rows are the same
         uint256[] marks;
-        bytes32[] baseModels;
-        bytes32[][] aggregates; // by cohort, then by ballot
+        bytes32[] named; // a row for each ballot: its base model, then its digest of each cohort
     }
 
     /// What a round decided.
@@ -203,35 +202,38 @@ contract Alliance is AllianceBase, IRounds {
         uint256 committed = _committed();
         uint256 fresh = positions & ~committed;
         if (fresh == 0) revert NothingNew();
-        bytes32[] memory taken = _takeCommitments(seal, positions, fresh, commitments, signatures);
+        _takeCommitments(seal, positions, fresh, commitments, signatures);
         _storeCommits(p, committed, committed | fresh);
-        emit BallotsCommitted(seal.round, uint64(fresh), taken);
+        if (fresh == positions) emit BallotsCommitted(seal.round, positions, commitments);
+        else emit BallotsCommitted(seal.round, uint64(fresh), _select(positions, fresh, commitments));
     }
 
-    /// Takes the fresh ones among `positions`, and returns their commitments.
+    /// Takes the fresh ones among `positions`.
     function _takeCommitments(
         SealStatement calldata seal,
         uint256 positions,
         uint256 fresh,
         bytes32[] calldata commitments,
         bytes calldata signatures
-    ) private returns (bytes32[] memory) {
-        bytes32 rolling = _committed() == 0 ? bytes32(0) : _rolling;
-        bytes32[] memory taken = new bytes32[](Survivors.countBits(fresh));
-        bytes32[6] memory words = Digests.openCommit(_number(), seal.round, _seal);
-        Batch memory batch = Batch(_signing(seal.seed), words, rolling, taken, 0);
+    ) private {
+        bytes32[6] memory words = Digests.commitWords(_number(), seal.round, _seal);
+        Batch memory batch = Batch(_signing(seal.seed), words, _committed() == 0 ? bytes32(0) : _rolling);
         unchecked {
-            uint256 index = 0;
+            uint256 index = 0; // below the number of positions, which is that of commitments and signatures
             for (uint256 position = 0; positions >> position != 0; ++position) {
                 if (positions >> position & 1 == 0) continue;
                 if (fresh >> position & 1 == 1) {
-                    _takeCommitment(batch, position, commitments[index], signatures, index);
+                    bytes32 commitment;
+                    assembly ("memory-safe") {
+                        commitment := calldataload(add(commitments.offset, shl(5, index)))
+                    }
+                    if (commitment == 0) revert WrongCommitment(position);
+                    _takeCommitment(batch, position, commitment, signatures, index);
                 }
                 ++index;
             }
         }
         _rolling = batch.rolling;
-        return taken;
     }
 
     function _takeCommitment(
@@ -241,13 +243,26 @@ contract Alliance is AllianceBase, IRounds {
         bytes calldata signatures,
         uint256 index
     ) private view {
-        if (commitment == 0) revert WrongCommitment(position);
         Signing memory signing = batch.signing;
-        bytes32 structHash = Digests.commitHash(batch.words, position, commitment);
-        bytes32 digest = Digests.typedData(signing.separator, structHash);
+        bytes32 digest =
+            Digests.typedData(signing.separator, Digests.commitHash(batch.words, position, commitment));
         _requireSignature(signing, position, digest, signatures, index);
         batch.rolling = Digests.rollOver(batch.rolling, position, commitment);
-        batch.taken[batch.count++] = commitment;
+    }
+
+    /// The commitments of the fresh ones among `positions`.
+    function _select(uint256 positions, uint256 fresh, bytes32[] calldata commitments)
+        private
+        pure
+        returns (bytes32[] memory selected)
+    {
+        selected = new bytes32[](Survivors.countBits(fresh));
+        (uint256 index, uint256 count) = (0, 0);
+        for (uint256 position = 0; positions >> position != 0; ++position) {
+            if (positions >> position & 1 == 0) continue;
+            if (fresh >> position & 1 == 1) selected[count++] = commitments[index];
+            ++index;
+        }
     }
 
     /// Moves the deadline, and remembers who is refunded, when the accept quorum is reached.
@@ -301,20 +316,21 @@ contract Alliance is AllianceBase, IRounds {
         returns (Votes memory votes)
     {
         uint256 count = ballots.length;
-        votes.words = Digests.openBallot(_number(), _roundNow(), _seal);
+        votes.words = Digests.ballotWords(_number(), _roundNow(), _seal);
         votes.marks = new uint256[](count);
-        votes.baseModels = new bytes32[](count);
-        votes.aggregates = new bytes32[][](p.cohortCount);
-        for (uint256 cohort = 0; cohort < p.cohortCount; ++cohort) votes.aggregates[cohort] = new bytes32[](count);
+        votes.named = new bytes32[](count * (1 + p.cohortCount));
         unchecked {
-            (uint256 next, uint256 opened) = (0, 0);
+            (uint256 next, uint256 opened, uint256 cohorts) = (0, 0, p.cohortCount);
             for (uint256 i = 0; i < count; ++i) {
-                Ballot calldata ballot = ballots[i];
+                (Ballot calldata ballot, bytes32[] calldata digests) = Digests.ballotAt(ballots, i);
                 uint256 position = Marks.positionOf(ballot.marks);
                 // Strictly increasing, so none counts twice.
                 if (position < next || position >= p.validatorCount) revert WrongPosition(position);
                 if (committed >> position & 1 == 0) revert BallotNotCommitted(position);
-                _readBallot(votes, i, position, ballot);
+                if (digests.length != cohorts || !Marks.isWellFormed(ballot.marks, digests)) {
+                    revert MalformedBallot(position);
+                }
+                _readBallot(votes, i, position, ballot, digests);
                 opened |= 1 << position;
                 next = position + 1;
             }
@@ -322,45 +338,31 @@ contract Alliance is AllianceBase, IRounds {
         }
     }
 
-    function _readBallot(Votes memory votes, uint256 i, uint256 position, Ballot calldata ballot) private pure {
-        bytes32[] calldata digests = ballot.aggregateDigests;
-        uint256 cohorts = votes.aggregates.length;
-        if (digests.length != cohorts || !Marks.isWellFormed(ballot.marks, digests)) revert MalformedBallot(position);
-        votes.commitments[position] = Digests.ballotCommitment(votes.words, ballot);
+    function _readBallot(
+        Votes memory votes,
+        uint256 i,
+        uint256 position,
+        Ballot calldata ballot,
+        bytes32[] calldata digests
+    ) private pure {
         votes.marks[i] = ballot.marks;
-        bytes32 baseModel = ballot.baseModelDigest;
-        votes.baseModels[i] = baseModel;
-        if (baseModel == 0) votes.baseless |= 1 << i;
-        unchecked {
-            for (uint256 cohort = 0; cohort < cohorts; ++cohort) votes.aggregates[cohort][i] = digests[cohort];
-        }
+        if (ballot.baseModelDigest == 0) votes.baseless |= 1 << i;
+        (bytes32 commitment, bytes32 row) = Digests.openBallot(votes.words, ballot, digests, votes.named, i);
+        votes.commitments[position] = commitment;
+        if (i == 0) votes.first = row;
+        else if (row != votes.first) votes.differ = true;
     }
 
     /// Requires opened and unopened commitments, in `order`, to be what was rolled over. A ballot needs no signature: its
     /// validator signed the commitment.
     function _requireRolling(Votes memory votes, bytes calldata order, bytes32[] calldata unopened) private view {
-        (bytes32 rolling, uint256 used, uint256 opened) = (0, 0, votes.opened);
-        bytes32[64] memory commitments = votes.commitments;
-        unchecked {
-            for (uint256 i = 0; i < order.length; ++i) {
-                uint256 position = uint8(order[i]);
-                bytes32 commitment;
-                if (opened >> position & 1 == 1) {
-                    commitment = commitments[position];
-                } else {
-                    if (used == unopened.length) revert WrongCommitments();
-                    commitment = unopened[used++];
-                }
-                rolling = Digests.rollOver(rolling, position, commitment);
-            }
-        }
+        (bytes32 rolling, uint256 used) = Digests.rollOver(order, votes.opened, votes.commitments, unopened);
         if (rolling != _rolling || used != unopened.length) revert WrongCommitments();
     }
 
     function _settle(AllianceParams memory p, SealStatement calldata seal, Votes memory votes) private {
         Decision memory decision = _decide(p, seal, votes);
         RoundRecord memory record = _computeRecord(p, seal, decision, votes);
-        _settled[seal.round] = keccak256(abi.encode(record));
         if (decision.baseModel != 0) {
             _confirmedModel = decision.baseModel;
             _status.confirmedRound = seal.round;
@@ -368,19 +370,38 @@ contract Alliance is AllianceBase, IRounds {
         _status.settledRoundCount += 1;
         _status.voidCount = 0;
         if (_status.settledRoundCount == p.roundCount) decision.closes = true;
-        emit RoundSettled(
-            seal.round,
+        _settled[seal.round] = _logSettled(seal.round, decision, votes.marks, record);
+        if (decision.closes) _close();
+        else _openRound(p);
+    }
+
+    /// Emits RoundSettled, and returns keccak256(abi.encode(record)). The record is the last of the log's values, so its
+    /// encoding is the end of the data, and need not be made again: before it, abi.encode(record) has the word 32.
+    function _logSettled(
+        uint32 round,
+        Decision memory decision,
+        uint256[] memory marks,
+        RoundRecord memory record
+    ) private returns (bytes32 recordHash) {
+        bytes memory data = abi.encode(
             decision.outcomes,
             decision.digests,
             decision.votesFor,
             decision.votesAgainst,
             decision.baseModel,
             decision.closes,
-            votes.marks,
+            marks,
             record
         );
-        if (decision.closes) _close();
-        else _openRound(p);
+        bytes32 topic = RoundSettled.selector;
+        assembly ("memory-safe") {
+            let length := mload(data)
+            log2(add(data, 32), length, topic, round)
+            let offset := mload(add(data, 256)) // the eighth word: where the record begins, counted from the first
+            let start := add(data, offset) // of the word before the record
+            mstore(start, 32)
+            recordHash := keccak256(start, sub(add(length, 32), offset))
+        }
     }
 
     function _decide(AllianceParams memory p, SealStatement calldata seal, Votes memory votes)
@@ -399,46 +420,35 @@ contract Alliance is AllianceBase, IRounds {
         for (uint256 cohort = 0; cohort < cohorts; ++cohort) _decideCohort(p, decision, cohort, votes);
     }
 
+    /// Nearly always all ballots name the same.
+    function _leading(AllianceParams memory p, Votes memory votes, uint256 column, uint256 voters)
+        private
+        pure
+        returns (bytes32 leader, uint256 supporters)
+    {
+        if (votes.differ) return Tally.leading(votes.named, 1 + uint256(p.cohortCount), column, voters);
+        return (voters == 0 ? bytes32(0) : votes.named[column], voters);
+    }
+
     function _decideBaseModel(AllianceParams memory p, Decision memory decision, Votes memory votes) private pure {
         uint256[] memory marks = votes.marks;
         uint256 voters = ((1 << marks.length) - 1) & ~votes.baseless;
-        (bytes32 leader, uint256 supporters) = Tally.leading(votes.baseModels, voters);
-        (uint256 target, uint256 scored) = (p.scoreTargetMicro, 0);
-        unchecked {
-            for (uint256 i = 0; i < marks.length; ++i) {
-                if (supporters >> i & 1 == 0) continue;
-                uint256 mark = marks[i];
-                if (Marks.scoreMicroOf(mark) >= target) ++scored;
-                marks[i] = Marks.withLeadingBase(mark);
-            }
-        }
+        (bytes32 leader, uint256 supporters) = _leading(p, votes, 0, voters);
+        Marks.setLeadingBase(marks, supporters);
         uint256 accept = _acceptQuorum(p);
         if (Survivors.countBits(supporters) >= accept) decision.baseModel = leader;
-        decision.closes = target > 0 && scored >= accept;
+        uint256 target = p.scoreTargetMicro;
+        decision.closes = target > 0 && Marks.countScores(marks, supporters, target) >= accept;
     }
 
     function _decideCohort(AllianceParams memory p, Decision memory decision, uint256 cohort, Votes memory votes)
         private
         pure
     {
-        uint256[] memory marks = votes.marks;
-        (uint256 voters, uint256 against, uint256 grades) = (0, 0, 0);
-        unchecked {
-            for (uint256 i = 0; i < marks.length; ++i) {
-                uint256 verdict = Marks.verdictOf(marks[i], cohort);
-                if (verdict == Marks.YES) voters |= 1 << i;
-                else if (verdict == Marks.NO) ++against;
-            }
-        }
-        (bytes32 leader, uint256 supporters) = Tally.leading(votes.aggregates[cohort], voters);
-        unchecked {
-            for (uint256 i = 0; i < marks.length; ++i) {
-                if (supporters >> i & 1 == 0) continue;
-                uint256 mark = marks[i];
-                grades += Marks.gradeOf(mark, cohort);
-                marks[i] = Marks.withLeadingDigest(mark, cohort);
-            }
-        }
+        (uint256 yes, uint256 no) = Marks.votesOf(votes.marks, cohort);
+        (bytes32 leader, uint256 supporters) = _leading(p, votes, 1 + cohort, yes);
+        uint256 grades = Marks.setLeadingDigest(votes.marks, supporters, cohort);
+        uint256 against = Survivors.countBits(no);
         uint256 votesFor = Survivors.countBits(supporters);
         (decision.digests[cohort], decision.votesFor[cohort]) = (leader, uint16(votesFor));
         decision.votesAgainst[cohort] = uint16(against);
@@ -492,11 +502,11 @@ contract Alliance is AllianceBase, IRounds {
         uint96[] memory rewards = new uint96[](validators);
         record.validatorRewards = rewards;
         unchecked {
-            for (uint256 i = 0; i < marks.length; ++i) {
+            uint256 count = marks.length;
+            for (uint256 i = 0; i < count; ++i) {
                 uint256 reward = base; // with the bonus at most half of the budget, which has 96 bits
-                if (scores[i] != 0) {
-                    reward += Pay.bonusDown(p.rewardPerRound, validators, p.cohortCount, scores[i]);
-                }
+                uint256 score = scores[i];
+                if (score != 0) reward += Pay.bonusDown(p.rewardPerRound, validators, p.cohortCount, score);
                 rewards[Marks.positionOf(marks[i])] = uint96(reward);
                 total += reward;
             }

@@ -3,11 +3,14 @@ pragma solidity 0.8.37;
 
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {AllianceBase} from "./AllianceBase.sol";
-import {RoundRecord, SealStatement, Statement} from "./Types.sol";
+import {AllianceParams, RoundRecord, SealStatement, Statement} from "./Types.sol";
 import {IBeacon} from "./interfaces/IBeacon.sol";
 import {IChallenges} from "./interfaces/IChallenges.sol";
 import {Messages} from "./libraries/Messages.sol";
+import {ParamsRules} from "./libraries/ParamsRules.sol";
+import {Sortition} from "./libraries/Sortition.sol";
 import {Statements} from "./libraries/Statements.sol";
+import {Survivors} from "./libraries/Survivors.sol";
 
 /// @title Challenges of absence
 /// @dev Run by Alliance through Members, Evidence and delegatecall, on the alliance's own state; it does nothing at its own
@@ -55,6 +58,17 @@ contract Challenges is AllianceBase, IChallenges {
         if (!seated || position < validators || !_isSurvivor(record, position - validators)) {
             revert NotSurvivor(record.round);
         }
+        _requireOpenable(record, position - validators);
+    }
+
+    /// A void cohort is never opened: its survivors must not unmask, for too few of them hide each other.
+    function _requireOpenable(RoundRecord calldata record, uint256 trainer) private view {
+        uint256 trainers = record.seatCount - record.validatorRewards.length;
+        uint256 cohorts = record.trainerRewards.length;
+        uint256 counts = Survivors.countByCohort(record.survivors, trainers, cohorts);
+        uint256 survivors = Survivors.countOf(counts, Sortition.cohortOf(trainer, trainers, cohorts));
+        AllianceParams memory p = _params();
+        if (survivors < ParamsRules.survivorsMin(p.threshold, p.collusionBound)) revert CohortIsVoid();
     }
 
     /// @inheritdoc IChallenges

@@ -230,6 +230,26 @@ contract ChallengesTest is EvidenceTest {
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotSlashable.selector, member(12)), member(12), 1);
     }
 
+    /// A survivor of a cohort that must not be opened would have to show its shares, or pay.
+    function test_challengeAbsence__void_cohort() external {
+        check(params.threshold == 3 && params.collusionBound == 0, "three survivors open a cohort");
+        vm.warp(state().opensAt);
+        (address first, address second) = (ownerAt(3 + 3), ownerAt(3 + 4)); // the last of 0..3, the first of 4..8
+        playRound(ALL & ~uint256(3), YES);
+        eq(recordOf(0).trainerRewards[0], 0, "void");
+        _refuse(abi.encodePacked(IChallenges.CohortIsVoid.selector), first, 0);
+        _challenge(second, 0);
+        alliance.answerAbsence(second, sealedIn(0), _unmasking(second, sealedIn(0)));
+
+        vm.warp(state().opensAt);
+        (first, second) = (ownerAt(3 + 3), ownerAt(3 + 4));
+        playRound(ALL & ~uint256(0x1c1), YES); // three of the first cohort, two of the second
+        eq(recordOf(1).trainerRewards[1], 0, "void");
+        _refuse(abi.encodePacked(IChallenges.CohortIsVoid.selector), second, 1);
+        _challenge(first, 1);
+        requireConserved();
+    }
+
     /// Somebody could be challenged for a round that never was, or with survivors of its accuser's making.
     function test_challengeAbsence__wrong_record() external {
         vm.warp(state().opensAt);

@@ -81,7 +81,7 @@ contract TallyTest is Forge {
             digests[i] = keccak256(abi.encode(uint256(keccak256(abi.encode(votes, i))) % CHOICES));
         }
         uint256 mask = count == 0 ? 0 : voters & type(uint256).max >> (256 - count);
-        (bytes32 digest, uint256 supporters) = Tally.leading(digests, mask);
+        (bytes32 digest, uint256 supporters) = Tally.leading(digests, 1, 0, mask);
         (bytes32 expected, uint256 most) = (0, 0);
         for (uint256 i = 0; i < count; ++i) {
             if (mask >> i & 1 == 0) continue;
@@ -101,12 +101,12 @@ contract TallyTest is Forge {
     function test_leading__full_committee() external pure {
         bytes32[] memory digests = new bytes32[](64);
         for (uint256 i = 0; i < 64; ++i) digests[i] = "same";
-        (bytes32 digest, uint256 supporters) = Tally.leading(digests, type(uint64).max);
+        (bytes32 digest, uint256 supporters) = Tally.leading(digests, 1, 0, type(uint64).max);
         check(digest == "same" && supporters == type(uint64).max, "all of them");
         for (uint256 i = 0; i < 64; ++i) digests[i] = bytes32(i + 1);
-        (digest, supporters) = Tally.leading(digests, type(uint64).max - 1);
+        (digest, supporters) = Tally.leading(digests, 1, 0, type(uint64).max - 1);
         check(digest == bytes32(uint256(2)) && supporters == 2, "the lowest position that counts");
-        (digest, supporters) = Tally.leading(digests, 0);
+        (digest, supporters) = Tally.leading(digests, 1, 0, 0);
         check(digest == 0 && supporters == 0, "nobody");
     }
 }

@@ -14,6 +14,9 @@ interface IChallenges is IAllianceErrors, IAllianceEvents {
     error ChallengesAreOff();
     /// The owner was no sealed survivor of this round.
     error NotSurvivor(uint32 round);
+    /// The owner's cohort had fewer survivors than max(threshold, collusionBound + 3) in this round: it is never opened, and
+    /// its survivors must not unmask.
+    error CohortIsVoid();
     /// Only rounds from `oldest` on can be challenged.
     error RoundTooOld(uint32 oldest);
     /// This owner was challenged for this round before; once is enough.
@@ -30,7 +33,8 @@ interface IChallenges is IAllianceErrors, IAllianceEvents {
 
     /// @notice Demands the unmasking of a survivor, with a bond of `absenceSlashBps` of params().seatStake, which the sender
     /// has approved: it goes to the accused that answers, else back. One open challenge for each owner, and one ever for
-    /// each owner and round; rounds of the owner's tenure, and of the last 16 only. Allowed until the stake is withdrawn.
+    /// each owner and round; rounds of the owner's tenure, and of the last 16 only; not where the owner's cohort was void.
+    /// Allowed until the stake is withdrawn.
     /// @param record of the settled round
     function challengeAbsence(address owner, RoundRecord calldata record) external;
 

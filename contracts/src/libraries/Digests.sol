@@ -42,7 +42,7 @@ library Digests {
     }
 
     /// The words of a Commit that are the same for all validators; position and commitment come behind them.
-    function openCommit(uint256 number, uint32 round, bytes32 seal) internal pure returns (bytes32[6] memory words) {
+    function commitWords(uint256 number, uint32 round, bytes32 seal) internal pure returns (bytes32[6] memory words) {
         (words[0], words[1], words[2], words[3]) =
             (COMMIT_TYPE, bytes32(number), bytes32(uint256(round)), seal);
     }
@@ -60,18 +60,51 @@ library Digests {
     }
 
     /// The words of a ballot's commitment that are the same for all validators.
-    function openBallot(uint256 number, uint32 round, bytes32 seal) internal view returns (bytes32[10] memory words) {
+    function ballotWords(uint256 number, uint32 round, bytes32 seal) internal view returns (bytes32[10] memory words) {
         (words[0], words[1]) = (BALLOT_DOMAIN, bytes32(block.chainid));
         (words[2], words[3]) = (bytes32(uint256(uint160(address(this)))), bytes32(number));
         (words[4], words[5]) = (bytes32(uint256(round)), seal);
     }
 
-    /// What a ballot opens: the hash of ten words. Its position is among the marks, so a copied commitment opens nothing.
-    function ballotCommitment(bytes32[10] memory words, Ballot calldata ballot) internal pure returns (bytes32 digest) {
-        (words[6], words[7]) = (bytes32(ballot.marks), ballot.baseModelDigest);
-        (words[8], words[9]) = (hashWords(ballot.aggregateDigests), ballot.salt);
+    /// The ballot at `i`, which must be below the number of ballots, and its aggregateDigests: Solidity would check offsets and
+    /// indexes again. Offsets are followed wherever they lead, beyond the calldata to zeros: what is read there is what is
+    /// hashed, and counts if it was committed to.
+    function ballotAt(Ballot[] calldata ballots, uint256 i)
+        internal
+        pure
+        returns (Ballot calldata ballot, bytes32[] calldata digests)
+    {
         assembly ("memory-safe") {
-            digest := keccak256(words, 320)
+            ballot := add(ballots.offset, calldataload(add(ballots.offset, shl(5, i))))
+            let list := add(ballot, calldataload(add(ballot, 64))) // the third field
+            digests.length := calldataload(list)
+            digests.offset := add(list, 32)
+        }
+    }
+
+    /// What a ballot opens: the hash of ten words. Its position is among the marks, so a copied commitment opens nothing.
+    /// @param words ballotWords, whose last four are written here
+    /// @param digests the ballot's aggregateDigests
+    /// @param rows gets in row `i` what the ballot names: its base model, then its digests; as long as all rows together
+    /// @return commitment what the validator committed to if this is its ballot
+    /// @return row hash of the row
+    function openBallot(
+        bytes32[10] memory words,
+        Ballot calldata ballot,
+        bytes32[] calldata digests,
+        bytes32[] memory rows,
+        uint256 i
+    ) internal pure returns (bytes32 commitment, bytes32 row) {
+        assembly ("memory-safe") {
+            let length := shl(5, digests.length)
+            let at := add(add(rows, 32), mul(i, add(length, 32)))
+            mstore(at, calldataload(add(ballot, 32))) // baseModelDigest
+            calldatacopy(add(at, 32), digests.offset, length)
+            row := keccak256(at, add(length, 32))
+            calldatacopy(add(words, 192), ballot, 64) // marks, baseModelDigest
+            mstore(add(words, 256), keccak256(add(at, 32), length))
+            mstore(add(words, 288), calldataload(add(ballot, 96))) // salt
+            commitment := keccak256(words, 320)
         }
     }
 
@@ -85,15 +118,6 @@ library Digests {
         }
     }
 
-    function hashWords(bytes32[] calldata words) internal pure returns (bytes32) {
-        uint256[] calldata same;
-        assembly ("memory-safe") {
-            same.offset := words.offset
-            same.length := words.length
-        }
-        return hashWords(same);
-    }
-
     /// One step of the hash over a round's commitments in the order in which the chain took them:
     /// keccak256(abi.encode(rolling, position, commitment)).
     function rollOver(bytes32 rolling, uint256 position, bytes32 commitment) internal pure returns (bytes32 digest) {
@@ -103,6 +127,34 @@ library Digests {
             mstore(add(free, 32), position)
             mstore(add(free, 64), commitment)
             digest := keccak256(free, 96)
+        }
+    }
+
+    /// The hash over all commitments in the order in which the chain took them.
+    /// @param order a position for each byte
+    /// @param opened bitmap of positions: their commitments stand in `commitments`, by position, the others' in `unopened`,
+    /// one after the other
+    /// @return rolling wrong if `used` exceeds the length of `unopened`
+    function rollOver(
+        bytes calldata order,
+        uint256 opened,
+        bytes32[64] memory commitments,
+        bytes32[] calldata unopened
+    ) internal pure returns (bytes32 rolling, uint256 used) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            for { let i := 0 } lt(i, order.length) { i := add(i, 1) } {
+                let position := byte(0, calldataload(add(order.offset, i)))
+                mstore(free, rolling)
+                mstore(add(free, 32), position)
+                switch and(shr(position, opened), 1)
+                case 1 { mstore(add(free, 64), mload(add(commitments, shl(5, position)))) }
+                default {
+                    mstore(add(free, 64), calldataload(add(unopened.offset, shl(5, used))))
+                    used := add(used, 1)
+                }
+                rolling := keccak256(free, 96)
+            }
         }
     }
 }

@@ -19,29 +19,64 @@ library Marks {
         return marks & 0xffff;
     }
 
-    function scoreMicroOf(uint256 marks) internal pure returns (uint256) {
-        return marks >> SCORE_BIT & 0xffffffff;
-    }
-
     function verdictOf(uint256 marks, uint256 cohort) internal pure returns (uint256) {
         unchecked {
             return marks >> (VERDICT_BIT + 2 * cohort) & 3; // a cohort is below 16, here and in what follows
         }
     }
 
-    function gradeOf(uint256 marks, uint256 cohort) internal pure returns (uint256) {
-        unchecked {
-            return marks >> (GRADE_BIT + 4 * cohort) & 0xf;
+    /* OF ALL BALLOTS OF A ROUND, at most 256; what is chosen among them is a bitmap of their indexes. Assembly, because there
+    may be 64, and Solidity would compare every index with their number. */
+
+    /// Who voted yes and who voted no in a cohort. No verdict is 3, so its bits say one each.
+    function votesOf(uint256[] memory marks, uint256 cohort) internal pure returns (uint256 yes, uint256 no) {
+        uint256 bit = VERDICT_BIT + 2 * cohort;
+        assembly ("memory-safe") {
+            // From the last to the first: so each one found moves the later ones up.
+            for { let place := add(marks, shl(5, mload(marks))) } gt(place, marks) { place := sub(place, 32) } {
+                let verdict := shr(bit, mload(place))
+                yes := or(shl(1, yes), and(verdict, 1))
+                no := or(shl(1, no), and(shr(1, verdict), 1))
+            }
         }
     }
 
-    function withLeadingBase(uint256 marks) internal pure returns (uint256) {
-        return marks | 1 << BASE_LEADS_BIT;
+    /// How many of the chosen ones have at least the score `target`.
+    function countScores(uint256[] memory marks, uint256 chosen, uint256 target) internal pure returns (uint256 count) {
+        assembly ("memory-safe") {
+            for { let place := add(marks, 32) } chosen { place := add(place, 32) } {
+                let score := and(shr(SCORE_BIT, mload(place)), 0xffffffff)
+                count := add(count, and(chosen, iszero(lt(score, target)))) // the lowest bit of `chosen`, or 0
+                chosen := shr(1, chosen)
+            }
+        }
     }
 
-    function withLeadingDigest(uint256 marks, uint256 cohort) internal pure returns (uint256) {
-        unchecked {
-            return marks | 1 << (DIGEST_LEADS_BIT + cohort);
+    /// Notes in the marks of the chosen ones that their base model leads.
+    function setLeadingBase(uint256[] memory marks, uint256 chosen) internal pure {
+        assembly ("memory-safe") {
+            for { let place := add(marks, 32) } chosen { place := add(place, 32) } {
+                mstore(place, or(mload(place), shl(BASE_LEADS_BIT, and(chosen, 1))))
+                chosen := shr(1, chosen)
+            }
+        }
+    }
+
+    /// Notes in the marks of the chosen ones that their digest of a cohort leads, and adds up the grades that they give it.
+    function setLeadingDigest(uint256[] memory marks, uint256 chosen, uint256 cohort)
+        internal
+        pure
+        returns (uint256 grades)
+    {
+        (uint256 leadsBit, uint256 gradeBit) = (DIGEST_LEADS_BIT + cohort, GRADE_BIT + 4 * cohort);
+        assembly ("memory-safe") {
+            for { let place := add(marks, 32) } chosen { place := add(place, 32) } {
+                let mark := mload(place)
+                let one := and(chosen, 1)
+                grades := add(grades, mul(one, and(shr(gradeBit, mark), 0xf)))
+                mstore(place, or(mark, shl(leadsBit, one)))
+                chosen := shr(1, chosen)
+            }
         }
     }
 
@@ -53,20 +88,24 @@ library Marks {
         }
     }
 
-    /// Whether the marks mean something, and one thing only, in an alliance of `digests.length` cohorts.
-    function isWellFormed(uint256 marks, bytes32[] calldata digests) internal pure returns (bool) {
-        unchecked {
-            uint256 cohorts = digests.length; // at most 16
-            uint256 beyond = marks >> (VERDICT_BIT + 2 * cohorts) & (0xffffffff >> (2 * cohorts))
-                | marks >> (GRADE_BIT + 4 * cohorts);
-            if (beyond != 0 || scoreMicroOf(marks) > SCORE_MICRO_MAX) return false;
-            (uint256 verdicts, uint256 grades) = (marks >> VERDICT_BIT, marks >> GRADE_BIT);
-            for (uint256 cohort = 0; cohort < cohorts; ++cohort) {
-                uint256 verdict = verdicts & 3;
-                if (verdict == YES ? digests[cohort] == 0 : verdict > NO || grades & 0xf != 0) return false;
-                (verdicts, grades) = (verdicts >> 2, grades >> 4);
+    /// Whether the marks mean something, and one thing only, in an alliance of `digests.length` cohorts, at most 16.
+    function isWellFormed(uint256 marks, bytes32[] calldata digests) internal pure returns (bool isOne) {
+        assembly ("memory-safe") {
+            isOne := iszero(gt(and(shr(SCORE_BIT, marks), 0xffffffff), SCORE_MICRO_MAX))
+            let verdicts := and(shr(VERDICT_BIT, marks), 0xffffffff)
+            let grades := shr(GRADE_BIT, marks)
+            for { let cohort := 0 } lt(cohort, digests.length) { cohort := add(cohort, 1) } {
+                let verdict := and(verdicts, 3)
+                switch verdict
+                case 1 {
+                    let digest := calldataload(add(digests.offset, shl(5, cohort)))
+                    isOne := and(isOne, iszero(iszero(digest)))
+                }
+                default { isOne := and(isOne, and(lt(verdict, 3), iszero(and(grades, 0xf)))) }
+                verdicts := shr(2, verdicts)
+                grades := shr(4, grades)
             }
-            return true;
+            isOne := and(isOne, iszero(or(verdicts, grades))) // nothing of further cohorts, nor above them
         }
     }
 }
