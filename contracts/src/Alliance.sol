@@ -41,7 +41,7 @@ contract Alliance is AllianceBase, IRounds {
     /// The new commitments of one commitRound.
     struct Batch {
         Signing signing;
-        bytes32[6] words; // of the Commit to hash
+        bytes32[9] words; // of the Commit to hash
         bytes32 rolling;
     }
 
@@ -216,8 +216,10 @@ contract Alliance is AllianceBase, IRounds {
         bytes32[] calldata commitments,
         bytes calldata signatures
     ) private {
-        bytes32[6] memory words = Digests.commitWords(_number(), seal.round, _seal);
-        Batch memory batch = Batch(_signing(seal.seed), words, _committed() == 0 ? bytes32(0) : _rolling);
+        Batch memory batch;
+        batch.signing = _signing(seal.seed);
+        batch.words = Digests.commitWords(batch.signing.separator, _number(), seal.round, _seal);
+        if (_committed() != 0) batch.rolling = _rolling;
         unchecked {
             uint256 index = 0; // below the number of positions, which is that of commitments and signatures
             for (uint256 position = 0; positions >> position != 0; ++position) {
@@ -243,10 +245,8 @@ contract Alliance is AllianceBase, IRounds {
         bytes calldata signatures,
         uint256 index
     ) private view {
-        Signing memory signing = batch.signing;
-        bytes32 digest =
-            Digests.typedData(signing.separator, Digests.commitHash(batch.words, position, commitment));
-        _requireSignature(signing, position, digest, signatures, index);
+        bytes32 digest = Digests.commitDigest(batch.words, position, commitment);
+        _requireSignature(batch.signing, position, digest, signatures, index);
         batch.rolling = Digests.rollOver(batch.rolling, position, commitment);
     }
 
@@ -502,12 +502,18 @@ contract Alliance is AllianceBase, IRounds {
         uint96[] memory rewards = new uint96[](validators);
         record.validatorRewards = rewards;
         unchecked {
-            uint256 count = marks.length;
+            uint256 count = marks.length; // also that of the scores; positions were checked
             for (uint256 i = 0; i < count; ++i) {
+                uint256 score;
+                uint256 mark;
+                assembly ("memory-safe") {
+                    let index := shl(5, add(i, 1))
+                    score := mload(add(scores, index))
+                    mark := mload(add(marks, index))
+                }
                 uint256 reward = base; // with the bonus at most half of the budget, which has 96 bits
-                uint256 score = scores[i];
                 if (score != 0) reward += Pay.bonusDown(p.rewardPerRound, validators, p.cohortCount, score);
-                rewards[Marks.positionOf(marks[i])] = uint96(reward);
+                rewards[Marks.positionOf(mark)] = uint96(reward);
                 total += reward;
             }
         }

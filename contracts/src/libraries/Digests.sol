@@ -41,21 +41,33 @@ library Digests {
         );
     }
 
-    /// The words of a Commit that are the same for all validators; position and commitment come behind them.
-    function commitWords(uint256 number, uint32 round, bytes32 seal) internal pure returns (bytes32[6] memory words) {
+    /// What the digests of all validators' Commits share: six words of the struct, of which position and commitment come last,
+    /// then the bytes that typedData hashes, of which the struct's hash comes last.
+    function commitWords(bytes32 separator, uint256 number, uint32 round, bytes32 seal)
+        internal
+        pure
+        returns (bytes32[9] memory words)
+    {
         (words[0], words[1], words[2], words[3]) =
             (COMMIT_TYPE, bytes32(number), bytes32(uint256(round)), seal);
+        assembly ("memory-safe") {
+            mstore(add(words, 192), shl(240, 0x1901))
+            mstore(add(words, 194), separator)
+        }
     }
 
-    /// EIP-712 hashStruct of a Commit. A struct of static fields is hashed as the words in which they stand.
-    function commitHash(bytes32[6] memory words, uint256 position, bytes32 commitment)
+    /// What a validator signs for its commitment: typedData of the Commit, whose static fields are hashed as the words in which
+    /// they stand.
+    function commitDigest(bytes32[9] memory words, uint256 position, bytes32 commitment)
         internal
         pure
         returns (bytes32 digest)
     {
-        (words[4], words[5]) = (bytes32(position), commitment);
         assembly ("memory-safe") {
-            digest := keccak256(words, 192)
+            mstore(add(words, 128), position)
+            mstore(add(words, 160), commitment)
+            mstore(add(words, 226), keccak256(words, 192))
+            digest := keccak256(add(words, 192), 66)
         }
     }
 

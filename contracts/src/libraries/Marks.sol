@@ -14,15 +14,10 @@ library Marks {
     // What the log of RoundSettled adds.
     uint256 private constant BASE_LEADS_BIT = 144;
     uint256 private constant DIGEST_LEADS_BIT = 145;
+    uint256 private constant FIELD_ONES = 0x0001000100010001000100010001000100010001000100010001000100010001;
 
     function positionOf(uint256 marks) internal pure returns (uint256) {
         return marks & 0xffff;
-    }
-
-    function verdictOf(uint256 marks, uint256 cohort) internal pure returns (uint256) {
-        unchecked {
-            return marks >> (VERDICT_BIT + 2 * cohort) & 3; // a cohort is below 16, here and in what follows
-        }
     }
 
     /* OF ALL BALLOTS OF A ROUND, at most 256; what is chosen among them is a bitmap of their indexes. Assembly, because there
@@ -80,11 +75,21 @@ library Marks {
         }
     }
 
-    /// A one in the field of 16 bits of every cohort with this verdict.
-    function spread(uint256 marks, uint256 verdict) internal pure returns (uint256 fields) {
-        uint256 verdicts = marks >> VERDICT_BIT & 0xffffffff;
-        for (uint256 bit = 0; verdicts != 0; (verdicts, bit) = (verdicts >> 2, bit + 16)) {
-            if (verdicts & 3 == verdict) fields |= 1 << bit;
+    /// A one in the field of 16 bits of every cohort voted yes on, and the same for no. The 16 verdicts of 2 bits are moved apart
+    /// in four steps, of which each sends the upper half of every group to where it belongs.
+    function spread(uint256 marks) internal pure returns (uint256 yes, uint256 no) {
+        uint256 fields = marks >> VERDICT_BIT & 0xffffffff;
+        fields = (fields | fields << 112) & 0xffff0000000000000000000000000000ffff;
+        fields = (fields | fields << 56) & 0x00000000000000ff00000000000000ff00000000000000ff00000000000000ff;
+        fields = (fields | fields << 28) & 0x0000000f0000000f0000000f0000000f0000000f0000000f0000000f0000000f;
+        fields = (fields | fields << 14) & 0x0003000300030003000300030003000300030003000300030003000300030003;
+        (yes, no) = (fields & FIELD_ONES, fields >> 1 & FIELD_ONES); // no verdict is 3
+    }
+
+    /// The sum of 16 fields of 16 bits, if it is below 2^16: the product's highest field adds up all of them.
+    function sumFields(uint256 fields) internal pure returns (uint256) {
+        unchecked {
+            return fields * FIELD_ONES >> 240;
         }
     }
 

@@ -76,42 +76,30 @@ library Pay {
         pure
         returns (uint256[] memory scores)
     {
-        scores = new uint256[](marks.length);
+        uint256 count = marks.length;
+        scores = new uint256[](count);
         if (cohortCount < 2) return scores; // one question correlates with nothing
-        (uint256 yes, uint256 no) = (0, 0); // 16 bits for each cohort
-        for (uint256 i = 0; i < marks.length; ++i) {
-            yes += Marks.spread(marks[i], Marks.YES);
-            no += Marks.spread(marks[i], Marks.NO);
-        }
-        (uint256 allYes, uint256 allNo) = (_sum(yes), _sum(no));
-        for (uint256 i = 0; i < marks.length; ++i) {
-            scores[i] = _score(marks[i], cohortCount, yes, no, allYes, allNo);
-        }
-    }
-
-    function _score(uint256 mark, uint256 cohortCount, uint256 yes, uint256 no, uint256 allYes, uint256 allNo)
-        private
-        pure
-        returns (uint256)
-    {
-        (uint256 ownYes, uint256 ownNo, uint256 agreed) = (0, 0, 0);
-        for (uint256 cohort = 0; cohort < cohortCount; ++cohort) {
-            uint256 verdict = Marks.verdictOf(mark, cohort);
-            if (verdict == Marks.YES) {
-                ++ownYes;
-                agreed += Survivors.countOf(yes, cohort) - 1;
-            } else if (verdict == Marks.NO) {
-                ++ownNo;
-                agreed += Survivors.countOf(no, cohort) - 1;
+        unchecked {
+            (uint256 yes, uint256 no) = (0, 0); // votes of all; 16 bits for each cohort
+            for (uint256 i = 0; i < count; ++i) {
+                (uint256 y, uint256 n) = Marks.spread(marks[i]);
+                (yes, no) = (yes + y, no + n);
             }
+            for (uint256 i = 0; i < count; ++i) scores[i] = _score(marks[i], cohortCount, yes, no);
         }
-        uint256 chance = ownYes * (allYes - ownYes) + ownNo * (allNo - ownNo);
-        agreed *= cohortCount;
-        return agreed > chance ? agreed - chance : 0;
     }
 
-    /// The sum of 16 fields of 16 bits, which is below 2^16.
-    function _sum(uint256 fields) private pure returns (uint256 total) {
-        for (; fields != 0; fields >>= 16) total += fields & 0xffff;
+    /// Unchecked: counts are at most 64 in each of 16 cohorts, and a ballot's own votes are among those of all.
+    function _score(uint256 mark, uint256 cohortCount, uint256 yes, uint256 no) private pure returns (uint256) {
+        unchecked {
+            (uint256 y, uint256 n) = Marks.spread(mark);
+            (uint256 ownYes, uint256 ownNo) = (Marks.sumFields(y), Marks.sumFields(n));
+            // Votes equal to its own, in the cohorts it voted on, less its own.
+            uint256 equal = Marks.sumFields(yes & y * 0xffff) + Marks.sumFields(no & n * 0xffff);
+            uint256 agreed = cohortCount * (equal - ownYes - ownNo);
+            uint256 chance =
+                ownYes * (Marks.sumFields(yes) - ownYes) + ownNo * (Marks.sumFields(no) - ownNo);
+            return agreed > chance ? agreed - chance : 0;
+        }
     }
 }
