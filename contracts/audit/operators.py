@@ -35,7 +35,7 @@ def replace_operators(contract: Contract, source: bytes) -> Iterator[tuple[str, 
                 if not isinstance(ir, Binary) or not isinstance(expression, BinaryOperation):
                     continue  # `+=`, `++` and what slither makes of push and pop
                 whole = expression.source_mapping
-                if whole.filename.absolute != file or expression.type.value != ir.type.value:
+                if whole.filename.absolute != file or str(expression.type) != ir.type.value:
                     continue
                 yield from _alternatives(ir.type, expression, source)
 
