@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Annotated, assert_never
 
 from p2p_flock.alliance.sortition import compute_seed
+from p2p_flock.chain_events import ABSENCE_FAULT
 from p2p_flock.crypto import merkle
 from p2p_flock.crypto.secret_sharing import combine_shares, find_wrong_shares
 from p2p_flock.crypto.signing import envelope_digest, seal_digest, seal_struct_hash
@@ -70,6 +71,8 @@ class Fault(IntEnum):
 
 def describe_fault(number: int) -> str:
     """Words for the number in a ``Slashed`` event, also for one of a later version."""
+    if number == ABSENCE_FAULT:
+        return "absence"
     return Fault(number).words if number in tuple(Fault) else f"fault {number}"
 
 

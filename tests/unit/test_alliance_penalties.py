@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from p2p_flock.alliance.evidence import describe_fault
 from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.penalties import Suspension, compute_absent, compute_seats_min, compute_suspensions
+from p2p_flock.chain_events import ABSENCE_FAULT
 from p2p_flock.testing.alliance import DOMAIN
 from tests.unit.alliance_log import LogWriter, owner_of
 from tests.unit.test_alliance_history import fold
@@ -123,3 +125,8 @@ def test_suspensions__not_before_two_rounds() -> None:
     """The first round alone would cost a seat."""
     assert compute_suspensions(AllianceHistory(DOMAIN, LogWriter().params)) == ()
     assert compute_suspensions(fold(settle_without(begun(), "nobody"))) == ()
+
+
+def test_fault__has_words_for_every_number() -> None:
+    """An operator would read a number where its stake was taken, or a later contract's fault would end the node."""
+    assert [describe_fault(number) for number in (1, ABSENCE_FAULT, 99)] == ["equivocation", "absence", "fault 99"]
