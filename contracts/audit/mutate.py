@@ -45,7 +45,8 @@ EQUIVALENT = "same program"
 WIDTHS = (7, 5, 7, 8, 7, 5)  # of the table's columns
 # Changes that never compile: a declaration that is removed, a local with too narrow a type, another place for data.
 HOPELESS = re.compile(
-    r" (CR|RR): (\(|(u?int\d*|bytes\d*|bool|address|[A-Z]\w*)(\[\])?( memory| storage| calldata)? (internal|private|\w+( =|$| =>)))"
+    r" (CR|RR): (\(|(u?int\d*|bytes\d*|bool|address|[A-Z]\w*)(\[\])?( memory| storage| calldata)?"
+    r" (internal|private|\w+( =|$| =>)))"
     r"| (CR|RR): .*=> //(return|break|continue)"
     r"| SBR: (?!.* constant ).*"
     r"| SBR: .* immutable |_scope_\d"

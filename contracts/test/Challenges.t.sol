@@ -117,6 +117,25 @@ contract ChallengesTest is EvidenceTest {
         _refuse(abi.encodePacked(IChallenges.AlreadyChallenged.selector), accused, 0);
     }
 
+    /// Bonds of several answers would not add up. A mutant that credits by exclusive or found no test in its way.
+    function test_answerAbsence__credits_add_up() external {
+        playRound(ALL, YES);
+        playRound(ALL, YES);
+        address accused;
+        for (uint256 i = 0; i < 12; ++i) {
+            accused = member(i);
+            bool first = rewardOf(accused, 0) == recordOf(0).trainerRewards[0];
+            if (first && rewardOf(accused, 1) == recordOf(1).trainerRewards[0]) break;
+        }
+        for (uint32 round = 0; round < 2; ++round) {
+            _challenge(accused, round);
+            SealStatement memory seal = sealedIn(round);
+            alliance.answerAbsence(accused, seal, _unmasking(accused, seal));
+        }
+        eq(alliance.getCredit(accused), 2 * CUT, "both bonds");
+        requireConserved();
+    }
+
     /// Silence would be free, cost more than the parameters say, or pay a challenger for more than its risk.
     function test_slashAbsence__unanswered() external {
         playRound(ALL, YES);
