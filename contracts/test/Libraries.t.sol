@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Marks} from "../src/libraries/Marks.sol";
 import {Msgpack} from "../src/libraries/Msgpack.sol";
 import {SecretSharing} from "../src/libraries/SecretSharing.sol";
 import {EvidenceTest} from "./EvidenceTest.sol";
@@ -33,6 +34,18 @@ contract LibrariesTest is EvidenceTest {
             for (uint256 i = 0; i < 3; ++i) values[i] = atZero ^ SecretSharing.times(slope, points[i]);
             (bool onOneCurve, uint256 found) = SecretSharing.interpolate(points, values, 2);
             check(onOneCurve && found == atZero, "a straight line");
+        }
+    }
+
+    /// Votes of some cohort would not count for the bonus. A mutant without one of the steps let every test pass.
+    function testFuzz_spread__every_cohort(uint256 word) external pure {
+        uint256 marks = 0;
+        for (uint256 k = 0; k < 16; ++k) marks |= (word >> 8 * k) % 3 << 48 + 2 * k; // verdicts: 0, yes or no
+        (uint256 yes, uint256 no) = Marks.spread(marks);
+        for (uint256 k = 0; k < 16; ++k) {
+            uint256 verdict = (word >> 8 * k) % 3;
+            eq(yes >> 16 * k & 0xffff, verdict == Marks.YES ? 1 : 0, "yes");
+            eq(no >> 16 * k & 0xffff, verdict == Marks.NO ? 1 : 0, "no");
         }
     }
 
