@@ -171,7 +171,10 @@ class Display:
             self._live.update(render(snapshot))
             return
         for summary in snapshot.rounds:
-            is_told = summary.model_digest in snapshot.scores or (summary.voided and summary.stage is not None)
+            # The nodes may know the round's end before our own reading of the chain does.
+            is_paid_for = summary.settled and summary.gas.get(RoundCall.SETTLE, 0) > 0
+            is_told = summary.model_digest in snapshot.scores and is_paid_for
+            is_told = is_told or (summary.voided and summary.stage is not None)
             if is_told and summary.round not in self._lines_shown:
                 self._lines_shown.add(summary.round)
                 self.say(round_line(summary, snapshot))

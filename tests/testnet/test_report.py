@@ -13,7 +13,7 @@ from rich.console import Console
 from p2p_flock.testnet.report import References, RunTimes, build_report, write_report
 from p2p_flock.testnet.scores import build_schedule, verify_agreement
 from p2p_flock.testnet.summary import RoundSummary, summarise
-from p2p_flock.testnet.table import NodeLine, Snapshot, epsilon_text, render, round_line
+from p2p_flock.testnet.table import Display, NodeLine, Snapshot, epsilon_text, render, round_line
 from p2p_flock.testnet.watch import RoundCall, RoundLog
 from tests.testnet.makers import (
     ASSIGNMENT,
@@ -176,3 +176,16 @@ def test_line__tells_a_round(snapshot: Snapshot) -> None:
     line = round_line(snapshot.rounds[0], snapshot)
     assert line.startswith("round 1 (training): trainers ")
     assert line.endswith("score .800 → .850, gas k 300/100/200, 6.0 s of which 3.8 s overhead")
+
+
+def test_line__waits_for_the_settlement(snapshot: Snapshot) -> None:
+    """A round's line would lack votes and gas where the nodes know its end before we read the chain."""
+    text = io.StringIO()
+    display = Display(Console(width=200, file=text))
+    whole = snapshot.rounds[0]
+    for early in (replace(whole, settled=False), replace(whole, gas={**whole.gas, RoundCall.SETTLE: 0})):
+        display.show(replace(snapshot, rounds=[early]))
+        assert "round 1" not in text.getvalue()
+    display.show(snapshot)
+    display.show(snapshot)
+    assert text.getvalue().count("round 1 (training)") == 1
