@@ -104,10 +104,10 @@ contract FactoryTest is AllianceTest {
 
     /// Alliances would keep their books in another token, or draw their seeds from another beacon, than their factory says.
     function test_constructor__wrong_parts() external {
-        StubBeacon another = new StubBeacon();
-        address[2] memory tokens = [address(token), address(another)];
-        address[2] memory beacons = [address(another), address(beacon)];
-        for (uint256 i = 0; i < 2; ++i) {
+        (address low, address high) = (address(1), address(type(uint160).max));
+        address[4] memory tokens = [address(token), address(token), low, high];
+        address[4] memory beacons = [low, high, address(beacon), address(beacon)];
+        for (uint256 i = 0; i < 4; ++i) {
             bytes memory right = abi.encode(token, beacon);
             bytes memory wrong = abi.encode(tokens[i], beacons[i]);
             for (uint256 part = 0; part < 3; ++part) {

@@ -23,6 +23,11 @@ contract FlockTokenTest is Forge {
         new FlockToken(holder, CAP + 1, address(0));
     }
 
+    /// A token that starts with nothing would need somebody to give nothing to.
+    function test_constructor__nothing_for_nobody() external {
+        eq(new FlockToken(address(0), 0, address(0)).totalSupply(), 0, "supply");
+    }
+
     /// Somebody could mint, burn another's FLOCK or pause it: the token has no such function but the minter's.
     function test_token__has_no_privileges() external {
         FlockToken token = new FlockToken(holder, CAP / 2, address(0));

@@ -4,10 +4,28 @@ pragma solidity 0.8.37;
 import {Marks} from "../src/libraries/Marks.sol";
 import {Msgpack} from "../src/libraries/Msgpack.sol";
 import {SecretSharing} from "../src/libraries/SecretSharing.sol";
+import {Signatures} from "../src/libraries/Signatures.sol";
 import {EvidenceTest} from "./EvidenceTest.sol";
+
+/// Recovers two signatures in one call, as the alliance does with many.
+contract SignaturesCaller {
+    function recoverTwo(bytes32 digest, bytes calldata signatures) external view returns (address first, address second) {
+        (first, second) = (Signatures.recover(digest, signatures, 0), Signatures.recover(digest, signatures, 1));
+    }
+}
 
 /// The field and the reader that evidence is judged with, against the slow and obvious way.
 contract LibrariesTest is EvidenceTest {
+    /// A signature that belongs to nobody would count as one more of whoever stands before it.
+    function test_recover__nobody_after_somebody() external {
+        bytes32 digest = keccak256("digest");
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(0xA11, digest);
+        bytes memory signatures = bytes.concat(abi.encodePacked(r, s, v), new bytes(65));
+        (address first, address second) = new SignaturesCaller().recoverTwo(digest, signatures);
+        eq(first, vm.addr(0xA11), "the signer");
+        eq(second, address(0), "nobody");
+    }
+
     using Msgpack for Msgpack.Reader;
 
     function setUp() public pure override {}
