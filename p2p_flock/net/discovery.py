@@ -30,6 +30,7 @@ from multiaddr import Multiaddr
 from p2p_flock.net.dht_messages import peer_id_from_bytes
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.limits import EXCHANGES, Buckets
 from p2p_flock.net.peer_book import ADDRESS_CHARACTERS_MAX, ADDRESSES_PER_PEER_MAX, Address, PeerBook, parse_addresses
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Discovery:
         self._listen = tuple(listen)
         self._own_addresses = [str(address) for address in (*announce, *listen)]
         self._announced: dict[str, tuple[Address, ...]] = {}  # by connected peers, of themselves
+        self._exchanges = Buckets(EXCHANGES)
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._dials = trio.Semaphore(DIALS_MAX)
@@ -174,7 +176,8 @@ class Discovery:
                 try:
                     with trio.fail_after(DIAL_SECONDS_MAX):
                         await self._host.swarm.dial_addr(Multiaddr(str(address)), peer)
-                except (SwarmException, trio.TooSlowError) as error:
+                # ValueError: the library reads names more strictly than we do (punycode that is none).
+                except (SwarmException, trio.TooSlowError, ValueError) as error:
                     log.debug("cannot reach %s at %s: %s", peer_id, address, error)
                     continue
                 self.book.note_reached(peer_id, address)
@@ -248,6 +251,8 @@ class Discovery:
 
     async def _answer(self, stream: INetStream) -> None:
         peer_id = stream.muxed_conn.peer_id.to_base58()
+        if not self._exchanges.of(peer_id).try_take(1.0):
+            raise FrameError("it asks for peers too often")
         try:
             with trio.fail_after(EXCHANGE_SECONDS_MAX):
                 question = await FrameReader(stream).read_frame(QUESTION_BYTES_MAX)

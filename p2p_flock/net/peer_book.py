@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -34,6 +35,8 @@ HURRIED_FAILURES_MAX = 3
 # A connection that lasted this long clears the peer's failures.
 LASTING_SECONDS = 5.0
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
+# RFC 1123, section 2.1: what every resolver and every multiaddr library takes. Other letters come as punycode.
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ def parse_address(text: str) -> tuple[Address, str | None]:
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"not a TCP port: {port[:20]!r}")
     if kind.startswith("ip"):
-        if ipaddress.ip_address(host).version != int(kind[2]):
+        if "%" in host or ipaddress.ip_address(host).version != int(kind[2]):  # %: a zone, of the teller's machine
             raise ValueError(f"not an {kind} address: {host[:80]!r}")
-    elif not all(0 < len(label) < 64 and label.replace("-", "a").isalnum() for label in host.split(".")):
+    elif not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise ValueError(f"not a host name: {host[:80]!r}")
     return Address(kind, host, int(port)), parts[6] if len(parts) == 7 else None
 
