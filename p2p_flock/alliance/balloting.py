@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.alliance.leading import is_gone, rotate, turn_starts_ms
+from p2p_flock.alliance.leading import Attendance, compute_patience_ms, is_gone, rotate, turn_starts_ms
 from p2p_flock.alliance.voting import is_valid_ballot, is_valid_commitment, make_ballot, make_commitment, make_salt
 from p2p_flock.errors import DropReason, RemoteProtocolError
 from p2p_flock.ports import CommitRound, Effect, Persist, Report, Send, SettleRound, Signer, Transact
@@ -42,12 +42,12 @@ FOLLOWERS: dict[Phase, tuple[Phase, ...]] = {
 class BallotDesk:
     """What this validator knows and promised about the votes of its round."""
 
-    def __init__(self, context: RoundContext, seat: int, sign: Signer, gone_since_ms: Mapping[int, int]) -> None:
+    def __init__(self, context: RoundContext, seat: int, sign: Signer, attendance: Attendance) -> None:
         self._context = context
         self._seat = seat
         self._position = context.assignment.validators.index(seat)
         self._sign = sign
-        self._gone_since_ms = gone_since_ms
+        self._attendance = attendance
         self._seal: bytes | None = None
         self._order: tuple[int, ...] = ()
         self._ballot: Ballot | None = None
@@ -225,12 +225,28 @@ class BallotDesk:
         if self._on_chain:
             # A batch stands already. Whoever it left out posts its own at once; nobody else needs to.
             return self._post_commit({self._position: missing[self._position]}) if self._position in missing else []
-        if self._quorum_at_ms is None or not self._is_my_turn(self._quorum_at_ms, self._timeout_ms("commit"), now_ms):
+        if self._quorum_at_ms is None:
             return []
-        waited = now_ms >= self._quorum_at_ms + self._timeout_ms("commit")
-        if not (waited or self._all_present(set(self._commitments), now_ms)):
-            return []
-        return self._post_commit(missing)
+        self._give_up(self._quorum_at_ms, now_ms)
+        is_turn = self._is_my_turn(self._quorum_at_ms, self._timeout_ms("commit"), now_ms)
+        return self._post_commit(missing) if is_turn and self._all_present(set(self._commitments), now_ms) else []
+
+    def _give_up(self, quorum_at_ms: int, now_ms: int) -> None:
+        """Wait no more for whoever did not commit in time, or led and let its turn pass. See :class:`Attendance`.
+
+        A quorum's batch starts the chain's own countdown, in which the others post theirs: waiting a whole timeout here
+        would be a second one.
+        """
+        timeout_ms = self._timeout_ms("commit")
+        if now_ms >= quorum_at_ms + compute_patience_ms(timeout_ms):
+            for position, seat in enumerate(self._context.assignment.validators):
+                if position not in self._commitments and seat != self._seat:
+                    self._attendance.give_up(seat, now_ms)
+        for view, seat in enumerate(self._order):
+            if now_ms < turn_starts_ms(self._order, view + 1, quorum_at_ms, timeout_ms, self._attendance.gone_since_ms):
+                return
+            if seat != self._seat:
+                self._attendance.give_up(seat, now_ms)
 
     def _post_commit(self, messages: Mapping[int, BallotCommitment]) -> list[Effect]:
         self._commit_post_at_ms = POSTED
@@ -290,11 +306,11 @@ class BallotDesk:
 
     def _is_my_turn(self, ready_at_ms: int, timeout_ms: int, now_ms: int) -> bool:
         view = self._order.index(self._seat)
-        return now_ms >= turn_starts_ms(self._order, view, ready_at_ms, timeout_ms, self._gone_since_ms)
+        return now_ms >= turn_starts_ms(self._order, view, ready_at_ms, timeout_ms, self._attendance.gone_since_ms)
 
     def _all_present(self, positions: set[int], now_ms: int) -> bool:
-        """Whether every validator whose connection stands has committed."""
+        """Whether every validator that is waited for has committed."""
         return all(
-            position in positions or is_gone(self._gone_since_ms, seat, now_ms)
+            position in positions or is_gone(self._attendance.gone_since_ms, seat, now_ms)
             for position, seat in enumerate(self._context.assignment.validators)
         )

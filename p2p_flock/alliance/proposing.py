@@ -6,12 +6,11 @@ view and views only upward, so a restarted validator cannot contradict itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
 
 from p2p_flock.alliance.collecting import Collection
 from p2p_flock.alliance.context import RoundContext
-from p2p_flock.alliance.leading import is_gone, turn_starts_ms
+from p2p_flock.alliance.leading import Attendance, compute_patience_ms, is_gone, turn_starts_ms
 from p2p_flock.alliance.sealing import (
     Quarrels,
     Seal,
@@ -61,16 +60,18 @@ NEVER_MS = 2**62
 class SealDesk:
     """What this validator knows and promised about the seal of its round."""
 
-    def __init__(self, context: RoundContext, seat: int, sign: Signer, gone_since_ms: Mapping[int, int]) -> None:
+    def __init__(self, context: RoundContext, seat: int, sign: Signer, attendance: Attendance) -> None:
         self._context = context
         self._seat = seat
         self._position = context.assignment.validators.index(seat)
         self._sign = sign
-        self._gone_since_ms = gone_since_ms
+        self._attendance = attendance
         self._own_roots: dict[int, bytes] = {}
         self._have_count = 0
         self._haves: dict[int, tuple[Envelope, dict[int, bytes]]] = {}
         self._ready_at_ms: int | None = None
+        self._complete_at_ms: int | None = None  # since when a verdict quorum holds all that is due
+        self._suffices_at_ms: int | None = None  # since when a leader with what is here would propose
         self._signed: dict[int, SealSignature] = {}  # view -> what this node signed
         self._waiting: dict[int, SealProposal] = {}  # leader seat -> proposal that is not answered yet
         self._wanted: dict[int, tuple[ManifestEntry, ...]] = {}  # leader seat -> what its proposal names and we lack
@@ -157,6 +158,7 @@ class SealDesk:
         effects = self._say_have(collection, now_ms)
         for leader in list(self._waiting):
             effects += self._answer_proposal(leader, collection, now_ms)
+        self._give_up(collection, now_ms)
         effects += self._propose(collection, now_ms)
         effects += self._post(now_ms)
         assert self.phase in FOLLOWERS[before]
@@ -210,10 +212,8 @@ class SealDesk:
         """Propose when it is this node's turn and the Have messages suffice."""
         if self._ready_at_ms is None or (self._proposed is not None and self._position == self._proposed.view):
             return []
-        order, timeout_ms = self._context.assignment.validators, self._context.params.seal_seconds * 1000
-        starts_ms = turn_starts_ms(order, self._position, self._ready_at_ms, timeout_ms, self._gone_since_ms)
         if (
-            now_ms < starts_ms
+            now_ms < self._turn_starts_ms(self._position)
             or any(view > self._position for view in self._signed)
             or not self._haves_suffice(collection.quarrels(), now_ms)
         ):
@@ -247,19 +247,52 @@ class SealDesk:
         assert self._ready_at_ms is not None
         if len(self._haves) < self._context.params.seal_quorum:
             return False
-        everyone = drop_quarrels(self._context.eligible_trainers, quarrels)
+        complete = self._complete(quarrels)
         waiting_for = [
             seat
             for seat in self._context.assignment.validators
-            if not (seat in self._haves and self._haves[seat][1].keys() >= everyone)
-            and not is_gone(self._gone_since_ms, seat, now_ms)
+            if seat not in complete and not is_gone(self._attendance.gone_since_ms, seat, now_ms)
         ]
-        if not waiting_for:
+        if not waiting_for or now_ms >= self._patience_ends_ms():
             return True
-        # After the train deadline only validators that said nothing are waited for, and half a seal timeout at most.
-        late_ms = self._context.train_deadline_ms + self._context.params.seal_seconds * 500
-        silent = [seat for seat in waiting_for if seat not in self._haves]
-        return now_ms >= late_ms or (now_ms >= self._context.train_deadline_ms and not silent)
+        # After the train deadline only validators that said nothing are waited for.
+        return now_ms >= self._context.train_deadline_ms and all(seat in self._haves for seat in waiting_for)
+
+    def _complete(self, quarrels: Quarrels) -> set[int]:
+        """Validators that hold everything that is due."""
+        everyone = drop_quarrels(self._context.eligible_trainers, quarrels)
+        return {seat for seat, (_, roots) in self._haves.items() if roots.keys() >= everyone}
+
+    def _patience_ends_ms(self) -> int:
+        """Until when a Have is waited for: a while after a verdict quorum's are complete, or after the train deadline.
+
+        Once so many hold everything, nobody's word adds a survivor, and the round can be judged without the others.
+        They are waited for because they should hold what they will have to open.
+        """
+        since_ms = self._context.train_deadline_ms
+        if self._complete_at_ms is not None:
+            since_ms = min(since_ms, self._complete_at_ms)
+        return since_ms + compute_patience_ms(self._context.params.seal_seconds * 1000)
+
+    def _give_up(self, collection: Collection, now_ms: int) -> None:
+        """Wait no more for whoever said no Have in time, or led and let its turn pass. See :class:`Attendance`."""
+        if self._ready_at_ms is None:
+            return
+        order = self._context.assignment.validators
+        if self._complete_at_ms is None:
+            complete = self._complete(collection.quarrels())
+            self._complete_at_ms = now_ms if len(complete) >= self._context.params.verdict_quorum else None
+        if now_ms >= self._patience_ends_ms():
+            for seat in order:
+                if seat not in self._haves and seat != self._seat:
+                    self._attendance.give_up(seat, now_ms)
+        if self._suffices_at_ms is None and self._haves_suffice(collection.quarrels(), now_ms):
+            self._suffices_at_ms = now_ms
+        if self._suffices_at_ms is None or now_ms < self._suffices_at_ms + self._context.params.seal_seconds * 1000:
+            return  # nobody can be blamed for not proposing yet
+        for view, seat in enumerate(order):
+            if now_ms >= self._turn_starts_ms(view + 1) and seat != self._seat:
+                self._attendance.give_up(seat, now_ms)
 
     def _answer_proposal(self, leader: int, collection: Collection, now_ms: int) -> list[Effect]:
         proposal = self._waiting[leader]
@@ -299,11 +332,12 @@ class SealDesk:
             return True
         if self._ready_at_ms is None:
             return now_ms >= self._context.train_deadline_ms
-        timeout_ms = self._context.params.seal_seconds * 1000
-        order = self._context.assignment.validators
-        return now_ms + timeout_ms // 2 >= turn_starts_ms(
-            order, view, self._ready_at_ms, timeout_ms, self._gone_since_ms
-        )
+        return now_ms + self._context.params.seal_seconds * 500 >= self._turn_starts_ms(view)
+
+    def _turn_starts_ms(self, view: int) -> int:
+        assert self._ready_at_ms is not None
+        order, timeout_ms = self._context.assignment.validators, self._context.params.seal_seconds * 1000
+        return turn_starts_ms(order, view, self._ready_at_ms, timeout_ms, self._attendance.gone_since_ms)
 
     def _sign_seal(self, seal: Seal) -> list[Effect]:
         blobs = StoreBlobs((encode(seal.manifest),))

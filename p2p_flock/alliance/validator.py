@@ -16,6 +16,7 @@ from p2p_flock.alliance.accusing import describe_seal
 from p2p_flock.alliance.balloting import BALLOT, BallotDesk
 from p2p_flock.alliance.collecting import Collection, Stage
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.leading import Attendance
 from p2p_flock.alliance.proposing import HAVE, SEAL_SIGNATURE, SealDesk
 from p2p_flock.alliance.sealing import decode_sealed_manifest
 from p2p_flock.alliance.watching import EVIDENCE, Watch
@@ -89,10 +90,10 @@ class ValidatorMachine:
         self.manifest: Manifest | None = None
         self._taken_up: set[int] = set()  # cohorts being opened, opened, or given up
         self._pending: set[int] = set()  # cohorts whose opening has not come back yet
-        self._gone_since_ms: dict[int, int] = {}
+        self._attendance = Attendance()
         self._collection = Collection(context)
-        self._seals = SealDesk(context, seat, sign, self._gone_since_ms)
-        self._ballots = BallotDesk(context, seat, sign, self._gone_since_ms)
+        self._seals = SealDesk(context, seat, sign, self._attendance)
+        self._ballots = BallotDesk(context, seat, sign, self._attendance)
         self._watch = Watch(context, seat)
         self._is_nonsense = False  # what was sealed is no manifest: there is nothing to open
         self._sealed: SealObserved | None = None
@@ -158,16 +159,15 @@ class ValidatorMachine:
 
     def _reachable(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, SeatReachable)
+        self._attendance.note_connection(event.seat, event.reachable, now_ms)
         if event.reachable:
-            self._gone_since_ms.pop(event.seat, None)
             self._repeat_at_ms = now_ms  # whoever comes back missed what was said meanwhile
-        else:
-            self._gone_since_ms.setdefault(event.seat, now_ms)
         return []
 
     def _message(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, MessageReceived)
         seat, message = event.envelope.seat, event.message
+        self._attendance.note_heard(seat)
         effects = self._watch.note_message(event.envelope)
         try:
             match message:

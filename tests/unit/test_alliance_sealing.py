@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from p2p_flock.alliance.leading import is_gone, rotate, turn_starts_ms
 from p2p_flock.alliance.sealing import (
     ENVELOPE_HEAD_BYTES_MAX,
     MANIFEST_ENTRY_BYTES_MAX,
@@ -281,29 +280,3 @@ def test_envelope__type_of_the_proposal_is_bounded() -> None:
     haves: tuple[Envelope, ...] = (HAVES[0],) * 65
     with pytest.raises(WireError):
         encode(ROUND.proposal(haves=haves))
-
-
-# --- whose turn --------------------------------------------------------------------------------------------------
-
-ORDER = (4, 7, 2)
-
-
-def test_turns__silent_leaders_cost_a_timeout_gone_ones_a_grace() -> None:
-    """P3: everybody would wait for a leader that is known to be gone, or nobody for one that is slow."""
-    assert [turn_starts_ms(ORDER, view, 100, 5000, {}) for view in range(3)] == [100, 5100, 10100]
-    gone_long = {4: -5000}
-    assert [turn_starts_ms(ORDER, view, 100, 5000, gone_long) for view in range(3)] == [100, 100, 5100]
-    gone_now = {4: 100, 7: 100}
-    assert [turn_starts_ms(ORDER, view, 100, 5000, gone_now) for view in range(3)] == [100, 1100, 1100]
-    gone_later = {4: 4800}
-    assert turn_starts_ms(ORDER, 1, 100, 5000, gone_later) == 5100, "a late loss never costs more than the timeout"
-
-
-def test_turns__loss_is_forgiven_for_a_grace() -> None:
-    """A connection that is redialled at once would cost a leader its turn."""
-    assert not is_gone({4: 1000}, 4, 1999) and is_gone({4: 1000}, 4, 2000) and not is_gone({}, 4, 2000)
-
-
-def test_turns__whoever_sealed_leads_on() -> None:
-    """A leader found dead once would be waited for three times."""
-    assert [rotate(ORDER, first) for first in range(3)] == [(4, 7, 2), (7, 2, 4), (2, 4, 7)]

@@ -315,7 +315,7 @@ def ballot_desk(phase: B, voted: bool = True) -> voting.Desk:
     desk = voting.Desk(vote=False)
     if phase is B.WAITING:
         seat = voting.VALIDATORS[0]
-        desk.desk = balloting.BallotDesk(voting.CONTEXT, seat, voting.SETTING.signer(seat), desk.gone)
+        desk.desk = balloting.BallotDesk(voting.CONTEXT, seat, voting.SETTING.signer(seat), desk.attendance)
     if phase is B.COMMITTING or (phase is B.REVEALING and voted):
         desk.desk.vote({0: Vote.YES}, {}, 0, {0: voting.AGGREGATE})
     if phase is B.REVEALING:
