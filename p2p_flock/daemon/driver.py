@@ -29,6 +29,7 @@ from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError, P2PFlockError, StoreError, TransactionFailedError, UsageError
+from p2p_flock.net.limits import get_limited_logger
 from p2p_flock.ports import (
     Accuse,
     BlobsFetched,
@@ -62,6 +63,7 @@ from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import CHUNK_BYTES
 
 logger = logging.getLogger(__name__)
+flood_logger = get_limited_logger(__name__ + ".flood")
 
 EVENTS_MAX = 4096  # hundreds of times a round's messages; beyond it the newest is dropped, and peers repeat themselves
 FETCH_TIMEOUT_S = 5.0  # the machine asks again for what did not come
@@ -126,7 +128,7 @@ class RoundDriver:
         try:
             self._send_event.send_nowait(event)
         except trio.WouldBlock:
-            logger.warning("dropped a %s: %d events wait already", type(event).__name__, EVENTS_MAX)
+            flood_logger.warning("dropped a %s: %d events wait already", type(event).__name__, EVENTS_MAX)
 
     async def run(self, records: Sequence[Record]) -> None:
         """Drive until cancelled.

@@ -144,8 +144,11 @@ class Net:
         return self._messenger.send(_peer(peer_id), data)
 
     def cut_off(self, peer_id: str, seconds: float) -> None:
-        """Take no messages from a peer that sends what no honest node would. Raises NetError for a bad peer ID."""
-        self._messenger.cut_off(_peer(peer_id).to_base58(), seconds)
+        """Take no messages from a peer that sends what no honest node would, and ban it if we did not `add_peer` it.
+
+        Raises NetError for a bad peer ID.
+        """
+        self._messenger.cut_off(_peer(peer_id), seconds)
 
     async def publish(self, topic: str, data: bytes) -> None:
         """Gossip at most 64 KiB to the topic's subscribers. Raises NetError beyond."""
@@ -264,6 +267,7 @@ async def open_net(config: NetConfig) -> AsyncIterator[Net]:
             dht = Dht(host, discovery, config.dht_times)
             BlobServer(host, config.blob_source)
             changes.listener = discovery.note_change
+            host.swarm.prefers = lambda peer: discovery.book.is_wanted(peer.to_base58())
             await nursery.start(messenger.run)
             await nursery.start(discovery.run)
             await nursery.start(dht.run)

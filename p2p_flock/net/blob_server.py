@@ -10,7 +10,6 @@ the whole size (8); after FOUND follow the bytes from the offset to the end. The
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -22,11 +21,21 @@ from typing import BinaryIO
 import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
 
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, end_stream
 from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.limits import (
+    SERVED_BYTES_TO_PREFERRED,
+    SERVED_BYTES_TO_STRANGER,
+    SERVED_BYTES_TO_STRANGERS,
+    SERVED_ITEMS_TO_PREFERRED,
+    SERVED_ITEMS_TO_STRANGER,
+    Allowance,
+    get_limited_logger,
+)
 
-log = logging.getLogger(__name__)
+log = get_limited_logger(__name__)
 
 BLOB_PROTOCOL = TProtocol("/p2p-flock/blobs/1")
 DIGEST_BYTES = 32
@@ -34,7 +43,9 @@ ITEMS_MAX = 256  # of one question
 WRITE_BYTES = 1 << 20
 SMALL_WRITE_BYTES = 256 * 1024  # small answers are joined until they have this size
 SERVED_STREAMS_PER_PEER_MAX = 4  # one more is reset; its opener asks elsewhere
-SERVED_STREAMS_MAX = 128  # most of them wait for the next question
+# Most of them wait for the next question. Strangers never get the last half, which is the alliance's.
+SERVED_STREAMS_MAX = 128
+SERVED_STREAMS_OF_STRANGERS_MAX = 64
 SERVE_SECONDS_MAX = 30.0  # per write, or waiting for a question; openers close after half of it
 
 BlobSource = Callable[[bytes], "bytes | bytearray | memoryview | Path | None"]
@@ -53,12 +64,17 @@ class BlobServer:
 
     def __init__(self, host: HardenedHost, source: BlobSource) -> None:
         self._source = source
+        self._swarm = host.swarm
         self._streams: Counter[str] = Counter()
+        self._items = Allowance(SERVED_ITEMS_TO_PREFERRED, SERVED_ITEMS_TO_STRANGER)
+        self._bytes = Allowance(SERVED_BYTES_TO_PREFERRED, SERVED_BYTES_TO_STRANGER, SERVED_BYTES_TO_STRANGERS)
         host.set_stream_handler(BLOB_PROTOCOL, self._serve)
 
     async def _serve(self, stream: INetStream) -> None:
-        peer_id = stream.muxed_conn.peer_id.to_base58()
-        if self._streams[peer_id] >= SERVED_STREAMS_PER_PEER_MAX or self._streams.total() >= SERVED_STREAMS_MAX:
+        peer = stream.muxed_conn.peer_id
+        peer_id = peer.to_base58()
+        streams_max = SERVED_STREAMS_MAX if self._swarm.prefers(peer) else SERVED_STREAMS_OF_STRANGERS_MAX
+        if self._streams[peer_id] >= SERVED_STREAMS_PER_PEER_MAX or self._streams.total() >= streams_max:
             raise FrameError("too many blob streams")
         self._streams[peer_id] += 1
         reader = FrameReader(stream)
@@ -74,7 +90,9 @@ class BlobServer:
                 has_asked = True
                 if not question or len(question) % 48:
                     raise FrameError("not a question for blobs")
-                writer = _Writer(stream)
+                count = len(question) // 48
+                await trio.sleep(self._items.take(peer_id, count, is_preferred=self._swarm.prefers(peer)))
+                writer = _Writer(stream, lambda size: self._wait_s(peer, size))
                 for start in range(0, len(question), 48):
                     await self._answer(writer, question[start : start + 48])
                 await writer.flush()
@@ -87,6 +105,9 @@ class BlobServer:
             if not self._streams[peer_id]:
                 del self._streams[peer_id]
             await end_stream(stream)
+
+    def _wait_s(self, peer: ID, size: int) -> float:
+        return self._bytes.take(peer.to_base58(), size, is_preferred=self._swarm.prefers(peer))
 
     async def _answer(self, writer: _Writer, item: bytes) -> None:
         digest = item[:DIGEST_BYTES]
@@ -145,10 +166,11 @@ def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
 
 
 class _Writer:
-    """Joins small writes; each write to the stream has a deadline."""
+    """Joins small writes; each write to the stream has a deadline, and waits first while the peer has had too much."""
 
-    def __init__(self, stream: INetStream) -> None:
+    def __init__(self, stream: INetStream, take: Callable[[int], float]) -> None:
         self._stream = stream
+        self._take = take
         self._joined = bytearray()
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -158,12 +180,14 @@ class _Writer:
                 await self.flush()
             return
         await self.flush()
+        await trio.sleep(self._take(len(data)))
         with trio.fail_after(SERVE_SECONDS_MAX):
             await self._stream.write(data)  # type: ignore[arg-type]  # our muxer takes any buffer
 
     async def flush(self) -> None:
         joined, self._joined = bytes(self._joined), bytearray()
         if joined:
+            await trio.sleep(self._take(len(joined)))
             with trio.fail_after(SERVE_SECONDS_MAX):
                 await self._stream.write(joined)
 

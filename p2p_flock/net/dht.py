@@ -47,6 +47,7 @@ from p2p_flock.net.dht_messages import (
 from p2p_flock.net.discovery import Discovery, seen_host, usable_from
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, end_stream
 from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.limits import DHT_QUESTIONS, DHT_QUESTIONS_OF_STRANGERS, Allowance
 from p2p_flock.net.peer_book import Address, parse_addresses
 from p2p_flock.net.provider_store import ProviderStore
 from p2p_flock.net.routing_table import PeerRecord, RoutingTable, hash_key
@@ -62,8 +63,6 @@ SUBJECTS_MAX = 64  # that we announce or look for
 STREAMS_PER_PEER_MAX = 4
 STREAMS_MAX = 256
 QUESTIONS_PER_STREAM_MAX = 16
-QUESTIONS_PER_SECOND_MAX = 5.0
-QUESTIONS_BURST_MAX = 30.0
 SERVE_SECONDS_MAX = 5.0  # from one question to the next
 # Asking.
 PARALLEL_QUESTIONS = 3  # alpha of the paper
@@ -118,7 +117,7 @@ class Dht:
         self._seeks: dict[bytes, _Seek] = {}
         self._changed = trio.Event()
         self._streams: Counter[str] = Counter()
-        self._allowance: dict[str, tuple[float, float]] = {}  # asker: questions left, at which time
+        self._rates = Allowance(DHT_QUESTIONS, DHT_QUESTIONS, DHT_QUESTIONS_OF_STRANGERS)
         self.asked_count = 0  # questions that we asked, for tests and the operator
         discovery.on_announced = self._note_announced
         host.set_stream_handler(DHT_PROTOCOL, self._serve)
@@ -136,7 +135,6 @@ class Dht:
         """A peer was connected or lost."""
         if peer_id not in self._discovery.connected:
             self._table.note_lost(peer_id, trio.current_time())
-            self._allowance.pop(peer_id, None)
         self._changed.set()
 
     def _note_announced(self, peer_id: str, addresses: Sequence[Address], host: str | None) -> None:
@@ -266,7 +264,7 @@ class Dht:
             for _ in range(QUESTIONS_PER_STREAM_MAX):
                 with trio.fail_after(SERVE_SECONDS_MAX):
                     question = decode_question(await reader.read_varint_frame(QUESTION_BYTES_MAX), peer.to_bytes())
-                    if not self._take_allowance(peer_id):
+                    if self._rates.take(peer_id, 1.0, is_preferred=self._host.swarm.prefers(peer)) > 0.0:
                         raise FrameError("it asks the DHT too often")
                     answer = self._answer(question, peer_id, seen_host(stream))
                     if answer is not None:
@@ -300,13 +298,6 @@ class Dht:
             own = parse_addresses(self._discovery.dialable_addresses)
             providers.insert(0, PeerRecord(self._own.to_base58(), own))
         return Answer(tuple(providers), closer)
-
-    def _take_allowance(self, peer_id: str) -> bool:
-        now = trio.current_time()
-        left, since = self._allowance.get(peer_id, (QUESTIONS_BURST_MAX, now))
-        left = min(QUESTIONS_BURST_MAX, left + (now - since) * QUESTIONS_PER_SECOND_MAX)
-        self._allowance[peer_id] = (max(0.0, left - 1.0), now)
-        return left >= 1.0
 
 
 def subject_key(subject: str) -> bytes:

@@ -7,6 +7,7 @@ loops until done and checks every length before the first byte of a body is read
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import trio
@@ -77,8 +78,11 @@ class FrameReader:
             raise FrameError(f"a frame of {size} bytes, allowed are {bytes_max}")
         return await self.read_exactly(size)
 
-    async def read_varint_frame(self, bytes_max: int) -> bytes:
-        """A frame after an unsigned varint, libp2p's own framing. Raises FrameError beyond ``bytes_max``."""
+    async def read_varint_frame(self, bytes_max: int, body_seconds_max: float = math.inf) -> bytes:
+        """A frame after an unsigned varint, libp2p's own framing.
+
+        Raises FrameError beyond ``bytes_max``, and if its body is not complete ``body_seconds_max`` after its length.
+        """
         size = 0
         for position in range(_VARINT_BYTES_MAX):
             (byte,) = await self.read_exactly(1)
@@ -89,7 +93,9 @@ class FrameReader:
             raise FrameError("a length prefix that does not end")
         if size > bytes_max:
             raise FrameError(f"a frame of {size} bytes, allowed are {bytes_max}")
-        return await self.read_exactly(size)
+        with trio.move_on_after(body_seconds_max):
+            return await self.read_exactly(size)
+        raise FrameError("a frame that never ended")
 
 
 async def end_stream(stream: INetStream, *, broken: bool = False) -> None:

@@ -6,7 +6,6 @@ rely on any one message having arrived. Everything else goes point to point (`st
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ import trio
 from p2p_flock.errors import NetError
 from p2p_flock.net.hardened_gossip import MESSAGE_BYTES_MAX, TOPIC_BYTES_MAX, SafeGossipSub, SafePubsub
 from p2p_flock.net.hardening import HardenedHost, run_service
+from p2p_flock.net.limits import get_limited_logger
 from p2p_flock.types import Verdict
 
-log = logging.getLogger(__name__)
+log = get_limited_logger(__name__)
 
 # Accepted messages that wait for our reader. At the bound new ones are dropped and counted: they are hints.
 QUEUE_MESSAGES_MAX = 1024

@@ -7,8 +7,8 @@ peer's connection. Protocol: meshsub/1.1.0 of https://github.com/libp2p/specs/tr
 
 from __future__ import annotations
 
-import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import trio
@@ -22,9 +22,15 @@ from libp2p.pubsub.validators import signature_validator
 
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, end_stream
 from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.limits import (
+    GOSSIP_DEBT_SECONDS_MAX,
+    GOSSIP_ENTRIES,
+    GOSSIP_OF_AUTHOR,
+    GOSSIP_OF_STRANGERS,
+    Bucket,
+    Buckets,
+)
 from p2p_flock.types import Verdict
-
-log = logging.getLogger(__name__)
 
 # Payload of one message. Gossip carries hints; everything larger is pulled (DESIGN, section 7).
 MESSAGE_BYTES_MAX = 64 * 1024
@@ -33,10 +39,11 @@ RPC_BYTES_MAX = 4 * MESSAGE_BYTES_MAX
 MESSAGES_PER_RPC_MAX = 64
 SUBSCRIPTIONS_PER_PEER_MAX = 64
 TOPIC_BYTES_MAX = 256
-# Messages per second that one peer may forward to us, and its burst; more are dropped unseen, from that peer only. A
-# forwarder in a mesh passes on what everybody said, so this is far above what one author says.
-FORWARDS_PER_SECOND_MAX = 200.0
-FORWARDS_BURST_MAX = 400.0
+CONTROL_ENTRIES_PER_RPC_MAX = 4096
+# From a frame's length to its last byte.
+FRAME_SECONDS_MAX = 30.0
+# Gossip streams that one peer may have open to us: one, and one that replaces it.
+STREAMS_PER_PEER_MAX = 2
 HEARTBEAT_SECONDS = 1
 # Messages kept for a peer whose topics we do not know yet.
 PENDING_MESSAGES_PER_PEER_MAX = 16
@@ -80,29 +87,46 @@ class SafePubsub(Pubsub):
         )
         self.counter = time.time_ns()  # the library starts at seconds and repeats numbers after a quick restart
         self._swarm = host.swarm
+        self._mesh = router
         self._check = check
         self._deliver = deliver
-        self._allowance: dict[ID, tuple[float, float]] = {}  # forwarder: messages left, at which time
+        self._entries = Buckets(GOSSIP_ENTRIES)
+        self._authors = Buckets(GOSSIP_OF_AUTHOR)
+        self._strangers = Bucket(GOSSIP_OF_STRANGERS)
+        self._streams: Counter[ID] = Counter()
         self._opening: set[ID] = set()
 
     async def stream_handler(self, stream: INetStream) -> None:
         """Read one peer's frames until its stream ends. A frame that is not gossip bans it."""
         peer_id = stream.muxed_conn.peer_id
+        if self._streams[peer_id] >= STREAMS_PER_PEER_MAX:
+            raise FrameError("too many gossip streams")
+        self._streams[peer_id] += 1
         reader = FrameReader(stream)
         try:
             while True:
-                rpc = rpc_pb2.RPC.FromString(await reader.read_varint_frame(RPC_BYTES_MAX))
-                if len(rpc.publish) > MESSAGES_PER_RPC_MAX or len(rpc.subscriptions) > SUBSCRIPTIONS_PER_PEER_MAX:
-                    raise FrameError("a gossip frame with too many entries")
+                frame = await reader.read_varint_frame(RPC_BYTES_MAX, FRAME_SECONDS_MAX)
+                rpc = rpc_pb2.RPC.FromString(frame)
                 await self._take_rpc(peer_id, rpc)
         except (DecodeError, FrameError) as error:
             self._swarm.ban(peer_id, f"not a gossip frame: {error}")
         except STREAM_FAILURES:
             pass  # the peer closed its stream, or the connection ended: both are usual
         finally:
+            self._streams[peer_id] -= 1
+            if not self._streams[peer_id]:
+                del self._streams[peer_id]
             await end_stream(stream, broken=True)
 
     async def _take_rpc(self, peer_id: ID, rpc: rpc_pb2.RPC) -> None:
+        """One frame, slowly if the peer sends many: others' messages are not its fault, so it is not banned for it."""
+        control = _count_control_entries(rpc.control)
+        if len(rpc.publish) > MESSAGES_PER_RPC_MAX or len(rpc.subscriptions) > SUBSCRIPTIONS_PER_PEER_MAX:
+            raise FrameError("a gossip frame with too many entries")
+        if control > CONTROL_ENTRIES_PER_RPC_MAX:
+            raise FrameError("a gossip frame with too many control entries")
+        entries = 1.0 + len(rpc.publish) + len(rpc.subscriptions) + control / 16  # announced IDs are only looked up
+        await trio.sleep(self._entries.of(peer_id).take(entries))
         rpc.ClearField("senderRecord")  # addresses travel in our own exchange; verifying it costs a signature per frame
         for entry in rpc.subscriptions:
             if len(entry.topicid.encode()) > TOPIC_BYTES_MAX:
@@ -140,20 +164,21 @@ class SafePubsub(Pubsub):
             return Verdict.IGNORE
         if self._is_msg_seen(msg):
             return Verdict.IGNORE
-        # [IGNORE] The forwarder keeps to its rate.
-        if not self._take_allowance(forwarder):
-            return Verdict.IGNORE
         # [REJECT] The author signed it.
         if not _is_signed(msg):
             return Verdict.REJECT
+        # [IGNORE] The author keeps to its rate, and all strangers to theirs. Only now, or others could use up its rate.
+        if not self._is_within_rate(forwarder, author):
+            return Verdict.IGNORE
         return self._check(msg.topicIDs[0], author.to_base58(), msg.data)
 
-    def _take_allowance(self, forwarder: ID) -> bool:
-        now = trio.current_time()
-        left, since = self._allowance.get(forwarder, (FORWARDS_BURST_MAX, now))
-        left = min(FORWARDS_BURST_MAX, left + (now - since) * FORWARDS_PER_SECOND_MAX)
-        self._allowance[forwarder] = (max(0.0, left - 1.0), now)
-        return left >= 1.0
+    def _is_within_rate(self, forwarder: ID, author: ID) -> bool:
+        if not self._swarm.prefers(author) and not self._strangers.try_take(1.0):
+            return False
+        wait_s = self._authors.of(author).take(1.0)
+        if wait_s > GOSSIP_DEBT_SECONDS_MAX and forwarder == author:
+            self._swarm.ban(author, "it gossips without end")
+        return wait_s == 0.0
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         """One stream per peer, even if two connections came up at once, and all our topics on it.
@@ -183,7 +208,14 @@ class SafePubsub(Pubsub):
                 self.peer_topics.setdefault(topic, set()).add(peer_id)
             self._peer_subscription_count[peer_id] = len(topics)
         else:
-            self._allowance.pop(peer_id, None)
+            for counts in (self._mesh.iwant_request_limits, self._mesh.ihave_message_limits):
+                counts.pop(peer_id, None)
+            self._mesh.graft_flood_tracking.pop(peer_id, None)
+
+
+def _count_control_entries(control: rpc_pb2.ControlMessage) -> int:
+    ids = sum(len(one.messageIDs) for one in control.ihave) + sum(len(one.messageIDs) for one in control.iwant)
+    return ids + len(control.ihave) + len(control.iwant) + len(control.graft) + len(control.prune)
 
 
 def _is_signed(msg: rpc_pb2.Message) -> bool:

@@ -21,14 +21,15 @@ buffers, silent peers) and `net/session.py` (bulk encryption, the account of wha
 | 12 gossip caches a verdict of "not yet" for 300 s as "never" | `SafePubsub.push_msg` |
 | 13 a topic subscribed while a peer is being greeted is never announced to it | `SafePubsub._handle_new_peer` |
 | 14 logs to stderr through the root logger, with payloads | `quiet_library_logging` |
+| 15 keeps keys and tags of every peer that was ever connected | `HardenedSwarm.remove_conn` |
+| 16 answers pings without end on one stream | `HardenedHost.__init__` |
 
-It must never import another module of this package but the two above and `framing`.
+It must never import another module of this package but the two above, `framing`, `admission` and `limits`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.host.exceptions import StreamFailure
+from libp2p.host.ping import ID as PING
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.trio import TrioTCPStream
@@ -68,18 +70,24 @@ from libp2p.transport.upgrader import TransportUpgrader
 from libp2p.utils.varint import encode_delim
 from multiaddr import Multiaddr
 
+from p2p_flock.net.admission import (
+    HANDSHAKES_MAX,
+    INBOUND_CONNECTIONS_MAX,
+    BarredAddresses,
+    Guest,
+    Handshakes,
+    admit,
+)
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, end_stream
+from p2p_flock.net.limits import get_limited_logger
 from p2p_flock.net.muxer import Liveness, Muxer
 from p2p_flock.net.session import BulkSession, Traffic
 
-log = logging.getLogger(__name__)
+log = get_limited_logger(__name__)
 
-# Connections we accept; one more is closed at once. Outbound ones have their own room, so that strangers who fill the
-# inbound slots cannot keep us from our own peers.
-INBOUND_CONNECTIONS_MAX = 256
-CONNECTIONS_MAX = 384
-# Handshakes in progress from one IP address: bounds what a stranger can hold without proving a peer ID.
-HANDSHAKES_PER_ADDRESS_MAX = 64
+# Outbound connections have their own room beside INBOUND_CONNECTIONS_MAX, so that strangers who fill the inbound slots
+# cannot keep us from our own peers.
+CONNECTIONS_MAX = INBOUND_CONNECTIONS_MAX + 128
 HANDSHAKE_SECONDS_MAX = 10.0
 NEGOTIATION_SECONDS_MAX = 10.0
 # A protocol name in negotiation; go-libp2p's limit is 1024 too.
@@ -269,9 +277,12 @@ class HardenedSwarm(Swarm):
         )
         self.auto_connector = _NoAutoConnector(self)
         self.bans = Bans()
+        # Whether a peer is one of those that the daemon wants, see `net/limits.py`. Set by the adapter.
+        self.prefers: Callable[[ID], bool] = lambda _: False
         self._on_change = on_change
-        self._inbound_limiter = trio.CapacityLimiter(INBOUND_CONNECTIONS_MAX)
-        self._handshakes: Counter[str] = Counter()
+        self._inbound_limiter = trio.CapacityLimiter(INBOUND_CONNECTIONS_MAX + HANDSHAKES_MAX)
+        self._handshakes = Handshakes()
+        self._barred = BarredAddresses()
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Accept connections on sockets that the caller opened without SO_REUSEPORT.
@@ -311,16 +322,18 @@ class HardenedSwarm(Swarm):
         failure_event: SwarmEvent,
     ) -> None:
         """Hold the inbound slot exactly as long as this connection lives; the library holds it for ever."""
-        address = (read_write_closer.get_remote_address() or ("", 0))[0]
-        if self._handshakes[address] >= HANDSHAKES_PER_ADDRESS_MAX:
+        host = (read_write_closer.get_remote_address() or ("", 0))[0]
+        muxed: IMuxedConn | None = None
+        with trio.CancelScope() as scope:
+            number = self._handshakes.begin(host, scope.cancel)
+            if number is None:
+                return
+            try:
+                muxed = await self.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
+            finally:
+                self._handshakes.end(number)
+        if muxed is None:  # given up for a newer one
             return
-        self._handshakes[address] += 1
-        try:
-            muxed = await self.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
-        finally:
-            self._handshakes[address] -= 1
-            if not self._handshakes[address]:
-                del self._handshakes[address]
         assert isinstance(muxed, Muxer)
         await muxed.event_closed.wait()
 
@@ -330,9 +343,15 @@ class HardenedSwarm(Swarm):
         A second one in the same direction replaces the first, which is then half-open: the peer has restarted. One in
         each direction is normal after a simultaneous dial; both stay.
         """
-        if muxed_conn.peer_id in self.bans or muxed_conn.peer_id == self.self_id:
+        peer_id = muxed_conn.peer_id
+        if peer_id in self.bans or peer_id == self.self_id:
             await muxed_conn.close()
-            raise SwarmException(f"{muxed_conn.peer_id} is banned or ourselves")
+            raise SwarmException(f"{peer_id} is banned or ourselves")
+        if direction == "inbound" and not self._makes_room(muxed_conn):
+            await muxed_conn.close()
+            raise SwarmException("there is no room for more strangers")
+        assert isinstance(muxed_conn, Muxer)
+        muxed_conn.on_flood = lambda reason: self.ban(peer_id, reason)
         conn = await super().add_conn(muxed_conn, direction)
         for other in self.get_connections(muxed_conn.peer_id):
             if other is not conn and getattr(other, "direction", None) == conn.direction:
@@ -340,17 +359,45 @@ class HardenedSwarm(Swarm):
         self._on_change(muxed_conn.peer_id)
         return conn
 
+    def _makes_room(self, muxed_conn: IMuxedConn) -> bool:
+        """Whether an inbound connection may stay; closes the one that it displaces."""
+        newcomer = Guest(_host_of(muxed_conn), self.prefers(muxed_conn.peer_id))
+        if not newcomer.is_preferred and newcomer.host in self._barred:
+            return False
+        present = [
+            conn
+            for conn in self.get_connections()
+            if getattr(conn, "direction", None) == "inbound" and conn.muxed_conn.peer_id != muxed_conn.peer_id
+        ]
+        guests = [Guest(_host_of(conn.muxed_conn), self.prefers(conn.muxed_conn.peer_id)) for conn in present]
+        admission = admit(newcomer, guests)
+        if admission.evicted is not None:
+            self.manager.run_task(present[admission.evicted].close)
+        return admission.is_admitted
+
     def remove_conn(self, swarm_conn: SwarmConn) -> None:
-        """As in the library, which calls it as soon as a connection ends."""
+        """As in the library, which calls it as soon as a connection ends; forgets a peer that is gone."""
         super().remove_conn(swarm_conn)
-        self._on_change(swarm_conn.muxed_conn.peer_id)
+        peer_id = swarm_conn.muxed_conn.peer_id
+        if not self.is_connected(peer_id) and self.peerstore.has_peer(peer_id):
+            self.peerstore.clear_peerdata(peer_id)
+        self._on_change(peer_id)
 
     def ban(self, peer_id: ID, reason: str) -> None:
         """Close the peer's connections and accept none for BAN_SECONDS."""
+        if peer_id in self.bans:
+            return
         log.warning("banning %s for %d s: %s", peer_id, BAN_SECONDS, reason)
         self.bans.add(peer_id)
         for conn in self.get_connections(peer_id):
+            if not self.prefers(peer_id):
+                self._barred.note_ban(_host_of(conn.muxed_conn))
             self.manager.run_task(conn.close)
+
+
+def _host_of(muxed_conn: IMuxedConn) -> str:
+    assert isinstance(muxed_conn, Muxer)
+    return (muxed_conn.get_remote_address() or ("", 0))[0]
 
 
 class HardenedHost(BasicHost):
@@ -359,6 +406,7 @@ class HardenedHost(BasicHost):
     def __init__(self, swarm: HardenedSwarm) -> None:
         super().__init__(swarm, disable_identify_address_discovery=True, negotiate_timeout=int(NEGOTIATION_SECONDS_MAX))
         self.remove_stream_handler(ID_PUSH)  # would let any peer fill our peer store
+        self.remove_stream_handler(PING)  # answers for ever, and tells nothing that yamux's own pings do not
         self._advertised: list[Multiaddr] = []
 
     @property

@@ -27,6 +27,15 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
 from multiaddr import Multiaddr
 
+from p2p_flock.net.limits import (
+    CONNECTION_WAIT_SECONDS_MAX,
+    SMALL_FRAME_BYTES,
+    SMALL_FRAMES,
+    STRAY_BYTES,
+    STREAMS_OPENED,
+    Bucket,
+    OverLimitError,
+)
 from p2p_flock.net.session import BulkSession
 from p2p_flock.net.yamux_frames import FRAME_BYTES_MAX, HEADER_BYTES, Flag, FrameKind, Header, MuxerProtocolError
 from p2p_flock.net.yamux_stream import Stream
@@ -40,8 +49,11 @@ BATCH_BYTES_MAX = 256 * 1024
 OUTBOX_BYTES_MAX = 512 * 1024
 # Control frames (12 bytes each) waiting likewise. A peer that makes us answer this often without reading is cut off.
 OUTBOX_CONTROL_FRAMES_MAX = 4096
-# Streams the peer may have open to us; one more is reset at once. go-libp2p's default is 512 per peer.
-INBOUND_STREAMS_MAX = 128
+# Streams the peer may have open to us; one more is reset at once. Our own protocols need a dozen.
+INBOUND_STREAMS_MAX = 32
+# Received and not yet read, over all streams that the peer opened: messages and gossip may wait with a window each, all
+# else is read at once. A peer that fills more is banned.
+UNREAD_BYTES_MAX = 1 << 20
 # Streams we may have open to the peer; `open_stream` raises beyond it instead of waiting for ever.
 OUTBOUND_STREAMS_MAX = 256
 # A stream that we closed and the peer did not is reset after this, else it would hold its slot for ever.
@@ -93,6 +105,12 @@ class Muxer(IMuxedConn):
         self._heard = True
         self._writing_since: float | None = None
         self._ping_count = 0
+        # Told why, if the peer does what no honest one does; it should be banned. Set by the swarm.
+        self.on_flood: Callable[[str], None] | None = None
+        self._streams_opened = Bucket(STREAMS_OPENED)
+        self._small_frames = Bucket(SMALL_FRAMES)
+        self._stray_bytes = Bucket(STRAY_BYTES)
+        self._small_frames_new = 0  # since the bucket was asked last
 
     # What the library asks.
 
@@ -170,6 +188,9 @@ class Muxer(IMuxedConn):
     async def _run_task(self, task: Callable[[], Awaitable[None]]) -> None:
         try:
             await task()
+        except OverLimitError as error:
+            if self.on_flood is not None:
+                self.on_flood(str(error))
         except Exception as error:  # noqa: BLE001 - whatever socket, cipher or a forged frame raises ends this connection only
             log.debug("connection with %s ended: %s: %s", self.peer_id, type(error).__name__, error)
         finally:
@@ -266,6 +287,15 @@ class Muxer(IMuxedConn):
             self._heard = True
             for message in messages:
                 self._take(memoryview(message))
+            count, self._small_frames_new = self._small_frames_new, 0
+            wait_s = self._small_frames.take(count)
+            self._check_wait(wait_s, "small frames")
+            if wait_s > 0.0:
+                await trio.sleep(wait_s)
+
+    def _check_wait(self, wait_s: float, what: str) -> None:
+        if wait_s > CONNECTION_WAIT_SECONDS_MAX:
+            raise OverLimitError(f"it sends too many {what}")
 
     async def _watch(self) -> None:
         tick_s = self._liveness.interval_s / 3
@@ -293,8 +323,7 @@ class Muxer(IMuxedConn):
         while position < len(data):
             if self._body_left:
                 size = min(self._body_left, len(data) - position)
-                if self._body_of is not None:
-                    self._body_of.take_data(data[position : position + size])
+                self._take_body(data[position : position + size])
                 self._body_left -= size
                 position += size
                 if not self._body_left:
@@ -308,7 +337,20 @@ class Muxer(IMuxedConn):
                     self._header.clear()
                     self._take_header(header)
 
+    def _take_body(self, data: memoryview) -> None:
+        stream = self._body_of
+        if stream is None:
+            self._check_wait(self._stray_bytes.take(len(data)), "bytes for streams that are closed")
+            return
+        stream.take_data(data)
+        if (
+            not stream.is_ours
+            and sum(s.unread_bytes for s in self._streams.values() if not s.is_ours) > UNREAD_BYTES_MAX
+        ):
+            raise OverLimitError(f"it has more than {UNREAD_BYTES_MAX} bytes wait to be read")
+
     def _take_header(self, header: Header) -> None:
+        self._small_frames_new += header.kind is not FrameKind.DATA or header.length < SMALL_FRAME_BYTES
         match header.kind:
             case FrameKind.PING:
                 if Flag.SYN in header.flags:
@@ -333,7 +375,9 @@ class Muxer(IMuxedConn):
         ours = stream_id % 2 == (1 if self.is_initiator else 0)
         if ours or stream_id == 0 or stream_id in self._streams:
             raise MuxerProtocolError("the peer opened a stream under a number it may not use")
-        if sum(not stream.is_ours for stream in self._streams.values()) >= INBOUND_STREAMS_MAX:
+        wait_s = self._streams_opened.take(1.0)
+        self._check_wait(wait_s, "streams")
+        if wait_s > 0.0 or sum(not stream.is_ours for stream in self._streams.values()) >= INBOUND_STREAMS_MAX:
             self.queue_control(FrameKind.WINDOW_UPDATE, Flag.RST, stream_id, 0)
             return
         stream = Stream(self, self, stream_id, is_ours=False)

@@ -9,7 +9,6 @@ Wire format, from the opener only: frames after a 4-byte big-endian length.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,11 +23,20 @@ from libp2p.peer.id import ID
 from p2p_flock.errors import NetError
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.limits import (
+    MESSAGE_UNIT_BYTES,
+    MESSAGES_HELD_BACK,
+    MESSAGES_OF_PREFERRED,
+    MESSAGES_OF_STRANGER,
+    Allowance,
+    Buckets,
+    get_limited_logger,
+)
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
-log = logging.getLogger(__name__)
+log = get_limited_logger(__name__)
 
 MESSAGE_PROTOCOL = TProtocol("/p2p-flock/message/1")
 # Outgoing, per peer. At either bound `send` says False and the message is not sent.
@@ -43,8 +51,12 @@ WRITE_SECONDS_MAX = 10.0
 INBOX_MESSAGES_PER_PEER_MAX = 128
 INBOX_BYTES_PER_PEER_MAX = 8 * 1024 * 1024
 INBOX_SECONDS_MAX = 5.0
-# Incoming over all peers, beyond which messages are dropped and counted.
+# Incoming over all peers, unfinished ones at their full size, beyond which messages are dropped and counted. Strangers
+# share the smaller part, so that their crowd cannot displace a member's message.
 INBOX_BYTES_MAX = 128 * 1024 * 1024
+INBOX_BYTES_OF_STRANGERS_MAX = 32 * 1024 * 1024
+SKIP_BYTES = 64 * 1024  # of a message without room, read at once
+CUT_OFFS_MAX = 1024  # remembered; beyond it the oldest is forgiven
 # Lasting message streams that one peer may have open to us: one, and one that replaces it.
 INBOUND_STREAMS_PER_PEER_MAX = 2
 FRAME_SECONDS_MAX = 30.0  # from a frame's length to its last byte
@@ -83,6 +95,9 @@ class Messenger:
         self._inbox_filled = trio.lowlevel.ParkingLot()
         self._inbox_emptied = trio.lowlevel.ParkingLot()
         self._inbound_streams: Counter[str] = Counter()
+        self._reading_bytes: Counter[str] = Counter()  # of messages that have begun
+        self._rates = Allowance(MESSAGES_OF_PREFERRED, MESSAGES_OF_STRANGER)
+        self._held_back = Buckets(MESSAGES_HELD_BACK)
         self._cut_off_until: dict[str, float] = {}
         self._nursery: trio.Nursery | None = None
         host.set_stream_handler(MESSAGE_PROTOCOL, self._receive)
@@ -126,8 +141,17 @@ class Messenger:
         outbox.changed.set()
         return True
 
-    def cut_off(self, peer_id: str, seconds: float) -> None:
-        """Take no message from this peer for a while: what waits is dropped, its streams end with the next message."""
+    def cut_off(self, peer: ID, seconds: float) -> None:
+        """Take no message from this peer for a while: what waits is dropped, its streams end with the next message.
+
+        A stranger is banned, since nothing else that it may want of us is worth a connection.
+        """
+        peer_id = peer.to_base58()
+        if not self._host.swarm.prefers(peer):
+            self._host.swarm.ban(peer, "it sends messages that no honest node sends")
+        self._cut_off_until.pop(peer_id, None)
+        if len(self._cut_off_until) >= CUT_OFFS_MAX:
+            del self._cut_off_until[next(iter(self._cut_off_until))]
         self._cut_off_until[peer_id] = trio.current_time() + seconds
         self.dropped_count += len(self._inbox.pop(peer_id, ()))
         del self._inbox_bytes[peer_id]
@@ -190,24 +214,20 @@ class Messenger:
 
     async def _receive(self, stream: INetStream) -> None:
         """Read one peer's messages until its stream ends. A frame too long ends the stream, and only that."""
-        peer_id = stream.muxed_conn.peer_id.to_base58()
-        if trio.current_time() < self._cut_off_until.get(peer_id, 0.0):
-            raise FrameError("this peer is cut off for a while")
+        peer = stream.muxed_conn.peer_id
+        peer_id = peer.to_base58()
+        self._check_cut_off(peer_id)
         if self._inbound_streams[peer_id] >= INBOUND_STREAMS_PER_PEER_MAX:
             raise FrameError("too many message streams")
         self._inbound_streams[peer_id] += 1
         reader = FrameReader(stream)
         try:
             while True:
-                prefix = await reader.read_exactly(4)
-                size = int.from_bytes(prefix, "big")
+                size = int.from_bytes(await reader.read_exactly(4), "big")
                 if size > self._message_bytes_max:
                     raise FrameError(f"a message of {size} bytes, allowed are {self._message_bytes_max}")
-                with trio.fail_after(FRAME_SECONDS_MAX):
-                    data = await reader.read_exactly(size)
-                if trio.current_time() < self._cut_off_until.get(peer_id, 0.0):
-                    raise FrameError("this peer is cut off for a while")
-                await self._keep(peer_id, data)
+                await self._hold_back(peer, peer_id, size)
+                await self._receive_one(reader, peer, peer_id, size)
         except trio.TooSlowError as error:
             raise FrameError("a message that never ended") from error
         except STREAM_FAILURES:
@@ -218,26 +238,57 @@ class Messenger:
                 del self._inbound_streams[peer_id]
             await end_stream(stream, broken=True)
 
-    async def _keep(self, peer_id: str, data: bytes) -> None:
-        with trio.move_on_after(INBOX_SECONDS_MAX):
-            while not self._has_room(peer_id, data):
+    def _check_cut_off(self, peer_id: str) -> None:
+        if trio.current_time() < self._cut_off_until.get(peer_id, 0.0):
+            raise FrameError("this peer is cut off for a while")
+
+    async def _hold_back(self, peer: ID, peer_id: str, size: int) -> None:
+        """Let a peer that sends too fast wait; ban one that goes on."""
+        cost = 1.0 + size / MESSAGE_UNIT_BYTES
+        wait_s = self._rates.take(peer_id, cost, is_preferred=self._host.swarm.prefers(peer))
+        if wait_s > 0.0:
+            if self._held_back.of(peer_id).take(wait_s) > 0.0:
+                self._host.swarm.ban(peer, "it sends messages without end")
+            await trio.sleep(wait_s)
+
+    async def _receive_one(self, reader: FrameReader, peer: ID, peer_id: str, size: int) -> None:
+        """Read one message once there is room for it, or skip it where there is none for long."""
+        is_preferred = self._host.swarm.prefers(peer)
+        with trio.move_on_after(INBOX_SECONDS_MAX) as waiting:
+            while not self._has_room(peer_id, size, is_preferred):
                 await self._inbox_emptied.park()
-            self._put(peer_id, data)
+        if waiting.cancelled_caught:
+            self.dropped_count += 1
+            with trio.fail_after(FRAME_SECONDS_MAX):
+                while size:
+                    size -= len(await reader.read_at_most(min(size, SKIP_BYTES)))
             return
-        self.dropped_count += 1
+        self._reading_bytes[peer_id] += size
+        try:
+            with trio.fail_after(FRAME_SECONDS_MAX):
+                data = await reader.read_exactly(size)
+        finally:
+            self._reading_bytes[peer_id] -= size
+            if not self._reading_bytes[peer_id]:
+                del self._reading_bytes[peer_id]
+            self._inbox_emptied.unpark_all()
+        self._check_cut_off(peer_id)
+        self._put(peer_id, data)
 
     def _keep_own(self, own_id: str, data: bytes) -> bool:
-        if not self._has_room(own_id, data):
+        if not self._has_room(own_id, len(data), is_preferred=True):
             self.dropped_count += 1
             return False
         self._put(own_id, data)
         return True
 
-    def _has_room(self, peer_id: str, data: bytes) -> bool:
+    def _has_room(self, peer_id: str, size: int, is_preferred: bool) -> bool:
+        held = self._inbox_bytes[peer_id] + self._reading_bytes[peer_id]
+        total = self._inbox_bytes.total() + self._reading_bytes.total()
         return (
             len(self._inbox.get(peer_id, ())) < INBOX_MESSAGES_PER_PEER_MAX
-            and self._inbox_bytes[peer_id] + len(data) <= INBOX_BYTES_PER_PEER_MAX + self._message_bytes_max
-            and self._inbox_bytes.total() + len(data) <= INBOX_BYTES_MAX
+            and held + size <= INBOX_BYTES_PER_PEER_MAX + self._message_bytes_max
+            and total + size <= (INBOX_BYTES_MAX if is_preferred else INBOX_BYTES_OF_STRANGERS_MAX)
         )
 
     def _put(self, peer_id: str, data: bytes) -> None:

@@ -81,6 +81,11 @@ class Stream(IMuxedStream):
         """Neither side will say more."""
         return self._reset or (self._receive_ended and self._send_ended)
 
+    @property
+    def unread_bytes(self) -> int:
+        """Received, and waiting to be read."""
+        return self._received_bytes
+
     async def read(self, n: int | None = None) -> bytes:
         """Between 1 and ``n`` bytes (all at hand if None).
 

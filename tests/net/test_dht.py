@@ -29,6 +29,7 @@ from p2p_flock.net.dht_messages import (
 from p2p_flock.net.discovery import EXCHANGE_PROTOCOL
 from p2p_flock.net.framing import STREAM_FAILURES, FrameReader
 from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.limits import DHT_QUESTIONS
 from p2p_flock.net.peer_book import Address
 from p2p_flock.net.routing_table import PeerRecord
 from tests.net.nodes import dial, make_config, open_hardened, until
@@ -185,7 +186,7 @@ async def test_serve__flood_of_questions_is_refused() -> None:
         with suppress(*STREAM_FAILURES):
             for answered in range(100):  # noqa: B007 - what counts is how far it comes
                 await ask(stranger, victim, Question(Kind.FIND_NODE, b"key"))
-        assert dht.QUESTIONS_BURST_MAX <= answered <= dht.QUESTIONS_BURST_MAX + 20
+        assert DHT_QUESTIONS.burst <= answered <= DHT_QUESTIONS.burst + 20
 
 
 async def test_serve__records_of_a_flooder_are_bounded() -> None:
