@@ -10,6 +10,7 @@ from pathlib import Path
 from p2p_flock.errors import P2PFlockError
 from p2p_flock.params import RINGS
 from p2p_flock.testnet.data import DEMOS, partition_texts
+from p2p_flock.testnet.faults.grammar import parse_fault
 from p2p_flock.testnet.launcher import run
 from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options, private_task
 from p2p_flock.testnet.processes import stop_directory
@@ -18,7 +19,11 @@ TEST_MODES = ("save_encodings", "record_sent", "disable_masks")
 
 
 def parse_arguments(arguments: Sequence[str]) -> Options:
-    """The options; argparse ends the process with 2 where they make no sense."""
+    """The options; argparse ends the process with 2 where they make no sense.
+
+    Raises:
+        UsageError: a fault that cannot be understood.
+    """
     parser = argparse.ArgumentParser(
         prog="scripts/testnet",
         description="Runs a whole network on this machine: local chain, bootstrap node, nodes, one alliance.",
@@ -44,6 +49,15 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--test-mode", default="", help=f"for tests, comma-separated: {', '.join(TEST_MODES)}; gives away private data"
     )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="strikes once, may be repeated: kill:leader@SEAL, restart:2 trainers@UNMASK,5s, freeze:half@TRAIN#3,10s, "
+        "partition:3/5@TRAIN,20s, rpc-down:validator,15s, chain-down,60s, reorg:3@SETTLE, clock:+5s,node3, "
+        "bootstrap-down",
+    )
     given = parser.parse_args(arguments)
     modes = frozenset(filter(None, given.test_mode.split(",")))
     if not modes <= set(TEST_MODES):
@@ -63,6 +77,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         block_time=given.block_time,
         directory=given.directory,
         test_mode=modes,
+        faults=tuple(map(parse_fault, given.fault)),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2p_flock.daemon.tally import read_cpu_seconds
-from p2p_flock.testnet.processes import find_processes
+from p2p_flock.testnet.processes import find_processes, read_parent
 from p2p_flock.testnet.watch import AllianceView
 
 # What stands in a process's command line, and what the report calls it.
@@ -92,14 +92,6 @@ def _with_children(processes: list[int]) -> set[int]:
         if entry.name.isdigit() and read_parent(int(entry.name)) in known:
             known.add(int(entry.name))
     return known
-
-
-def read_parent(pid: int) -> int | None:
-    """The parent's process ID; ``None`` if the process ended."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
 
 
 def _kind_of(pid: int) -> str:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,15 +26,18 @@ from p2p_flock.params import AllianceParams
 from p2p_flock.testnet import network as building
 from p2p_flock.testnet.bring_up import Members
 from p2p_flock.testnet.costs import RunCosts
+from p2p_flock.testnet.faults.injector import Injector
+from p2p_flock.testnet.faults.scene import Scene
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.money import Money, money_line, read_money
 from p2p_flock.testnet.network import Network, Node
 from p2p_flock.testnet.options import Options, alliance_params
 from p2p_flock.testnet.processes import Processes, find_processes, marked_environment
-from p2p_flock.testnet.report import References, RunTimes, build_report, curve_line, write_report
-from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer, verify_agreement
+from p2p_flock.testnet.report import References, RunTimes, Trouble, build_report, curve_line, write_report
+from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer
 from p2p_flock.testnet.summary import RoundSummary, node_names, summarise
 from p2p_flock.testnet.table import Display, NodeLine, Snapshot, watch_hint
+from p2p_flock.testnet.verdict import judge_agreement, judge_rounds, judge_stakes, stakes_lost
 from p2p_flock.testnet.watch import Watch
 
 STARTED_VARIABLE = "FLOCK_TESTNET_STARTED_AT"
@@ -42,6 +45,7 @@ FRAME_SECONDS = 0.25
 EXIT_SECONDS_MAX = 60.0  # for the nodes to fetch the last model and end
 JOIN_SECONDS_MAX = 120.0
 OPENING_SECONDS_MAX = 10.0  # opening slot, beacon margin, and the transactions' way into a block
+VOIDS_PER_FAULT_MAX = 3  # rounds that one fault may cost before the launcher gives up waiting
 EXIT_INTERRUPTED = 130
 STAGES = {
     "chain and bootstrap node": "local chain with the contracts and bootstrap node run",
@@ -72,14 +76,24 @@ class Run:
     metrics: list[NodeMetrics] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
     told_dead: set[str] = field(default_factory=set)
+    injector: Injector | None = None
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         return self.network.nodes if self.network is not None else ()
 
+    @property
+    def gone(self) -> frozenset[str]:
+        """Nodes that a fault has killed, and has not started again."""
+        return frozenset(self.injector.scene.dead if self.injector is not None else ())
+
+    @property
+    def names_by_owner(self) -> dict[bytes, str]:
+        return {node.address: node.name for node in self.nodes}
+
 
 def run(options: Options) -> int:
-    """Run a testnet; the exit code: 0 only if every round settled and all nodes hold the same model."""
+    """Run a testnet; the exit code: 0 only if ``verdict.py`` has nothing to say."""
     launched_at = time.time()
     options.validate()
     directory = options.directory or Path(tempfile.mkdtemp(prefix="p2p_flock-testnet-"))
@@ -145,6 +159,8 @@ async def _build_and_watch(state: Run) -> int:
         state.metrics = [NodeMetrics(node.name, node.home) for node in network.nodes]
         client = RpcClient([network.devnet.rpc_url])
         watch = Watch(client, network.contract, from_block=0)
+        scene = Scene(network, state.params, state.processes, watch.view, state.display.say, options.seed)
+        state.injector = Injector(scene, options.faults)
         data = [node.data for node in network.nodes]
         try:
             async with open_scorer(
@@ -168,11 +184,15 @@ async def _watch_rounds(state: Run, watch: Watch, scorer: Scorer) -> None:
         UsageError: the rounds did not end in time.
     """
     # Generous: also a round in which everything fails must be voided before the next.
-    seconds_max = state.params.round_count * (round_seconds_max(state.params) + OPENING_SECONDS_MAX) + JOIN_SECONDS_MAX
+    rounds_max = state.params.round_count + VOIDS_PER_FAULT_MAX * len(state.options.faults)
+    seconds_max = rounds_max * (round_seconds_max(state.params) + OPENING_SECONDS_MAX) + JOIN_SECONDS_MAX
+    seconds_max += sum(fault.seconds or 0.0 for fault in state.options.faults)
     finished = False
     with trio.move_on_after(seconds_max):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_show_frames, state, watch, scorer)
+            if state.injector is not None:
+                nursery.start_soon(state.injector.run)
             await watch.run_until_closed()
             nursery.cancel_scope.cancel()
         finished = True
@@ -192,8 +212,11 @@ async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummar
     for metrics in state.metrics:
         metrics.refresh()
         _tell_if_dead(state, metrics.name)
-    state.names = node_names(watch.view.owners, {node.address: node.name for node in state.nodes})
-    rounds = [summarise(log, state.params, state.metrics) for _, log in sorted(watch.view.rounds.items())]
+    state.names = node_names(watch.view.owners, state.names_by_owner)
+    rounds = [
+        summarise(log, state.params, state.metrics, state.names_by_owner)
+        for _, log in sorted(watch.view.rounds.items())
+    ]
     homes = [node.home for node in state.nodes]
     for summary in rounds:
         if summary.model_digest is not None:
@@ -217,7 +240,8 @@ async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummar
 def _tell_if_dead(state: Run, name: str) -> None:
     """One line, once, for a daemon that ended by a signal or an error; the rounds go on without it."""
     child = state.processes.children.get(name)  # members are started while the first frames are shown
-    if child is not None and child.exit_code not in (None, 0) and name not in state.told_dead:
+    is_news = name not in state.told_dead and name not in state.gone
+    if child is not None and child.exit_code not in (None, 0) and is_news:
         state.told_dead.add(name)
         last = (child.log_tail().splitlines() or [""])[-1].strip()
         state.display.say(f"{name} ended with exit code {child.exit_code}: {last}")
@@ -251,13 +275,16 @@ def _node_line(state: Run, metrics: NodeMetrics, running: int | None) -> NodeLin
 
 async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
     """Let the nodes end, judge, and write the report."""
+    if state.injector is not None:
+        await state.injector.finish()
     rounds = await _refresh(state, watch, scorer)
     with trio.move_on_after(EXIT_SECONDS_MAX):
-        while not all(_is_through(state, metrics) for metrics in state.metrics):
+        while not all(_is_through(state, metrics, watch) for metrics in state.metrics):
             await trio.sleep(FRAME_SECONDS)
             rounds = await _refresh(state, watch, scorer)
     state.display.close()
-    complaints = _complaints(state, rounds)
+    lost = stakes_lost(watch.view.slashed, state.names_by_owner)
+    complaints = _complaints(state, rounds) + judge_stakes(lost)
     money = await _read_money(state, watch)
     complaints += [] if money is None else money.complaints()
     references = References()
@@ -273,22 +300,19 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
         )
     except UsageError as error:
         complaints.append(str(error))
-    _finish(state, watch, rounds, scorer, references, money)
+    _finish(state, watch, rounds, scorer, references, money, _trouble(state, lost, complaints))
     for complaint in complaints:
         state.display.say(f"FAILED: {complaint}")
     return 1 if complaints else 0
 
 
 def _complaints(state: Run, rounds: Sequence[RoundSummary]) -> list[str]:
-    """Why the run is not a success; empty if it is."""
-    complaints = [f"round {summary.round} was not settled" for summary in rounds if not summary.settled]
-    settled = sum(summary.settled for summary in rounds)
-    if settled != state.params.round_count:
-        complaints.append(f"{settled} rounds were settled instead of {state.params.round_count}")
-    complaints += [f"round {s.round}: the nodes hold different models" for s in rounds if s.settled and not s.agreed]
-    if rounds:
-        complaints += verify_agreement({node.name: node.home for node in state.nodes}, rounds[-1])
-    for node in state.nodes:
+    """Why the run is not a success, stakes and money aside; empty if it is."""
+    complaints = judge_rounds(rounds, state.params.round_count, bool(state.options.faults))
+    present = [node for node in state.nodes if node.name not in state.gone]
+    complaints += judge_agreement(rounds, {node.name: node.home for node in present})
+    complaints += state.injector.complaints() if state.injector is not None else []
+    for node in present:
         child = state.processes.children[node.name]
         if child.exit_code is None:
             complaints.append(f"{node.name} still ran {EXIT_SECONDS_MAX:.0f} s after the alliance was closed")
@@ -298,16 +322,28 @@ def _complaints(state: Run, rounds: Sequence[RoundSummary]) -> list[str]:
     return complaints
 
 
-def _is_through(state: Run, metrics: NodeMetrics) -> bool:
-    """Whether the node has ended and has told how the last round ended."""
+def _trouble(state: Run, lost: Mapping[str, int], complaints: Sequence[str]) -> Trouble:
+    records = state.injector.records if state.injector is not None else ()
+    return Trouble(
+        faults=[record.describe() for record in records],
+        nodes_gone=state.gone,
+        stake_lost_by_node=lost,
+        complaints=complaints,
+    )
+
+
+def _is_through(state: Run, metrics: NodeMetrics, watch: Watch) -> bool:
+    """Whether the node has ended and has told how the last round ended, or will do neither."""
+    if metrics.name in state.gone:
+        return True
     ended = state.processes.children[metrics.name].exit_code is not None
-    return ended and len(metrics.closed) >= state.params.round_count
+    return ended and max(metrics.closed, default=-1) >= max(watch.view.rounds, default=-1)
 
 
 async def _read_money(state: Run, watch: Watch) -> Money | None:
     if state.network is None:
         return None
-    owners = sorted(set(watch.view.owners.values()))
+    owners = sorted(watch.view.members)
     records = [log.settled.record for _, log in sorted(watch.view.rounds.items()) if log.settled is not None]
     client = RpcClient([state.network.devnet.rpc_url])
     try:
@@ -324,6 +360,7 @@ def _finish(
     scorer: Scorer,
     references: References,
     money: Money | None,
+    trouble: Trouble,
 ) -> None:
     ends = [log.ended_seen_at for log in watch.view.rounds.values() if log.settled and log.ended_seen_at]
     now = time.time()
@@ -337,7 +374,8 @@ def _finish(
         names=state.names,
         scores=scorer.known,
         references=references,
-        money=None if money is None else money.describe({node.address: node.name for node in state.nodes}),
+        money=None if money is None else money.describe(state.names_by_owner),
+        trouble=trouble,
         times=RunTimes(
             set_up_seconds=state.launched_at - state.requested_at,
             first_round_seconds=min(ends) - state.launched_at if ends else None,

@@ -20,6 +20,7 @@ from p2p_flock.params import (
     validate_params,
 )
 from p2p_flock.testnet.data import demo_of, validate_source
+from p2p_flock.testnet.faults.grammar import Fault, validate_faults
 from p2p_flock.types import DIGEST_BYTES
 
 NODES_MIN = 6
@@ -37,6 +38,7 @@ class Options:
         spare_seats: how many more may join while it runs.
         cohorts: into how many the trainers are drawn; each is summed and voted on by itself.
         lane_bits: the ring that updates are added in; levels are as many as it has room for.
+        faults: that befall the network while it runs.
     """
 
     nodes: int = 8
@@ -53,6 +55,7 @@ class Options:
     spare_seats: int = 0
     lane_bits: int = 32
     cohorts: int = 1
+    faults: tuple[Fault, ...] = ()
 
     def validate(self) -> None:
         """Check what argparse cannot.
@@ -84,6 +87,7 @@ class Options:
             raise UsageError(f"--rounds {self.rounds}: give at least 1.")
         if not 0.1 <= self.block_time <= 12:
             raise UsageError(f"--block-time {self.block_time}: give 0.1 to 12 seconds.")
+        validate_faults(self.faults, self.nodes, self.rounds)
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: give a whole number from 0.")
         if self.directory is not None and self.directory.exists() and any(self.directory.iterdir()):

@@ -32,6 +32,7 @@ class Child:
     command: tuple[str, ...]
     log: Path
     process: subprocess.Popen[bytes]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int | None:
@@ -71,9 +72,19 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        child = Child(name, tuple(command), log, process)
+        child = Child(name, tuple(command), log, process, dict(environment or {}))
         self.children[name] = child
         return child
+
+    def restart(self, name: str) -> Child:
+        """Start a process that has ended again, with the same command and environment.
+
+        Raises:
+            OSError: as :meth:`start`.
+        """
+        ended = self.children[name]
+        ended.process.wait()
+        return self.start(name, ended.command, ended.environment)
 
     def ended(self) -> list[Child]:
         """Children that do not run any more."""
@@ -85,6 +96,25 @@ class Processes:
         for child in self.children.values():
             child.process.wait()
         return found
+
+
+def read_parent(pid: int) -> int | None:
+    """The parent's process ID; ``None`` if the process ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def find_descendants(pid: int) -> list[int]:
+    """IDs of the living processes below this one: a daemon's worker carries no mark and leads its own session."""
+    parents = {
+        int(entry.name): read_parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()
+    }
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {pid})
 
 
 def marked_environment(directory: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:

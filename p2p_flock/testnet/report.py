@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,25 @@ class RunTimes:
     round_cpu_seconds: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What befell the run, and what came of it.
+
+    Attributes:
+        faults: :meth:`faults.injector.FaultRecord.describe` of each.
+        network_faults_by: what cuts nodes off from each other, where that was asked for: "namespaces" or "fault port".
+        nodes_gone: killed for good.
+        stake_lost_by_node: FLOCK wei.
+        complaints: why the run failed; empty if it did not.
+    """
+
+    faults: Sequence[Mapping[str, Any]] = ()
+    network_faults_by: str | None = None
+    nodes_gone: Collection[str] = ()
+    stake_lost_by_node: Mapping[str, int] = field(default_factory=dict)
+    complaints: Sequence[str] = ()
+
+
 def build_report(
     *,
     alliance: str,
@@ -63,16 +82,19 @@ def build_report(
     references: References,
     times: RunTimes,
     money: Mapping[str, Any] | None = None,
+    trouble: Trouble | None = None,
 ) -> dict[str, Any]:
     """The report as one JSON object.
 
     Args:
         money: :meth:`money.Money.describe` of the closed alliance.
+        trouble: what befell the run.
         rounds: in order, all that opened.
         names: node name of each seat.
         scores: by model digest, as far as measured.
     """
     last = rounds[-1].model_digest if rounds else None
+    trouble = trouble or Trouble()
     return {
         "version": __version__,
         "alliance": alliance,
@@ -93,8 +115,15 @@ def build_report(
         "plain_fedavg_score": references.plain_fedavg_score,
         "final_score": scores.get(last) if last is not None else None,
         "money": money,
+        "faults": list(trouble.faults),
+        "network_faults_by": trouble.network_faults_by,
+        "nodes_gone": sorted(trouble.nodes_gone),
+        "stake_lost_by_node": {name: str(amount) for name, amount in trouble.stake_lost_by_node.items()},
+        "complaints": list(trouble.complaints),
         "curve": build_curve(rounds, scores, references, score_name),
-        "rounds": [_round(summary, names, scores, references, times) for summary in rounds],
+        "rounds": [
+            _round(summary, summary.names or names, scores, references, times, trouble.faults) for summary in rounds
+        ],
     }
 
 
@@ -148,12 +177,15 @@ def _round(
     scores: Mapping[str, float | None],
     references: References,
     times: RunTimes,
+    faults: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     fedavg = references.plain_fedavg_scores or {}
     return {
         "round": summary.round,
         "stage": summary.stage,
         "outcome": "settled" if summary.settled else "voided" if summary.voided else "open",
+        "opened_at": _rounded(summary.opened_at),
+        "faults": [fault["fault"] for fault in faults if fault["at"] is not None and fault["round"] == summary.round],
         "seed": _hex(summary.seed),
         "trainers": [names[seat] for cohort in summary.cohorts for seat in cohort.trainers],
         "validators": [names[seat] for seat in summary.validators],

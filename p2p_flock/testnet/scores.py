@@ -173,8 +173,9 @@ def build_schedule(
     schedule: list[dict[str, Any]] = []
     for summary in (summary for summary in rounds if summary.adopted):
         adopted = [cohort for cohort in summary.cohorts if cohort.outcome is CohortOutcome.ADOPTED]
+        named = summary.names or names
         seats = [seat for cohort in adopted for seat in cohort.survivors]
-        trainers = [index[names[seat]] for seat in seats if names[seat] in index]
+        trainers = [index[named[seat]] for seat in seats if named[seat] in index]
         if summary.stage == "statistics":
             schedule = [{"round": summary.round, "trainers": trainers, "seeds": []}]
             continue

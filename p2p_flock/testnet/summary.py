@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from p2p_flock.alliance.sortition import compute_assignment
@@ -58,7 +58,10 @@ class RoundSeconds:
 
 @dataclass(frozen=True, slots=True)
 class RoundSummary:
-    """A round that has at least opened. Seats are indexes; digests by node name."""
+    """A round that has at least opened. Seats are indexes; digests by node name.
+
+    ``names``: the node on each of the round's seats, empty where nobody said whose account is whose.
+    """
 
     round: int
     stage: str | None
@@ -77,6 +80,8 @@ class RoundSummary:
     gas: dict[RoundCall, int]
     transactions: tuple[RoundTransaction, ...]
     seconds: RoundSeconds
+    opened_at: float | None = None  # Unix seconds at which the launcher saw it
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def adopted(self) -> bool:
@@ -89,9 +94,16 @@ class RoundSummary:
         digests = set(self.model_digest_by_node.values())
         return len(digests) == 1 and None not in digests
 
+    @property
+    def contradicted(self) -> bool:
+        """Whether two nodes reported different models; one that was away reports none."""
+        return len(set(self.model_digest_by_node.values()) - {None}) > 1
 
-def summarise(log: RoundLog, params: AllianceParams, nodes: Sequence[NodeMetrics]) -> RoundSummary:
-    """Join all that is known about one round."""
+
+def summarise(
+    log: RoundLog, params: AllianceParams, nodes: Sequence[NodeMetrics], addresses: Mapping[bytes, str] | None = None
+) -> RoundSummary:
+    """Join all that is known about one round. ``addresses``: node by account."""
     number = log.opened.round
     closed = {node.name: node.closed[number] for node in nodes if number in node.closed}
     model = _most_common([record.model_digest for record in closed.values()])
@@ -123,6 +135,8 @@ def summarise(log: RoundLog, params: AllianceParams, nodes: Sequence[NodeMetrics
         gas=_gas(log.transactions),
         transactions=tuple(log.transactions),
         seconds=compute_seconds(log, [record for n in nodes for record in n.phases.get(number, {}).values()]),
+        opened_at=log.opened_seen_at,
+        names=node_names(log.owners, addresses) if addresses is not None else {},
     )
 
 
@@ -155,17 +169,23 @@ def compute_seconds(log: RoundLog, phases: Sequence[PhaseRecord]) -> RoundSecond
     )
 
 
+def sealed_seats(log: RoundLog, trainers: Sequence[int]) -> frozenset[int]:
+    """The trainers in the seal's bitmap; none before the seal. ``trainers``: seats in the assignment's order."""
+    if log.sealed is None:
+        return frozenset()
+    words = log.sealed.survivors
+    return frozenset(
+        seat for index, seat in enumerate(trainers) if words[index // BITS_PER_WORD] >> (index % BITS_PER_WORD) & 1
+    )
+
+
 def _cohorts(log: RoundLog, cohorts: Sequence[tuple[int, ...]], trainers: Sequence[int]) -> tuple[CohortSummary, ...]:
-    is_survivor: dict[int, bool] = {}
-    if log.sealed is not None:
-        words = log.sealed.survivors
-        for index, seat in enumerate(trainers):
-            is_survivor[seat] = bool(words[index // BITS_PER_WORD] >> (index % BITS_PER_WORD) & 1)
+    sealed = sealed_seats(log, trainers)
     settled = log.settled
     return tuple(
         CohortSummary(
             trainers=members,
-            survivors=tuple(seat for seat in members if is_survivor.get(seat, False)),
+            survivors=tuple(seat for seat in members if seat in sealed),
             aggregate_digest=settled.aggregate_digests[index] if settled is not None else None,
             outcome=CohortOutcome(settled.outcomes[index]) if settled is not None else None,
             votes_for=settled.votes_for[index] if settled is not None else 0,

@@ -93,7 +93,7 @@ def _shorten(cell: str) -> str:
 
 def round_cells(summary: RoundSummary, snapshot: Snapshot) -> tuple[str, ...]:
     """One round's cells in the order of the headings; ``…`` for what is not known yet."""
-    names = {seat: name.removeprefix("node") for seat, name in snapshot.names.items()}
+    names = {seat: name.removeprefix("node") for seat, name in (summary.names or snapshot.names).items()}
     trainers = [seat for cohort in summary.cohorts for seat in cohort.trainers]
     survivors = [seat for cohort in summary.cohorts for seat in cohort.survivors]
     return (

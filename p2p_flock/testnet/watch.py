@@ -25,6 +25,10 @@ from p2p_flock.chain_events import (
     RoundSettled,
     RoundVoided,
     SeatJoined,
+    SeatMoved,
+    SeatReactivated,
+    SeatRemoved,
+    Slashed,
 )
 from p2p_flock.errors import ChainError
 
@@ -57,10 +61,14 @@ class RoundTransaction:
 
 @dataclass(slots=True)
 class RoundLog:
-    """What was seen of one round, and when (Unix seconds of this machine; ``None``: not yet)."""
+    """What was seen of one round, and when (Unix seconds of this machine; ``None``: not yet).
+
+    ``owners``: of the seats as they were frozen when the round opened.
+    """
 
     opened: RoundOpened
     opened_seen_at: float
+    owners: dict[int, bytes] = field(default_factory=dict)
     beacon_seen_at: float | None = None  # first block at or after the scheduled publication
     sealed: RoundSealed | None = None
     sealed_seen_at: float | None = None
@@ -79,24 +87,37 @@ class RoundLog:
 
 @dataclass(slots=True)
 class AllianceView:
-    """All rounds seen so far. ``owners`` by seat: nobody leaves a testnet's alliance, so it never changes."""
+    """All rounds seen so far.
+
+    Attributes:
+        owners: by seat, now. Whoever is suspended loses the seat, and another may move into it.
+        members: all who ever joined, in that order.
+        slashed: every slash there was.
+    """
 
     rounds: dict[int, RoundLog] = field(default_factory=dict)
     owners: dict[int, bytes] = field(default_factory=dict)
+    members: list[bytes] = field(default_factory=list)
+    slashed: list[Slashed] = field(default_factory=list)
     block: int = 0
     closed: bool = False
+    _seen: list[tuple[ChainEvent, float]] = field(default_factory=list)
 
     def fold(self, event: ChainEvent, seen_at: float) -> None:
         """Take one event. Events of rounds whose opening was not seen are passed over."""
+        self._seen.append((event, seen_at))
         match event:
-            case SeatJoined():
-                self.owners[event.seat] = event.owner
+            case SeatJoined() | SeatReactivated() | SeatMoved() | SeatRemoved():
+                self._seat(event)
+                return
+            case Slashed():
+                self.slashed.append(event)
                 return
             case AllianceClosed():
                 self.closed = True
                 return
             case RoundOpened():
-                self.rounds[event.round] = RoundLog(event, seen_at)
+                self.rounds[event.round] = RoundLog(event, seen_at, dict(self.owners))
                 return
         number = getattr(event, "round", None)
         log = self.rounds.get(number) if isinstance(number, int) else None
@@ -115,6 +136,30 @@ class AllianceView:
                 self.closed = self.closed or event.closed
             case RoundVoided():
                 log.voided, log.ended_seen_at = event, seen_at
+
+    def _seat(self, event: SeatJoined | SeatReactivated | SeatMoved | SeatRemoved) -> None:
+        match event:
+            case SeatMoved():
+                self.owners[event.to_seat] = self.owners.pop(event.from_seat, event.owner)
+            case SeatRemoved():
+                if self.owners.get(event.seat) == event.owner:  # else the last seat was moved into it already
+                    del self.owners[event.seat]
+            case SeatJoined() | SeatReactivated():
+                self.owners[event.seat] = event.owner
+                if event.owner not in self.members:
+                    self.members.append(event.owner)
+
+    def rewind(self, block: int) -> None:
+        """The chain took back what came after ``block``: forget it. What still stands keeps the moment it was seen."""
+        seen, before = self._seen, self.rounds
+        self._seen, self.rounds, self.owners, self.members, self.slashed = [], {}, {}, [], []
+        self.closed = False
+        for event, seen_at in seen:
+            if event.at.block <= block:
+                self.fold(event, seen_at)
+        for number, log in self.rounds.items():
+            log.beacon_seen_at = before[number].beacon_seen_at
+            log.transactions = [each for each in before[number].transactions if each.block <= block]
 
     def note_time(self, timestamp_s: int, seen_at: float) -> None:
         """Take a block's time: beacons scheduled up to it are out."""
@@ -172,6 +217,9 @@ class Watch:
         seen_at = time.time()
         if update is None:
             return
+        if update.rewound_to is not None:
+            self.view.rewind(update.rewound_to)
+            self._next_block = min(self._next_block, update.rewound_to + 1)
         for event in update.events:
             self.view.fold(event, seen_at)
         self.view.note_time(update.timestamp_s, seen_at)

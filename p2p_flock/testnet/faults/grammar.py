@@ -64,7 +64,7 @@ class TargetKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``count`` of a role, node number ``number`` (from 1), or many."""
+    """``count`` of a role, node number ``number`` (from 0), or many."""
 
     kind: TargetKind
     count: int = 1
@@ -163,8 +163,8 @@ def validate_faults(faults: Sequence[Fault], nodes: int, rounds: int) -> None:
     """
     for fault in faults:
         target = fault.target
-        if target is not None and target.number is not None and target.number > nodes:
-            raise _refuse(fault.text, f"there are nodes 1 to {nodes}")
+        if target is not None and target.number is not None and target.number >= nodes:
+            raise _refuse(fault.text, f"there are node0 to node{nodes - 1}")
         if target is not None and target.count > nodes:
             raise _refuse(fault.text, f"there are {nodes} nodes")
         if fault.parts and sum(fault.parts) != nodes:
@@ -178,7 +178,7 @@ def validate_faults(faults: Sequence[Fault], nodes: int, rounds: int) -> None:
 def _parse_target(text: str, what: str | None) -> Target:
     if what in ("all", "half"):
         return Target(TargetKind(what))
-    if what is not None and (node := re.fullmatch(r"node([1-9][0-9]{0,2})", what)) is not None:
+    if what is not None and (node := re.fullmatch(r"node(0|[1-9][0-9]{0,2})", what)) is not None:
         return Target(TargetKind.NODE, number=int(node[1]))
     match = _COUNTED.fullmatch(what or "")
     if match is None:
