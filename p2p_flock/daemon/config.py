@@ -24,7 +24,6 @@ from p2p_flock.daemon.config_checks import (
 )
 
 DEVNET_CHAIN_IDS = (31_337, 84_530)  # anvil's own default, and the one the testnet uses
-FAULTS_FOR_TEST = ("equivocate", "bad-share", "bad-dealing")
 TEST_MODE_VARIABLE = "P2P_FLOCK_TEST_MODE"
 
 
@@ -187,15 +186,11 @@ class LearningSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsForTest:
-    """Each of these gives away what masks hide, or the stake; the loader refuses them outside a test on a devnet."""
+    """Each of these gives away what masks hide; the loader refuses them outside a test on a devnet."""
 
     record_sent_path: Path | None = field(default=None, metadata=about("append every plaintext byte sent to this file"))
     save_encodings: bool = field(default=False, metadata=about("keep unmasked encodings under test/"))
     disable_masks: bool = field(default=False, metadata=about("send updates without masks"))
-    misbehave: str | None = field(
-        default=None,
-        metadata=about("commit a provable fault as a trainer: " + ", ".join(FAULTS_FOR_TEST), any_of(*FAULTS_FOR_TEST)),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ CONFIG_BYTES_MAX = 1 << 20
 VARIABLE_PREFIX = "P2P_FLOCK_"
 _OTHER_VARIABLES = (HOME_VARIABLE, PASSWORD_VARIABLE, TEST_MODE_VARIABLE)
 _HEADER = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(#.*)?")
-_ASSIGNMENT = re.compile(r"""\s*([A-Za-z0-9_\-"'.\s]+?)\s*=""")
+_ASSIGNMENT = re.compile(r"""([A-Za-z0-9_\-"'.\s]+)=""")
 _EXAMPLES = {str: '"text"', int: "12", bool: "true", tuple: '["first", "second"]', Path: '"folder/file"'}
 _KIND_NAMES = {
     str: "text", int: "a whole number", bool: "true or false", tuple: "a list of texts", Path: "a path in quotes",
@@ -125,7 +125,8 @@ def _parse_file(text: str, path: Path) -> dict[tuple[str, str], object]:
     """The file's values by (section, key), all of them known ones."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    # ValueError: also a number of thousands of digits. RecursionError: lists in lists in lists.
+    except (ValueError, RecursionError) as error:
         message = str(error)
         place = re.search(r"\(at line (\d+), column \d+\)", message)
         where = f"{path}:{place[1]}" if place else f"{path}:{len(text.splitlines())}"
@@ -250,17 +251,17 @@ def _check_together(
                 f"{origins['chain', key]}: chain.{key} has a meaning on a devnet only\n"
                 'remove it, or set beacon_scheme = "devnet"'
             )
-    for key in ("record_sent_path", "save_encodings", "disable_masks", "misbehave"):
+    for key in ("record_sent_path", "save_encodings", "disable_masks"):
         if not getattr(config.test, key):
             continue
         where = origins["test", key]
-        harm = "costs this node its stake" if key == "misbehave" else "gives away private updates"
         if chain.chain_id not in DEVNET_CHAIN_IDS:
             raise ConfigError(
-                f"{where}: test.{key} {harm}; chain {chain.chain_id} is no devnet\nremove the [test] section"
+                f"{where}: test.{key} gives away private updates; chain {chain.chain_id} is no devnet\n"
+                "remove the [test] section"
             )
         if environment.get(TEST_MODE_VARIABLE) != "1":
             raise ConfigError(
-                f"{where}: test.{key} {harm} and is for tests only\n"
+                f"{where}: test.{key} gives away private updates and is for tests only\n"
                 f"remove it, or set {TEST_MODE_VARIABLE}=1 if this is such a test"
             )

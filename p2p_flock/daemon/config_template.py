@@ -16,7 +16,7 @@ _HEADING = """\
 # Settings of one p2p_flock node. A line that begins with # shows the default. The environment overrides single values:
 # P2P_FLOCK_NET_LISTEN_PORT=4102 stands for listen_port under [net]. Relative paths start from this file's folder.
 """
-_SECTION_COMMENTS = {"test": "# For tests on a devnet only: each of these gives away what masks hide, or the stake.\n"}
+_SECTION_COMMENTS = {"test": "# For tests on a devnet only: each of these gives away what masks hide.\n"}
 _PLACEHOLDERS = {
     "rpc_urls": ("https://rpc.example",),
     "chain_id": 84532,

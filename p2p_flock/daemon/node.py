@@ -38,6 +38,7 @@ from p2p_flock.daemon.member import Membership
 from p2p_flock.daemon.recorder import disable_masks, open_sent_recorder
 from p2p_flock.daemon.round_metrics import MetricsFile
 from p2p_flock.daemon.session import AllianceSession, topic_of
+from p2p_flock.daemon.taking_part import MakeMachine, make_honest_machine
 from p2p_flock.daemon.tally import Tally
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ConfigError, UsageError
@@ -60,22 +61,25 @@ PEER_BOOK_NAME = "peers.json"
 PEER_BOOK_INTERVAL_S = 30.0
 
 
-def run_node(config: NodeConfig, home: Path, password: str) -> int:
+def run_node(config: NodeConfig, home: Path, password: str, make_machine: MakeMachine = make_honest_machine) -> int:
     """Run the daemon until it is stopped; the process's exit code.
+
+    Args:
+        make_machine: what takes part in its rounds; another one only in a testnet's dishonest members.
 
     Raises:
         P2PFlockError: what the operator must mend; anything else is a defect.
     """
-    return trio.run(_main, config, home, password)
+    return trio.run(_main, config, home, password, make_machine)
 
 
-async def _main(config: NodeConfig, home: Path, password: str) -> int:
+async def _main(config: NodeConfig, home: Path, password: str, make_machine: MakeMachine) -> int:
     directory = DataDirectory(home)
     choose_engine(Engine(config.node.mask_engine))
     if config.test.disable_masks:
         disable_masks()
     async with AsyncExitStack() as stack:
-        world = await _open_world(stack, config, directory, password)
+        world = await _open_world(stack, config, directory, password, make_machine)
         worker = await _open_worker(stack, config, directory)
         if worker is not None:
             world.tally.worker_pid = lambda: worker.pid
@@ -86,7 +90,9 @@ async def _main(config: NodeConfig, home: Path, password: str) -> int:
             raise _only(group) from None
 
 
-async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: DataDirectory, password: str) -> World:
+async def _open_world(
+    stack: AsyncExitStack, config: NodeConfig, directory: DataDirectory, password: str, make_machine: MakeMachine
+) -> World:
     account = await trio.to_thread.run_sync(read_keystore, directory.keystore, password)
     identity = load_identity(directory.identity_key)
     record_sent = open_sent_recorder(config.test, directory.home)
@@ -152,6 +158,7 @@ async def _open_world(stack: AsyncExitStack, config: NodeConfig, directory: Data
         recover=tally.verifying(recover_address),
         tally=tally,
         sign_as_peer=lambda digest: bytes(SigningKey(identity).sign(digest).signature),
+        make_machine=make_machine,
     )
 
 
@@ -217,7 +224,7 @@ def _read_peer_book(path: Path) -> dict[str, list[str]]:
     try:
         book = json.loads(path.read_bytes())
         return {str(peer): [str(address) for address in addresses] for peer, addresses in book.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
 

@@ -48,7 +48,7 @@ from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.round_report import describe_round
 from p2p_flock.daemon.standing import split_addresses
 from p2p_flock.daemon.sync import Sync
-from p2p_flock.daemon.taking_part import make_machine
+from p2p_flock.daemon.taking_part import find_mask_secret
 from p2p_flock.daemon.upkeep import Upkeep
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisagreeError, WireError
@@ -449,10 +449,12 @@ class AllianceSession:
             logger.warning("round %d: ε is spent, more rounds were opened than the terms said: aside", context.round)
             return None
         await self.upkeep.keep_sealed_keys()  # an earlier manifest may have come since the keeper last did
-        misbehave = self._world.config.test.misbehave
-        machine = await trio.to_thread.run_sync(make_machine, context, seat, self.keys, self._world.sign, misbehave)
-        if machine is None:
+        secret = await trio.to_thread.run_sync(find_mask_secret, context, seat, self.keys)
+        if secret is None:
             return None
+        machine = self._world.make_machine(
+            context, seat.index, self._world.sign, secret, self.history, self.lineage.model
+        )
         logger.info("round %d: seat %d is %s", context.round, seat.index, role.value)
         return RoundDriver(
             self._world,

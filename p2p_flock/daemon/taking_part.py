@@ -10,25 +10,42 @@ registers counts from the next round on, in which it has said nothing yet.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.history import AllianceHistory
+from p2p_flock.alliance.model import Model
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.daemon.mask_keys import MaskKeys
-from p2p_flock.daemon.misbehave import make_trainer
 from p2p_flock.ports import Signer
 from p2p_flock.types import Role, Seat
 
 logger = logging.getLogger(__name__)
 
+RoundMachine = TrainerMachine | ValidatorMachine
+MakeMachine = Callable[[RoundContext, int, Signer, bytes, AllianceHistory, Model], RoundMachine]
+"""(round, seat, signer, secret of the seat's mask key, the log so far, the model before it) → the seat's machine.
 
-def make_machine(
-    context: RoundContext, seat: Seat, keys: MaskKeys, sign: Signer, misbehave: str | None
-) -> TrainerMachine | ValidatorMachine | None:
-    """The machine of this node's seat, or ``None``: sit this round out. Reads the secrets file, so it blocks.
+A node has :func:`make_honest_machine`; a testnet gives another one to members that are to cheat."""
 
-    Args:
-        misbehave: test mode, see ``daemon/misbehave.py``.
+
+def make_honest_machine(
+    context: RoundContext,
+    seat: int,
+    sign: Signer,
+    mask_secret_key: bytes,
+    history: AllianceHistory,
+    model: Model,
+) -> RoundMachine:
+    """The machine of the seat's role; the protocol's, which needs neither log nor model."""
+    if context.role_of(seat) is Role.VALIDATOR:
+        return ValidatorMachine(context, seat, sign)
+    return TrainerMachine(context, seat, sign, mask_secret_key)
+
+
+def find_mask_secret(context: RoundContext, seat: Seat, keys: MaskKeys) -> bytes | None:
+    """The secret that this node takes part with, or ``None``: sit this round out. Reads the secrets file, so it blocks.
 
     Raises:
         StoreError: the secrets file is damaged or encrypted under another key.
@@ -51,6 +68,4 @@ def make_machine(
             role.value,
         )
         return None
-    if role is Role.VALIDATOR:
-        return ValidatorMachine(context, seat.index, sign)
-    return make_trainer(misbehave, context, seat.index, sign, secret)
+    return secret

@@ -15,6 +15,7 @@ from p2p_flock.daemon.clock import ChainClock
 from p2p_flock.daemon.config import NodeConfig
 from p2p_flock.daemon.data_directory import DataDirectory
 from p2p_flock.daemon.round_metrics import MetricsFile
+from p2p_flock.daemon.taking_part import MakeMachine
 from p2p_flock.daemon.tally import Tally
 from p2p_flock.net.adapter import Net
 from p2p_flock.ports import Recoverer, Signer
@@ -28,7 +29,7 @@ from p2p_flock.store.secrets import RoundSecrets
 class World:
     """See the module; ``sign`` is the EVM account's, ``sign_as_peer`` the libp2p identity's (Ed25519, 64 bytes).
 
-    ``recover`` says which account signed.
+    ``recover`` says which account signed; ``make_machine`` makes each round's machine of this node.
     """
 
     config: NodeConfig
@@ -47,3 +48,4 @@ class World:
     recover: Recoverer
     tally: Tally
     sign_as_peer: Callable[[bytes], bytes]
+    make_machine: MakeMachine

@@ -120,7 +120,7 @@ def _fetch(node: Node, effect: ports.Fetch) -> None:
 def _train(node: Node, effect: ports.Train) -> None:
     assert node.context is not None
     sim, context = node.sim, node.context
-    values = sim.values_of(node.number, context.round, context.manifest.width(effect.stage))
+    values = sim.learning.compute_update(node.number, context, node.model)
     entropy = node.draw_secret("entropy")
     node.tell_later(ports.UpdateComputed(values, entropy), sim.train_ms())
 

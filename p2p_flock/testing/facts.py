@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.model import Model
 from p2p_flock.chain_events import ChainEvent
 from p2p_flock.ports import Effect, Event, Machine, Persist, Signer
@@ -27,6 +28,7 @@ class Post:
     model: Model
     sign: Signer
     mask_secret_key: bytes
+    history: AllianceHistory
 
 
 Make = Callable[[Post], Machine]

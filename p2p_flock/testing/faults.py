@@ -31,7 +31,8 @@ class Faults:
         laggards, silents, liars: members whose endpoint is behind, does not answer, or shows invented seals.
         disagreement: chance that a validator finds a good aggregate bad.
         slow_training: chance that a trainer needs longer than the train phase.
-        byzantine: members with a hostile machine.
+        byzantine: members with a hostile machine, as many of them as every property allows for.
+        coalition: members that collude, whether or not so many are allowed for.
     """
 
     heal_ms: int = 60_000
@@ -59,6 +60,7 @@ class Faults:
     disagreement: float = 0.0
     slow_training: float = 0.0
     byzantine: int = 0
+    coalition: int = 0
 
 
 NONE = Faults(heal_ms=0)
@@ -115,6 +117,7 @@ def draw_faults(seed: int, nodes: int, rounds: int, kinds: Iterable[str]) -> Fau
         )
     if "byzantine" in chosen:
         faults = replace(faults, byzantine=chance.choice([0, 1, few]), disagreement=chance.choice([0.0, 0.1, 0.4]))
+        faults = replace(faults, coalition=chance.choice([0, 0, 0, 0, 1, nodes // 3]))
     return faults
 
 

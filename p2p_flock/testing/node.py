@@ -22,6 +22,7 @@ from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.errors import ChainError
 from p2p_flock.secagg.secrets import ROUND_SECRETS_BYTES_MAX, RoundSecrets
 from p2p_flock.testing import effects
+from p2p_flock.testing.byzantine.trainers import CrookedTrainer
 from p2p_flock.testing.duties import Upkeep
 from p2p_flock.testing.endpoints import Disagreement, Endpoint
 from p2p_flock.testing.facts import Acted, Failed, Make, ModelApplied, Post, Started, Stopped, TookPost
@@ -348,7 +349,7 @@ class Node:
         if secret is None:
             return
         self.context, self.seat = context, seat.index
-        post = Post(self.number, seat.index, context, self.model, self.sign, secret)
+        post = Post(self.number, seat.index, context, self.model, self.sign, secret, history)
         sim.emit(TookPost(sim.now_ms, self.number, seat.index, context))
         machine = self.machine = self._make(post)
         self._act(None, machine.start, self.records(context.round))
@@ -358,6 +359,13 @@ class Node:
         """What it takes part in a round with; ``None``: its key is spent, or it was restored from an old backup, and
         it sits out whatever its role (``daemon/taking_part.py``)."""
         return None if seat.mask_key is None else self.mask_secrets.get(seat.mask_key)
+
+    def serves(self, other: Node) -> bool:
+        """Whether its machine gives its blobs to another member; an honest one gives them to all."""
+        if not isinstance(self.machine, CrookedTrainer) or self.context is None:
+            return True
+        seats = [seat for seat, number in enumerate(self.sim.members_of(self.context)) if number == other.number]
+        return all(self.machine.serves(seat) for seat in seats)
 
     def records(self, number: int) -> tuple[ports.Persist, ...]:
         """What journal and secrets hold of a round."""

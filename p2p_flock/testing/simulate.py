@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from p2p_flock.errors import ParameterError
-from p2p_flock.testing.byzantine import draw_villains
-from p2p_flock.testing.checkers import Roster, Violation, make_panel
+from p2p_flock.params import AllianceParams
+from p2p_flock.testing.byzantine import compute_byzantine_max, draw_villains, make_coalition
+from p2p_flock.testing.checkers import CHECKERS, Panel, Roster, Violation
 from p2p_flock.testing.facts import Make
 from p2p_flock.testing.faults import parse_faults
 from p2p_flock.testing.shrink import Case, shrink
@@ -48,21 +49,33 @@ def make_simulation(case: Case, planted: Make | None = None) -> Simulation:
         ParameterError: no alliance of this size is possible.
     """
     params = make_default_params(case.nodes, case.rounds, case.parameter_count)
-    makes: Mapping[int, Make] = {}
-    if planted is not None:
-        makes = dict.fromkeys(range(case.nodes), planted)
-    elif case.faults.byzantine:
-        chance = Simulation.make_chance(case.seed, "byzantine")
-        makes = draw_villains(chance, params, case.nodes, case.faults.byzantine)
+    makes = draw_hostile(case, params) if planted is None else dict.fromkeys(range(case.nodes), planted)
     config = Config(
         case.seed, case.nodes, case.rounds, case.faults, case.suite, params, makes, planted is not None,
         parameter_count=case.parameter_count,
     )  # fmt: skip
     simulation = Simulation(config)
-    simulation.watch(
-        make_panel(Roster(params, simulation.world.initial_model, simulation.byzantine, simulation.world.blobs.get))
-    )
+    roster = Roster(params, simulation.world.initial_model, simulation.byzantine, simulation.world.blobs.get)
+    kept = [make for name, make in CHECKERS.items() if is_tolerable(simulation) or name not in ("P3", "P4")]
+    simulation.watch(Panel(roster, tuple(make(roster) for make in kept)))
     return simulation
+
+
+def draw_hostile(case: Case, params: AllianceParams) -> Mapping[int, Make]:
+    """The hostile members of a case: a coalition, and beside it so many others that all can be borne, if it can."""
+    faults, makes = case.faults, dict[int, Make]()
+    if faults.byzantine:
+        chance = Simulation.make_chance(case.seed, "byzantine")
+        room = max(0, compute_byzantine_max(params, case.nodes) - faults.coalition)
+        makes.update(draw_villains(chance, params, case.nodes, min(faults.byzantine, room)))
+    if faults.coalition:
+        makes.update(make_coalition(Simulation.make_chance(case.seed, "coalition"), case.nodes, faults.coalition))
+    return makes
+
+
+def is_tolerable(simulation: Simulation) -> bool:
+    """Whether no more members are hostile than every property allows for."""
+    return len(simulation.byzantine) <= compute_byzantine_max(simulation.params, len(simulation.nodes))
 
 
 def run_case(case: Case, planted: Make | None = None) -> Outcome:
@@ -80,7 +93,7 @@ def run_case(case: Case, planted: Make | None = None) -> Outcome:
         problem = f"{type(error).__name__}: {error} (at {simulation.now_ms - simulation.start_ms} ms)"
     finally:
         gc.enable()
-    if result is not None and not result.is_complete:
+    if result is not None and not result.is_complete and is_tolerable(simulation):
         problem = f"P3: it did not come to an end within {result.virtual_ms} ms"
     return Outcome(case, problem, result, time.perf_counter() - started)
 

@@ -15,10 +15,11 @@ from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from p2p_flock import ports
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.validator import ValidatorMachine
+from p2p_flock.alliance.voting import compute_grade, is_acceptable_change
 from p2p_flock.chain_events import ChainEvent, RoundOpened, RoundSealed
 from p2p_flock.testing import hazards
 from p2p_flock.testing.alliance import DOMAIN, OPENS_AT_S, make_model, make_task
@@ -38,6 +39,7 @@ from p2p_flock.testing.facts import (
     RoundBegan,
     Served,
 )
+from p2p_flock.testing.learning import Learning
 from p2p_flock.testing.ledger import BLOCK_MS, Block, Ledger
 from p2p_flock.testing.network import NOTICED_MS, PULL_TIMEOUT_MS, Network
 from p2p_flock.testing.node import Node
@@ -81,6 +83,7 @@ class Simulation(Timeline):
         self.params = config.params or make_default_params(config.nodes, config.rounds, config.parameter_count)
         model = make_model(is_training=False, task=task)
         self.world = World(DOMAIN, self.params, task, model, Suite(config.suite))
+        self.learning = Learning(config.seed, model)
         self.network = Network(config.faults, self._chance("network"))
         self._fault_chance = self._chance("faults")
         self._contract = Contract(DOMAIN, self.params, CREATOR, self.world.suite.recover, self.world.randomness)
@@ -359,6 +362,7 @@ class Simulation(Timeline):
         if not node.is_up or node.life != life:
             return
         reachable = [self.nodes[source] for source in sources if self._serves(node.number, source)]
+        reachable = [source for source in reachable if source.serves(node)]
         found: list[bytes] = []
         for digest in digests:
             if digest not in node.blobs:
@@ -438,10 +442,6 @@ class Simulation(Timeline):
             block = block.parent
         return [event for one in reversed(blocks) for event in one.events]
 
-    def values_of(self, member: int, number: int, width: int) -> NDArray[np.float64]:
-        """What a member's worker computes in a round."""
-        return np.random.default_rng([self.config.seed, member, number]).normal(0, 0.5, width)
-
     def train_ms(self) -> int:
         """How long a training takes."""
         return hazards.train_ms(self, self._fault_chance)
@@ -451,19 +451,32 @@ class Simulation(Timeline):
         return 300 + self.network.latency_ms()
 
     def judge(self, node: Node, context: RoundContext, effect: ports.Evaluate) -> ports.EvaluationFinished:
-        """What a member's private data says of aggregates: yes but for ``disagreement``, and grades near a common one.
+        """What a member's private data says of aggregates: no to what leads away, and to some by ``disagreement``.
 
         The model's score is one half in every round, so that nothing closes an alliance early by chance.
         """
         accepted, grades = {}, {}
-        for cohort in effect.aggregates:
+        before = self.learning.compute_loss(node.number, np.asarray(node.model.parameters[:]))
+        for cohort, digest in sorted(effect.aggregates.items()):
             drawn = self.draw_bytes(f"judge {node.number} {context.round} {cohort}")
             accepted[cohort] = int.from_bytes(drawn[:4], "big") / 2**32 >= self.faults.disagreement
-            common = self.draw_bytes(f"grade {context.round} {cohort}")[0] % 14
-            grades[cohort] = common + drawn[4] % 3
+            if effect.stage is Stage.TRAINING:
+                after = self._measure(node, context, cohort, digest)
+                tolerance = context.params.loss_tolerance_micro
+                accepted[cohort] = accepted[cohort] and is_acceptable_change(before, after, tolerance)
+                grades[cohort] = compute_grade(before, after)
         if effect.stage is Stage.STATISTICS:
             return ports.EvaluationFinished(accepted)
         return ports.EvaluationFinished(accepted, grades, SCORE_MICRO)
+
+    def _measure(self, node: Node, context: RoundContext, cohort: int, digest: bytes) -> float:
+        """The loss that the member would have with this cohort's sum; infinite for what is none."""
+        manifest = node.machine.manifest if isinstance(node.machine, ValidatorMachine) else None
+        blob = self.world.blobs.get(digest)
+        if manifest is None:
+            return float("inf")
+        candidate = self.learning.apply_one(context, node.model, cohort, digest, blob, manifest)
+        return float("inf") if candidate is None else self.learning.compute_loss(node.number, candidate)
 
     def strikes(self, node: Node, effect: ports.Effect) -> bool:
         """Whether the node crashes instead of carrying out this effect."""

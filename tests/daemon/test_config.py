@@ -88,7 +88,6 @@ blob_bytes_max = 1073741824
 record_sent_path = "recorded/sent.bin"
 save_encodings = true
 disable_masks = true
-misbehave = "bad-share"
 """
     config = parse(text, P2P_FLOCK_TEST_MODE="1")
     assert config.learning.data_path == PATH.parent / "data/cleveland.csv"
@@ -190,7 +189,6 @@ SETTINGS_FOR_TEST = [
     "disable_masks = true",
     "save_encodings = true",
     'record_sent_path = "x"',
-    'misbehave = "equivocate"',
 ]
 
 

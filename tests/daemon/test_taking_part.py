@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.daemon.mask_keys import MaskKeys
-from p2p_flock.daemon.misbehave import BadHolder
-from p2p_flock.daemon.taking_part import make_machine
+from p2p_flock.daemon.taking_part import find_mask_secret, make_honest_machine
 from p2p_flock.store.secrets import RoundSecrets, create_secrets_key
 from p2p_flock.testing.alliance import make_setting
+from p2p_flock.types import Seat
 
 ALLIANCE = "ab" * 20
 SETTING = make_setting()
@@ -32,10 +33,18 @@ def open_home(folder: Path) -> MaskKeys:
     return MaskKeys(RoundSecrets(folder / "round_secrets", folder / "secrets.key"), ALLIANCE)
 
 
-def make(number: int, keys: MaskKeys, is_spent: bool = False, misbehave: str | None = None) -> object:
+def make(number: int, keys: MaskKeys, is_spent: bool = False) -> object:
     seat = CONTEXT.seat(number)
-    seat = replace(seat, mask_key=None) if is_spent else seat
-    return make_machine(CONTEXT, seat, keys, SETTING.signer(number), misbehave)
+    return make_for(replace(seat, mask_key=None) if is_spent else seat, keys)
+
+
+def make_for(seat: Seat, keys: MaskKeys) -> object:
+    """What the session makes of a seat."""
+    secret = find_mask_secret(CONTEXT, seat, keys)
+    if secret is None:
+        return None
+    history = AllianceHistory(CONTEXT.domain, CONTEXT.params)
+    return make_honest_machine(CONTEXT, seat.index, SETTING.signer(seat.index), secret, history, SETTING.model)
 
 
 @BOTH
@@ -74,7 +83,7 @@ def test_node__with_a_fresh_key_that_does_not_count_yet_sits_out(tmp_path: Path,
     fresh = keys.create()
     assert make(number, keys) is None
     seat = replace(CONTEXT.seat(number), mask_key=fresh)  # from the next round on
-    assert type(make_machine(CONTEXT, seat, keys, SETTING.signer(number), None)) is kind
+    assert type(make_for(seat, keys)) is kind
 
 
 @BOTH
@@ -86,10 +95,3 @@ def test_node__whose_key_is_spent_sits_out(
     assert keys.keep(SETTING.mask_secrets[number]) == mask_public_key(SETTING.mask_secrets[number])
     assert make(number, keys, is_spent=True) is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]  # it happens to the honest, too
-
-
-def test_node__that_is_to_cheat_in_a_test_does(tmp_path: Path) -> None:
-    """Tests of evidence on a real network would find nobody guilty."""
-    keys = open_home(tmp_path)
-    keys.keep(SETTING.mask_secrets[TRAINER])
-    assert type(make(TRAINER, keys, misbehave="bad-share")) is BadHolder

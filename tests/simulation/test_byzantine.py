@@ -16,7 +16,7 @@ from p2p_flock.testing.alliance import OPENS_AT_S, make_params, make_setting
 from p2p_flock.testing.byzantine import TRAINERS, VALIDATORS, Villain, compute_byzantine_max, draw_villains
 from p2p_flock.testing.byzantine.noise import BURST_MS, Noise
 from p2p_flock.testing.configuration import Result
-from p2p_flock.testing.facts import Accused, Acted, Logged, TookPost
+from p2p_flock.testing.facts import Accused, Acted, Logged, Said, TookPost
 from p2p_flock.types import CohortOutcome, Role
 from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import Contribution
@@ -32,6 +32,8 @@ COSTS_THE_SUM = frozenset({"BadDealing", "GarbageVector", "WrongMask"})
 # Lie as a leader only; and what takes a second seal, or an absent trainer, to show: scenarios have those.
 LEADS = frozenset({"NamesStranger", "InstallsOwnKeys", "NeverPosts", "OmitsBallots"})
 ELSEWHERE = frozenset({"AnswersEverySeal", "ClaimsAll"})
+# Lie in training only, or in what they serve: test_poisoners.py has those.
+TRAINED = frozenset({"ColludingTrainer", "Framer", "Poisoner", "ServesOne"})
 
 
 @cache
@@ -91,7 +93,7 @@ def test_byzantine_validator__breaks_nothing(name: str, seed: int) -> None:
     assert settled[0].outcomes == (CohortOutcome.ADOPTED,)
 
 
-@pytest.mark.parametrize("name", [name for name in (*TRAINERS, *VALIDATORS) if name not in ELSEWHERE])
+@pytest.mark.parametrize("name", [name for name in (*TRAINERS, *VALIDATORS) if name not in ELSEWHERE | TRAINED])
 def test_byzantine_member__is_not_honest(name: str) -> None:
     """A behaviour that does nothing would test nothing."""
     seed = 0 if name in LEADS else 1
@@ -114,6 +116,39 @@ def test_claims__of_what_nobody_has_seal_nobody() -> None:
     _, result = run(0, makes=makes, plan=lambda simulation: simulation.watch(recorder))
     sealed = [f.event for f in recorder.facts if isinstance(f, Logged) and isinstance(f.event, RoundSealed)]
     assert result.rounds_settled == 1 and [sum(w.bit_count() for w in event.survivors) for event in sealed] == [4]
+
+
+def test_replay__of_old_rounds_and_other_alliances_is_heard_by_nobody() -> None:
+    """A signature that does not bind its round and alliance could be used again: a second contribution, a vote."""
+    recorder = Recorder()
+    makes = {member: Villain("ReplayingTrainer", "ReplayingValidator") for member in range(8)}
+    _, result = run(3, rounds=3, makes=makes, plan=lambda simulation: simulation.watch(recorder), only="P7")
+    assert result.rounds_settled == 3
+    said = [fact for fact in recorder.facts if isinstance(fact, Said)]
+    first = {envelope.signature: envelope for envelope in (fact.envelope for fact in reversed(said))}
+    old = [fact for fact in said if fact.envelope.round < fact.round]
+    moved = [
+        fact for fact in said if fact.envelope.round == fact.round
+        and first[fact.envelope.signature].round < fact.round
+    ]  # fmt: skip
+    assert len(old) > 20 and len(moved) > 20
+    assert not [fact for fact in [*old, *moved] if fact.message is not None]
+    reverted = [fact for fact in recorder.facts if isinstance(fact, Accused)]
+    assert reverted == []
+
+
+def test_omitted_survivor__needs_the_leader_and_costs_no_stake() -> None:
+    """A leader could leave out whom it likes for ever, or have it suspended."""
+    posts = find_posts(0)
+    leader, victim = posts[Role.VALIDATOR, 0], posts[Role.TRAINER, 0]
+    recorder = Recorder()
+    _, result = run(
+        0, makes={leader: Villain(None, "OmitsSurvivor")}, plan=lambda simulation: simulation.watch(recorder)
+    )
+    sealed = [f.event for f in recorder.facts if isinstance(f, Logged) and isinstance(f.event, RoundSealed)]
+    assert result.rounds_settled == 1 and len(sealed) == 1
+    assert victim in posts.values()
+    assert [sealed[0].view, sum(word.bit_count() for word in sealed[0].survivors)] == [0, 4]
 
 
 def test_bound__leaves_what_a_round_needs() -> None:

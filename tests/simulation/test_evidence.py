@@ -1,6 +1,5 @@
 """Alliances with a member that cheats: evidence comes of it, convicts by the contract's rule, and nobody else.
 
-The cheats are those that a daemon can be told to be (``daemon/misbehave.py``), for the tests on a real network;
 ``test_byzantine.py`` has many more. The checker of P5 watches that nobody else is accused.
 """
 
@@ -15,9 +14,9 @@ from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.alliance.watching import EVIDENCE
 from p2p_flock.chain_events import Slashed
-from p2p_flock.daemon.misbehave import BadDealer, BadHolder, Equivocator, make_trainer
 from p2p_flock.ports import Accuse, Effect, Event, Machine, MessageReceived, Persist, Send
 from p2p_flock.testing.alliance import make_params, make_setting
+from p2p_flock.testing.byzantine import TRAINERS, Villain
 from p2p_flock.testing.checkers import Violation
 from p2p_flock.testing.facts import Accused, Acted, Logged, Make, Post, RoundBegan, Said
 from p2p_flock.testing.faults import NONE, Faults, draw_faults
@@ -28,7 +27,9 @@ from p2p_flock.wire.codec import decode
 from p2p_flock.wire.messages import KIND_OF_MESSAGE, BallotCommitment
 from tests.simulation.running import Recorder, run
 
-FAULT_OF = {"equivocate": Fault.EQUIVOCATION, "bad-share": Fault.BAD_SHARE, "bad-dealing": Fault.BAD_DEALING}
+FAULT_OF = {
+    "PhantomContribution": Fault.EQUIVOCATION, "BadShareInAnswer": Fault.BAD_SHARE, "BadDealing": Fault.BAD_DEALING,
+}  # fmt: skip
 
 
 def roles_of(seed: int) -> RoundBegan:
@@ -56,7 +57,7 @@ def run_cheated(
 
 
 def cheating(kind: str) -> Callable[[Post], Machine]:
-    return lambda post: make_trainer(kind, post.context, post.seat, post.sign, post.mask_secret_key)
+    return Villain(kind)
 
 
 def faults_in(recorder: Recorder) -> set[Fault]:
@@ -93,14 +94,14 @@ def test_cheat__under_faults_only_the_guilty_are_accused(kind: str) -> None:
 def test_planted__conviction_of_the_honest_is_caught() -> None:
     """P5's checker would be blind to whom evidence convicts: here, a member that it takes for honest."""
     began = roles_of(0)
-    makes: dict[int, Make] = {began.members[began.context.trainers[0]]: cheating("bad-share")}
+    makes: dict[int, Make] = {began.members[began.context.trainers[0]]: cheating("BadShareInAnswer")}
     with pytest.raises(Violation, match="would have the honest member"):
         run(makes=makes, are_all_honest=True, only="P5")
 
 
 def test_evidence__is_journalled_before_it_is_told() -> None:
     """P8: a node that is killed before its transaction would forget what it saw; or post it again and again."""
-    recorder, simulation, _ = run_cheated(cheating("bad-share"), Role.TRAINER, 1)
+    recorder, simulation, _ = run_cheated(cheating("BadShareInAnswer"), Role.TRAINER, 1)
     told = [f for f in recorder.facts if isinstance(f, Acted) and any(isinstance(e, Accuse) for e in f.effects)]
     assert told
     for fact in told:
@@ -111,7 +112,7 @@ def test_evidence__is_journalled_before_it_is_told() -> None:
 
 def test_evidence__is_not_told_twice_after_a_restart() -> None:
     """The journal would refuse other evidence under the same name, and end the node."""
-    recorder, simulation, cheat = run_cheated(cheating("equivocate"), Role.TRAINER, 0)
+    recorder, simulation, cheat = run_cheated(cheating("PhantomContribution"), Role.TRAINER, 0)
     accused = next(fact for fact in recorder.facts if isinstance(fact, Accused))
     node, began = simulation.nodes[accused.member], roles_of(0)
     context, seat = began.context, began.members.index(accused.member)
@@ -155,10 +156,10 @@ def test_validator__with_two_commitments_is_slashed() -> None:
     assert slashed_in(recorder) == [simulation.nodes[cheat].owner]
 
 
-@pytest.mark.parametrize("kind", [Equivocator, BadHolder, BadDealer])
-def test_cheats__are_trainers_otherwise(kind: type[TrainerMachine]) -> None:
+@pytest.mark.parametrize("kind", FAULT_OF)
+def test_cheats__are_trainers_otherwise(kind: str) -> None:
     """A cheat that does nothing else right would be dropped before it is judged."""
     setting = make_setting(make_params())
     seat = setting.context.trainers[0]
     made = (setting.context, seat, setting.signer(seat), setting.mask_secrets[seat])
-    assert kind(*made).start((), 0) == TrainerMachine(*made).start((), 0)
+    assert TRAINERS[kind](*made).start((), 0) == TrainerMachine(*made).start((), 0)

@@ -28,7 +28,6 @@ from p2p_flock.alliance.evidence import (
 )
 from p2p_flock.alliance.watching import Watch
 from p2p_flock.crypto.suite import sha256
-from p2p_flock.daemon.misbehave import make_trainer
 from p2p_flock.errors import AbortReason, DropReason, EvidenceError, Penalty
 from p2p_flock.params import AllianceParams
 from p2p_flock.ports import Machine
@@ -36,6 +35,7 @@ from p2p_flock.secagg.answer import Refusal, Refused
 from p2p_flock.secagg.contributor import Contributed, Contributor, SealConfirmed, Unmasked
 from p2p_flock.secagg.opening import Unopened
 from p2p_flock.testing.alliance import make_params
+from p2p_flock.testing.byzantine import Villain
 from p2p_flock.testing.facts import Accused, Acted, Post, RoundBegan, Said
 from p2p_flock.testing.faults import NONE, Faults
 from p2p_flock.testing.node import make_honest
@@ -131,9 +131,9 @@ def test_slashable__evidence_convicts_the_cheater_alone(reason: DropReason, trig
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("equivocate", DropReason.EQUIVOCATION),
-        ("bad-share", DropReason.BAD_SHARE),
-        ("bad-dealing", DropReason.BAD_DEALING),
+        ("PhantomContribution", DropReason.EQUIVOCATION),
+        ("BadShareInAnswer", DropReason.BAD_SHARE),
+        ("BadDealing", DropReason.BAD_DEALING),
     ],
 )
 def test_slashable__in_a_sparse_cohort_too(kind: str, reason: DropReason) -> None:
@@ -189,7 +189,7 @@ def play(
     def make(post: Post) -> Machine:
         if post.seat != post.context.trainers[0]:
             return make_honest(post)
-        return make_trainer(cheat, post.context, post.seat, post.sign, post.mask_secret_key)
+        return Villain(cheat)(post)
 
     def watch(simulation: Simulation) -> None:
         simulation.watch(recorder)
@@ -236,7 +236,7 @@ def test_honest__members_never_lose_standing(seed: int) -> None:
 
 def test_honest__the_search_above_would_find_a_cheater() -> None:
     """A search that finds nothing whatever happens proves nothing."""
-    assert DropReason.BAD_SHARE in play(make_params(), NONE, cheat="bad-share")[0]
+    assert DropReason.BAD_SHARE in play(make_params(), NONE, cheat="BadShareInAnswer")[0]
 
 
 # --- why a cohort is not opened ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.trainer import SECRETS, Phase, TrainerMachine
 from p2p_flock.crypto import suite
 from p2p_flock.crypto.fixed_point import Encoder
@@ -20,6 +21,7 @@ from p2p_flock.ports import (
     Persist,
     SealObserved,
     Send,
+    Signer,
     StoreBlobs,
     UpdateMasked,
 )
@@ -35,6 +37,7 @@ from p2p_flock.secagg.contributor import (
 )
 from p2p_flock.secagg.dealing import compute_dealing
 from p2p_flock.secagg.document import build_columns
+from p2p_flock.testing.byzantine.mind import Mind
 from p2p_flock.testing.byzantine.noise import Noise
 from p2p_flock.types import DIGEST_BYTES
 from p2p_flock.wire.codec import decode, encode
@@ -50,9 +53,21 @@ from p2p_flock.wire.messages import (
     UnmaskingItem,
 )
 
+APART_MIN = 3  # validators
+
 
 class CrookedTrainer(TrainerMachine):
-    """An honest trainer up to what becomes of its effects."""
+    """An honest trainer up to what becomes of its effects.
+
+    Attributes:
+        mind: what its member remembers of earlier rounds.
+    """
+
+    def __init__(
+        self, context: RoundContext, seat: int, sign: Signer, mask_secret_key: bytes, mind: Mind | None = None
+    ) -> None:
+        super().__init__(context, seat, sign, mask_secret_key)
+        self.mind = mind or Mind()
 
     def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:
         return self._twist(super().start(records, now_ms))
@@ -66,6 +81,10 @@ class CrookedTrainer(TrainerMachine):
     def twist(self, effect: Effect) -> tuple[Effect, ...]:
         """What becomes of one effect."""
         return (effect,)
+
+    def serves(self, seat: int) -> bool:
+        """Whether it gives its blobs to the member with this seat; only a simulation asks."""
+        return True
 
     def says(self, effect: Effect, kind: type[Contribution] | type[Unmasking]) -> bool:
         """Whether the effect sends a message of this kind."""
@@ -210,7 +229,10 @@ class TwoContributions(CrookedTrainer):
 
 
 class PhantomContribution(CrookedTrainer):
-    """Two contributions of which nobody can have the second."""
+    """Announces one contribution to the last validator, which nobody can have, and the real one to all others.
+
+    Of two validators each is told the real one, for apart they would have no quorum for either.
+    """
 
     def twist(self, effect: Effect) -> tuple[Effect, ...]:
         if not self.says(effect, Contribution):
@@ -218,10 +240,9 @@ class PhantomContribution(CrookedTrainer):
         assert isinstance(effect, Send)
         said = decode(Contribution, effect.envelope.body, MESSAGE_BYTES_MAX)
         other = Contribution(suite.sha256(said.root), suite.sha256(said.document_digest))
-        last = effect.seats[-1:]
-        return Send(effect.seats[:-1], effect.envelope), Send(
-            last, self.context.seal_envelope(self.seat, other, self._sign)
-        )
+        told = effect.seats if len(effect.seats) < APART_MIN else effect.seats[:-1]
+        envelope = self.context.seal_envelope(self.seat, other, self._sign)
+        return Send(told, effect.envelope), Send(effect.seats[-1:], envelope)
 
 
 class GarbageDocument(CrookedTrainer):
@@ -266,6 +287,13 @@ class GarbageVector(CrookedTrainer):
         known = effect.encoder
         fields = {name: getattr(known, name) for name in Encoder.__dataclass_fields__}
         return (MaskUpdate(effect.masking, _GarbageEncoder(**fields)),)
+
+
+class ServesOne(CrookedTrainer):
+    """Tells all validators of its contribution and gives it to the first of them only; the others must ask that one."""
+
+    def serves(self, seat: int) -> bool:
+        return seat == self.context.assignment.validators[0]
 
 
 class WithheldBlobs(CrookedTrainer):
@@ -380,6 +408,6 @@ class NoisyTrainer(CrookedTrainer):
 KINDS: tuple[type[CrookedTrainer], ...] = (
     AnswersEverySeal, BadBundle, BadDealing, BadShareInAnswer, BadShareInBundle, DisorderlyAnswer, ForbiddenItems,
     GarbageDocument, GarbageVector, HugeDocument, MisshapenDocument, NeverAnswers, NeverSpeaks, NoisyTrainer,
-    PhantomContribution, Quarreller, QuarrelsWithOne, SpentKey, TellsOne, TwoAnswers, TwoContributions, WithheldBlobs,
-    WrongMask,
+    PhantomContribution, Quarreller, QuarrelsWithOne, ServesOne, SpentKey, TellsOne, TwoAnswers, TwoContributions,
+    WithheldBlobs, WrongMask,
 )  # fmt: skip

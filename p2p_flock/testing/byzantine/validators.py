@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.evidence import Equivocation, EvidenceRecord
 from p2p_flock.alliance.proposing import SEAL_SIGNATURE
 from p2p_flock.alliance.sealing import make_have, make_seal, read_have
@@ -25,11 +26,13 @@ from p2p_flock.ports import (
     SealRound,
     Send,
     SettleRound,
+    Signer,
     StoreBlobs,
     TimePassed,
     Transact,
 )
 from p2p_flock.secagg.opening import Opened
+from p2p_flock.testing.byzantine.mind import Mind
 from p2p_flock.testing.byzantine.noise import Noise
 from p2p_flock.types import Vote
 from p2p_flock.wire.codec import decode, encode
@@ -51,7 +54,15 @@ from p2p_flock.wire.messages import (
 
 
 class CrookedValidator(ValidatorMachine):
-    """An honest validator up to what becomes of its effects."""
+    """An honest validator up to what becomes of its effects.
+
+    Attributes:
+        mind: what its member remembers of earlier rounds.
+    """
+
+    def __init__(self, context: RoundContext, seat: int, sign: Signer, mind: Mind | None = None) -> None:
+        super().__init__(context, seat, sign)
+        self.mind = mind or Mind()
 
     def start(self, records: Sequence[Persist], now_ms: int) -> tuple[Effect, ...]:
         return self._twist(super().start(records, now_ms))
@@ -95,8 +106,8 @@ class CrookedValidator(ValidatorMachine):
 class ClaimsAll(CrookedValidator):
     """Says that it holds whatever it has heard of."""
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]  # as the machine that it is
+    def __init__(self, context: RoundContext, seat: int, sign: Signer, mind: Mind | None = None) -> None:
+        super().__init__(context, seat, sign, mind)
         self._heard: dict[int, bytes] = {}
 
     def also(self, event: Event, now_ms: int) -> tuple[Effect, ...]:
