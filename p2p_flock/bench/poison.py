@@ -1,0 +1,113 @@
+"""What poisoned updates do to an alliance, beside plain averaging and the robust rules that see every update.
+
+Run as ``python -m p2p_flock.bench.poison`` (``scripts/bench poison``); what it found is in ``bench/POISON.md``. Real
+MNIST digits; our side is the code of a node but for masks, messages and the chain (``bench/poison_alliance.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypedDict
+
+from p2p_flock.bench.poison_committee import COMMITTEES, Captures, count_captures
+from p2p_flock.bench.poison_data import load_digits
+from p2p_flock.bench.poison_runs import Found, Job, run_job
+from p2p_flock.bench.poison_settings import ATTACKS, DEFENCES, NOBODY, SETTINGS
+from p2p_flock.bench.poison_table import RULE_TITLES, render_all
+
+SEEDS = 5
+ATTACK_SEEDS_MAX = 2  # of the second table
+COMMITTEE = "committee"
+MAIN_DEFENCES = [defence.name for defence in DEFENCES]
+
+
+def list_jobs(rows: Sequence[str], seeds: int, is_quick: bool) -> list[Job]:
+    """All runs, each once. Quick: the bounds' alone, one seed; else every attack too, on a few seeds."""
+    jobs: dict[Job, None] = {}
+    for setting in SETTINGS:
+        if setting.name not in rows:
+            continue
+        for seed in range(1, (1 if is_quick else seeds) + 1):
+            for rule in (*RULE_TITLES, *MAIN_DEFENCES):
+                jobs[Job(setting.name, rule, setting.headline, seed)] = None
+            for rule in ("fedavg", *MAIN_DEFENCES):
+                jobs[Job(setting.name, rule, NOBODY.name, seed)] = None
+        is_reported_only = setting.points_max is None
+        for seed in range(1, 0 if is_quick or is_reported_only else min(seeds, ATTACK_SEEDS_MAX) + 1):
+            for attack in ATTACKS:
+                for rule in ("fedavg", *MAIN_DEFENCES):
+                    jobs[Job(setting.name, rule, attack.name, seed)] = None
+    return list(jobs)
+
+
+class Figures(TypedDict):
+    """The file of figures."""
+
+    runs: list[Found]
+    committees: list[Captures]
+
+
+def read_figures(path: Path | None) -> Figures:
+    """What an earlier call left, so that one that was interrupted goes on."""
+    if path is None or not path.exists():
+        return {"runs": [], "committees": []}
+    figures: Figures = json.loads(path.read_text())
+    return figures
+
+
+def run_all(
+    jobs: Sequence[Job], committees: Sequence[tuple[int, int]], workers: int, figures: Figures
+) -> Iterator[str]:
+    """Every run that ``figures`` lacks, in processes of one thread each; a line for each as it is added there."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy starts in them
+    done = {Job(one["setting"], one["rule"], one["attack"], one["seed"]) for one in figures["runs"]}
+    counted = {(one["validators"], one["seed"]) for one in figures["committees"]}
+    left = [job for job in jobs if job not in done]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        captures = [pool.submit(count_captures, *committee) for committee in committees if committee not in counted]
+        for number, one in enumerate(pool.map(run_job, left), start=1):
+            figures["runs"].append(one)
+            yield (
+                f"{number}/{len(left)} {one['setting']} {one['attack']} {one['rule']} seed {one['seed']}: "
+                f"{one['accuracy']:.3f}, suspended {one['suspended_bad']} of {one['bad']} bad, "
+                f"{one['suspended_honest']} honest"
+            )
+        for capture in captures:
+            figures["committees"].append(capture.result())
+            yield f"committee of {capture.result()['validators']}: {capture.result()['captured']} captures"
+
+
+def main() -> None:
+    """Measure, print the tables, write the figures where asked."""
+    names = [*(setting.name for setting in SETTINGS), COMMITTEE]
+    parser = argparse.ArgumentParser(prog="scripts/bench poison", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write all figures here; started again, it goes on")
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW", help=", ".join(names))
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"data splits and sortitions [{SEEDS}]")
+    parser.add_argument("--jobs", type=int, default=2, help="processes [2]")
+    parser.add_argument("--quick", action="store_true", help="one seed, and the rows' own attacks only")
+    given = parser.parse_args()
+    started = time.perf_counter()
+    load_digits()  # fetched here, once
+    seeds = range(1, (1 if given.quick else given.seeds) + 1)
+    committees = [(validators, seed) for validators, _ in COMMITTEES for seed in seeds]
+    figures = read_figures(given.json)
+    jobs = list_jobs(given.rows, given.seeds, given.quick)
+    for line in run_all(jobs, committees if COMMITTEE in given.rows else [], given.jobs, figures):
+        sys.stderr.write(f"{line}\n")
+        if given.json is not None:
+            given.json.write_text(json.dumps(figures))
+    sys.stdout.write(render_all(figures["runs"], figures["committees"]))
+    sys.stderr.write(f"{time.perf_counter() - started:.0f} s\n")
+
+
+if __name__ == "__main__":
+    main()
