@@ -22,6 +22,7 @@ from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain_events import RoundSealed
 from p2p_flock.crypto.masking import get_engine_name
 from p2p_flock.daemon.arrivals import Arrivals
+from p2p_flock.daemon.attention import Attention
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.posting import post_ballots, post_commitments
 from p2p_flock.daemon.prefetch import prefetch_answer
@@ -142,6 +143,10 @@ class RoundDriver:
         kept = [Persist(record.kind, record.key, record.body) for record in records]
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            if isinstance(self.machine, ValidatorMachine):
+                others = set(self.context.assignment.validators) - {self.machine.seat}
+                peers = {seat: self.context.seat(seat).peer_id for seat in sorted(others)}
+                nursery.start_soon(Attention(self._world.net, peers, self.post).run)
             await self._execute(self.machine.start(kept, self._world.clock.now_ms()), nursery)
             while True:
                 event = await self._next_event()

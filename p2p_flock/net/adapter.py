@@ -19,6 +19,7 @@ from p2p_flock.net.blob_server import BlobServer, BlobSource
 from p2p_flock.net.blobs import BlobClient
 from p2p_flock.net.dht import Dht, DhtTimes
 from p2p_flock.net.discovery import Discovery, PeerDown, PeerUp, parse_peer_id
+from p2p_flock.net.fault_port import FaultPort
 from p2p_flock.net.framing import FrameError
 from p2p_flock.net.gossip import Gossip, GossipMessage, Validate, open_gossip
 from p2p_flock.net.hardening import HardenedHost
@@ -65,6 +66,7 @@ class NetConfig:
             connection: multiplexer frames with gossip, messages, blobs and negotiation inside, all that this node says
             but the Noise handshake itself (its public keys and a signature). A 12-byte frame header stands at least
             after every 262,064 bytes of a stream.
+        fault_port: test mode: says which peers are not heard.
     """
 
     private_key: bytes
@@ -79,6 +81,7 @@ class NetConfig:
     mdns: bool = False
     dht_times: DhtTimes = field(default_factory=DhtTimes)
     record_sent: Callable[[bytes], None] | None = None
+    fault_port: FaultPort | None = None
 
 
 class Net:
@@ -203,6 +206,15 @@ class Net:
         """Peers with an open connection, now."""
         return self._discovery.connected
 
+    def silence_s(self, peer_id: str) -> float:
+        """For how long a connected peer has said nothing at all; 0 where it is not connected.
+
+        Counted in ticks of a second of our own loop, so that a node that was itself stopped does not blame its peers.
+        While this is asked the peer is pinged at each tick of silence: whoever does not answer has been stopped, or its
+        network is cut, seconds before its connection breaks. Raises NetError for a peer ID that is none.
+        """
+        return self._discovery.silence_s(_peer(peer_id))
+
     def subscribers(self, topic: str) -> frozenset[str]:
         """Connected peers that take part in a topic."""
         return self._gossip.subscribers(topic)
@@ -252,7 +264,7 @@ async def open_net(config: NetConfig) -> AsyncIterator[Net]:
     try:
         async with (
             _closing(sockets),
-            open_host(config.private_key, sockets, traffic, config.liveness, changes.note) as host,
+            open_host(config.private_key, sockets, traffic, config.liveness, changes.note, config.fault_port) as host,
             open_gossip(host) as gossip,
             trio.open_nursery() as nursery,
         ):

@@ -31,6 +31,7 @@ from p2p_flock.net.dht_messages import peer_id_from_bytes
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, FrameReader, encode_frame, end_stream
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.limits import EXCHANGES, Buckets
+from p2p_flock.net.muxer import Muxer
 from p2p_flock.net.peer_book import ADDRESS_CHARACTERS_MAX, ADDRESSES_PER_PEER_MAX, Address, PeerBook, parse_addresses
 
 if TYPE_CHECKING:
@@ -138,6 +139,11 @@ class Discovery:
             self._send.send_nowait(event)
         except trio.WouldBlock:
             self.events_dropped_count += 1
+
+    def silence_s(self, peer: ID) -> float:
+        """See `Net.silence_s`; of the connection that was heard last."""
+        muxers = [conn.muxed_conn for conn in self._host.swarm.get_connections(peer)]
+        return min((muxer.silence_s() for muxer in muxers if isinstance(muxer, Muxer)), default=0.0)
 
     @property
     def dialable_addresses(self) -> tuple[str, ...]:

@@ -103,6 +103,8 @@ class Muxer(IMuxedConn):
         self._body_of: Stream | None = None
         self._body_ends: Flag = Flag(0)
         self._heard = True
+        self._silent_ticks = 0
+        self._attended_until = 0.0
         self._writing_since: float | None = None
         self._ping_count = 0
         # Told why, if the peer does what no honest one does; it should be banned. Set by the swarm.
@@ -297,16 +299,20 @@ class Muxer(IMuxedConn):
         if wait_s > CONNECTION_WAIT_SECONDS_MAX:
             raise OverLimitError(f"it sends too many {what}")
 
+    def silence_s(self) -> float:
+        """For how long nothing came, in whole ticks. Asking makes us ping the peer at each tick for the next three."""
+        self._attended_until = trio.current_time() + self._liveness.interval_s
+        return 0.0 if self._heard else self._silent_ticks * self._liveness.interval_s / 3
+
     async def _watch(self) -> None:
         tick_s = self._liveness.interval_s / 3
-        silent_ticks = 0
         while True:
             await trio.sleep(tick_s)
-            silent_ticks = 0 if self._heard else silent_ticks + 1
+            self._silent_ticks = 0 if self._heard else self._silent_ticks + 1
             self._heard = False
-            if silent_ticks * tick_s >= self._liveness.timeout_s:
+            if self._silent_ticks * tick_s >= self._liveness.timeout_s:
                 raise MuxedStreamError(f"the peer has been silent for {self._liveness.timeout_s} s")
-            if silent_ticks >= 3:
+            if self._silent_ticks >= 3 or (self._silent_ticks and trio.current_time() < self._attended_until):
                 self._ping_count += 1
                 self.queue_control(FrameKind.PING, Flag.SYN, 0, self._ping_count & 0xFFFFFFFF)
             now = trio.current_time()

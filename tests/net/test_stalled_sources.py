@@ -17,10 +17,11 @@ import trio
 from libp2p.abc import INetStream
 
 from p2p_flock.net import blobs
-from p2p_flock.net.adapter import Net
+from p2p_flock.net.adapter import Net, open_net
 from p2p_flock.net.blob_server import BLOB_PROTOCOL, Status
 from p2p_flock.net.framing import FrameReader
-from tests.net.nodes import dial, open_hardened, until
+from p2p_flock.net.muxer import Liveness
+from tests.net.nodes import dial, make_config, open_hardened, until
 from tests.net.test_blobs import make_contents, open_fetcher
 from tests.net.test_net import open_child
 
@@ -166,3 +167,16 @@ async def test_fetch_to_path__stalled_source_is_left_for_the_next(tmp_path: Path
             assert await fetcher.fetch_to_path(digest, tmp_path / "model", [slow, *sources], 1 << 22, 30.0)
         assert fetcher.bytes_received - before < 3_200_000
     assert (tmp_path / "model").read_bytes() == content
+
+
+async def test_silence__of_a_stopped_process_is_heard_before_its_connection_breaks() -> None:
+    """P3: a stopped leader would be waited for until its connection is given up, or its timeout is over."""
+    liveness = Liveness(interval_s=0.3, timeout_s=30.0)
+    async with open_net(make_config(liveness=liveness)) as net, open_child(net.addresses[0]) as (process_id, address):
+        peer_id = address.partition("/p2p/")[2]
+        await until(lambda: peer_id in net.connected())
+        with stopped(process_id):
+            await until(lambda: net.silence_s(peer_id) >= 0.5)
+            assert peer_id in net.connected()
+        await until(lambda: net.silence_s(peer_id) == 0.0)
+    assert net.silence_s(peer_id) == 0.0
