@@ -15,7 +15,15 @@ import base58
 
 from p2p_flock.chain.archive import LogArchive
 from p2p_flock.chain.client import Call, Json, RpcClient, as_bytes
-from p2p_flock.chain.contracts import ALLIANCE, TOKEN, address_bytes, address_text, compute_params_hash, load_contract
+from p2p_flock.chain.contracts import (
+    ALLIANCE,
+    TOKEN,
+    address_bytes,
+    address_text,
+    compute_params_hash,
+    load_contract,
+    peer_id_text,
+)
 from p2p_flock.chain.events import LogReader, decode_round_state
 from p2p_flock.chain.follower import ChainFeed, Follower
 from p2p_flock.chain.records import (
@@ -425,4 +433,4 @@ def _bitmap(positions: Sequence[int]) -> int:
 
 def _seat_record(index: int, values: tuple[Any, ...]) -> SeatRecord:
     owner, peer_id, *others = values
-    return SeatRecord(index, address_bytes(owner), base58.b58encode(peer_id).decode(), *others)
+    return SeatRecord(index, address_bytes(owner), peer_id_text(peer_id), *others)

@@ -15,6 +15,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
+import base58
+
 from p2p_flock.chain.abi import AbiError, decode, encode
 from p2p_flock.crypto.suite import keccak256
 from p2p_flock.errors import ChainError
@@ -28,6 +30,7 @@ GOVERNANCE_NAMES = (GENESIS, GM_FLOCK, GOVERNOR, TIMELOCK, EMISSION)
 MEMBERS, EVIDENCE, CHALLENGES = "Members", "Evidence", "Challenges"  # parts of Alliance; its ABI has theirs
 CONTRACT_NAMES = (TOKEN, BEACON, FACTORY, ALLIANCE)
 SELECTOR_BYTES = 4
+PEER_ID_BYTES_MAX = 64  # as in Members.sol
 ERROR_TEXT_SELECTOR = bytes.fromhex("08c379a0")  # Error(string), Solidity's `require` with text
 PANIC_SELECTOR = bytes.fromhex("4e487b71")  # Panic(uint256), Solidity's own checks
 
@@ -198,6 +201,18 @@ def compute_params_hash(params: AllianceParams) -> bytes:
 def address_bytes(value: str) -> bytes:
     """An address from hex text as 20 bytes."""
     return bytes.fromhex(value.removeprefix("0x"))
+
+
+def peer_id_text(peer_id: bytes) -> str:
+    """A peer ID's raw bytes, as the contract holds them, as base58 text.
+
+    Raises:
+        ChainError: longer than the contract takes. Base58 takes time with the square of the length: a minute for the
+            100 kB that an endpoint may claim.
+    """
+    if len(peer_id) > PEER_ID_BYTES_MAX:
+        raise ChainError(f"a peer ID has at most {PEER_ID_BYTES_MAX} bytes, not {len(peer_id)}")
+    return base58.b58encode(peer_id).decode()
 
 
 def address_text(address: bytes) -> str:

@@ -143,7 +143,7 @@ def read_record(path: Path) -> DeploymentRecord | None:
         record = _from_json(json.loads(data))
         if record.network not in NETWORKS or not set(record.steps) <= {step.name for step in STEPS}:
             raise ValueError("unknown names")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(
             f"{path} is no record of a deployment; restore it from version control, or move it away to begin anew."
         ) from error

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import base58
-
 from p2p_flock.chain.client import (
     Call,
     Json,
@@ -22,7 +20,7 @@ from p2p_flock.chain.client import (
     block_head,
     is_rate_limit,
 )
-from p2p_flock.chain.contracts import ALLIANCE, address_bytes, address_text, load_contract
+from p2p_flock.chain.contracts import ALLIANCE, address_bytes, address_text, load_contract, peer_id_text
 from p2p_flock.chain.records import RoundPhase, RoundState
 from p2p_flock.chain_events import (
     AbsenceAnswered,
@@ -69,7 +67,7 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
         at,
         a["seat"],
         address_bytes(a["owner"]),
-        base58.b58encode(a["peerId"]).decode(),
+        peer_id_text(a["peerId"]),
         a["maskKey"],
         a["weight"],
         a["joinedRound"],

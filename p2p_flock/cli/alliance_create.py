@@ -193,7 +193,7 @@ def _parse_setting(setting: str) -> tuple[str, object]:
 def _read_toml(path: Path) -> dict[str, object]:
     try:
         document = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers and lists beyond what Python reads
         raise UsageError(
             f"{path} is not valid TOML: {error}\n`alliance create --preset testnet --dry-run` shows one"
         ) from error
@@ -207,7 +207,7 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _read_json(path: Path) -> dict[str, object]:
     try:
         document = json.loads(_read(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid JSON: {error}\nit holds one object with the parameters") from error
     if not isinstance(document, dict):
         raise UsageError(f"{path} is not one JSON object\nit holds the parameters by name")

@@ -27,7 +27,7 @@ def read_bootstrap_file(path: Path) -> tuple[str, ...]:
         document = tomllib.loads(data.decode())
     except OSError as error:
         raise ConfigError(f"cannot read the list of bootstrap nodes {path}: {error.strerror}") from error
-    except ValueError as error:  # also of UTF-8 and TOML
+    except (ValueError, RecursionError) as error:  # also of UTF-8 and TOML
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     addresses = document.pop("bootstrap", None)
     if document or not isinstance(addresses, list) or len(addresses) > NODES_MAX:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgpack
 import pytest
 from multiaddr import Multiaddr
 
+from p2p_flock.chain.abi import encode as encode_abi
+from p2p_flock.chain.contracts import ALLIANCE, load_contract
+from p2p_flock.chain.deployment_record import read_record
+from p2p_flock.chain.events import Log, decode_log
+from p2p_flock.cli.alliance_create import _read_json, _read_toml
+from p2p_flock.daemon.config_file import find_line, load_config
 from p2p_flock.daemon.node import _read_peer_book
+from p2p_flock.errors import ChainError, ConfigError, UsageError
 from p2p_flock.net.adapter import open_net
+from p2p_flock.net.bootstrap_file import read_bootstrap_file
 from p2p_flock.net.discovery import ANSWER_BYTES_MAX, EXCHANGE_PROTOCOL
 from p2p_flock.net.framing import FrameReader, encode_frame
 from p2p_flock.net.peer_book import parse_address
+from tests.fuzz.engine import Watch
+from tests.fuzz.targets_chain import example_value
+from tests.fuzz.targets_files import record_seeds
 from tests.net.nodes import ECHO, ask_echo, dial, echo, make_config, open_hardened, until
 
 NO_MULTIADDRS = [
@@ -23,6 +38,13 @@ NO_MULTIADDRS = [
     "/dns/٠/tcp/1",
 ]
 PUNYCODE_THAT_IS_NONE = "/dns/xn--a/tcp/1"
+
+
+@contextmanager
+def interrupting_what_never_ends() -> Iterator[None]:
+    """Fails what takes more processor time than any sound reader; the defects here took minutes to days."""
+    with Watch().running():
+        yield
 
 
 @pytest.mark.parametrize("text", NO_MULTIADDRS)
@@ -57,3 +79,60 @@ def test_peer_book__deeply_nested_file_costs_the_book_only(tmp_path: Path) -> No
     path = tmp_path / "peers.json"
     path.write_bytes(b"[" * 100_000)
     assert _read_peer_book(path) == {}
+
+
+DEEP_TOML = b"bootstrap = " + b"[" * 50_000
+LONG_NUMBER_TOML = b"bootstrap = " + b"9" * 5_000
+
+
+@pytest.mark.parametrize("data", [DEEP_TOML, LONG_NUMBER_TOML], ids=["deep", "long number"])
+def test_toml__beyond_what_python_reads_is_named(data: bytes, tmp_path: Path) -> None:
+    """A damaged file would show a traceback instead of its name; tomllib raises more than its own error."""
+    path = tmp_path / "file.toml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"file\.toml"):
+        read_bootstrap_file(path)
+    with pytest.raises(ConfigError, match=r"file\.toml"):
+        load_config(path, {})
+    with pytest.raises(UsageError, match=r"file\.toml"):
+        _read_toml(path)
+
+
+def test_alliance_parameters__deeply_nested_json_is_named(tmp_path: Path) -> None:
+    """As above."""
+    path = tmp_path / "params.json"
+    path.write_bytes(b"[" * 50_000)
+    with pytest.raises(UsageError, match=r"params\.json"):
+        _read_json(path)
+
+
+def test_config__line_of_blanks_is_read_at_once() -> None:
+    """A line of a few thousand blanks took minutes: the expression that finds a setting's line tried all splits."""
+    with interrupting_what_never_ends():
+        assert find_line("[chain]\n" + " " * 100_000 + "\nfactory = 1\n", "chain", "factory") == 3
+
+
+def test_deployment_record__infinite_numbers_are_damage(tmp_path: Path) -> None:
+    """A damaged record would show a traceback."""
+    document = json.loads(record_seeds()[0])
+    next(iter(document["steps"].values()))["nonce"] = float("inf")
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="no record"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("length", [65, 100_000])
+def test_seat__peer_id_beyond_the_contracts_bound_is_refused(length: int) -> None:
+    """A lying endpoint could hold a node for hours: base58 takes time with the square of the length."""
+    joined = next(event for event in load_contract(ALLIANCE).events.values() if event.name == "SeatJoined")
+    values = {
+        name: example_value(kind, random.Random(1)) for name, kind in zip(joined.names, joined.types, strict=True)
+    }
+    values["peerId"] = bytes(length)
+    parts = list(zip(joined.names, joined.types, joined.indexed, strict=True))
+    topics = [encode_abi([kind], [values[name]]) for name, kind, indexed in parts if indexed]
+    plain = [(kind, values[name]) for name, kind, indexed in parts if not indexed]
+    data = encode_abi([kind for kind, _ in plain], [value for _, value in plain])
+    with interrupting_what_never_ends(), pytest.raises(ChainError, match="peer ID"):
+        decode_log(Log(8, 2, bytes(32), bytes(32), (joined.topic, *topics), data), 1)
