@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import trio
+
 from p2p_flock.ports import Recoverer, Signer
 from p2p_flock.wire.messages import MESSAGE_KINDS
 
@@ -68,9 +70,10 @@ class Tally:
         self.counts["message_bytes_received"] += length
 
     def take(self) -> dict[str, object]:
-        """What was added since the last call: whole numbers, seconds of CPU time, and the two peaks of memory so far.
+        """What was added since the last call: whole numbers, seconds of CPU time, and what the processes hold.
 
-        A peak is the largest resident set of the process since it started, in bytes; ``None`` without ``/proc``.
+        A peak is the largest resident set of the process since it started, in bytes; ``None`` without ``/proc``. Levels
+        are those of :func:`read_levels`.
         """
         pid = self.worker_pid()
         totals: dict[str, float] = {**self.counts, **self.read_totals()}
@@ -85,6 +88,7 @@ class Tally:
             **groups,
             "daemon_memory_peak_bytes": read_memory_peak(os.getpid()),
             "worker_memory_peak_bytes": None if pid is None else read_memory_peak(pid),
+            **read_levels(os.getpid(), pid),
         }
 
     def _worker_cpu_seconds(self, pid: int | None) -> float:
@@ -104,11 +108,40 @@ def read_cpu_seconds(pid: int) -> float | None:
 
 def read_memory_peak(pid: int) -> int | None:
     """Largest resident set of a process since it started (VmHWM), in bytes; ``None`` as in :func:`read_cpu_seconds`."""
+    return _read_memory(pid, "VmHWM:")
+
+
+def read_levels(daemon_pid: int, worker_pid: int | None) -> dict[str, int | None]:
+    """What the processes hold at this moment, which must not grow from round to round; ``None`` where unknown.
+
+    Resident sets in bytes, the daemon's open file descriptors, its threads, and the tasks that trio runs in it.
+    """
+    try:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+    except RuntimeError:  # not called from inside trio
+        tasks = None
+    return {
+        "daemon_memory_bytes": _read_memory(daemon_pid, "VmRSS:"),
+        "daemon_descriptors": _count_entries(f"/proc/{daemon_pid}/fd"),
+        "daemon_threads": _count_entries(f"/proc/{daemon_pid}/task"),
+        "daemon_tasks": tasks,
+        "worker_memory_bytes": None if worker_pid is None else _read_memory(worker_pid, "VmRSS:"),
+    }
+
+
+def _read_memory(pid: int, name: str) -> int | None:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
+
+
+def _count_entries(folder: str) -> int | None:
+    try:
+        return len(os.listdir(folder))
+    except OSError:
+        return None
 
 
 def _kind_name(kind: int) -> str:

@@ -23,7 +23,10 @@ COUNTER_KEYS = (
     *("bytes_sent", "bytes_received", "signatures_made", "signatures_verified"),
     *("rpc_exchanges", "rpc_bytes_sent", "rpc_bytes_received", "daemon_cpu_seconds", "worker_cpu_seconds"),
 )
-COST_KEYS = (*GROUP_KEYS, *PEAK_KEYS, *COUNTER_KEYS)
+LEVEL_KEYS = (  # what a node holds at a round's end; of a round that it closed twice the larger one counts
+    *("daemon_memory_bytes", "daemon_descriptors", "daemon_threads", "daemon_tasks", "worker_memory_bytes"),
+)
+COST_KEYS = (*GROUP_KEYS, *PEAK_KEYS, *LEVEL_KEYS, *COUNTER_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class NodeMetrics:
 
 
 def add_costs(costs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sum of several lines' counters; of the peaks the largest."""
+    """The sum of several lines' counters; of peaks and levels the largest."""
     total: dict[str, Any] = {}
     for cost in costs:
         for name, value in cost.items():
@@ -130,7 +133,7 @@ def add_costs(costs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 continue
             if name in GROUP_KEYS:
                 total[name] = dict(Counter(total.get(name, {})) + Counter(value))
-            elif name in PEAK_KEYS:
+            elif name in PEAK_KEYS or name in LEVEL_KEYS:
                 total[name] = max(total.get(name, 0), value)
             else:
                 total[name] = total.get(name, 0) + value

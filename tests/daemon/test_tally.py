@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from functools import partial
+from pathlib import Path
+
+import trio
 
 from p2p_flock.crypto.signing import address_of, recover_address, sign
-from p2p_flock.daemon.tally import Tally, read_cpu_seconds, read_memory_peak
+from p2p_flock.daemon.tally import Tally, read_cpu_seconds, read_levels, read_memory_peak
 from p2p_flock.testnet.metrics import COST_KEYS
 from p2p_flock.wire.messages import KIND_OF_MESSAGE, Have
 
@@ -64,6 +67,32 @@ def test_process__that_is_gone_has_no_figures() -> None:
     assert read_memory_peak(2**22 + 1) is None
     peak = read_memory_peak(os.getpid())
     assert peak is not None and peak > 1 << 20
+
+
+def test_levels__are_of_this_moment(tmp_path: Path) -> None:
+    """A leak of descriptors or tasks would not show in a soak."""
+
+    def descriptors() -> int:
+        found = read_levels(os.getpid(), None)["daemon_descriptors"]
+        assert found is not None
+        return found
+
+    before = descriptors()
+    with (tmp_path / "file").open("w"):
+        assert descriptors() == before + 1
+    levels = read_levels(os.getpid(), os.getpid())
+    assert levels["daemon_tasks"] is None, "outside trio"
+    assert (levels["worker_memory_bytes"] or 0) > 1 << 20 and (levels["daemon_threads"] or 0) >= 1
+    assert set(read_levels(2**22 + 1, None).values()) == {None}
+
+
+async def test_levels__count_tasks() -> None:
+    """A task that never ends would not show in a soak."""
+    before = read_levels(os.getpid(), None)["daemon_tasks"]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        assert before is not None and read_levels(os.getpid(), None)["daemon_tasks"] == before + 1
+        nursery.cancel_scope.cancel()
 
 
 def test_keys__are_those_that_the_reader_keeps() -> None:
