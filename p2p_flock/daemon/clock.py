@@ -14,10 +14,15 @@ from collections.abc import Callable
 LEADS_REMEMBERED = 64  # a few seconds to minutes of blocks: follows a clock that is being corrected
 
 
+def read_clock_ms(offset_ms: int = 0) -> int:
+    """This machine's clock, ms since 1970. ``offset_ms``: in a test, how far it is to be ahead."""
+    return time.time_ns() // 1_000_000 + offset_ms
+
+
 class ChainClock:
     """Chain time in ms since 1970, for one alliance."""
 
-    def __init__(self, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(self, now_ms: Callable[[], int] = read_clock_ms) -> None:
         self._now_ms = now_ms
         self._leads_ms: deque[int] = deque(maxlen=LEADS_REMEMBERED)
 

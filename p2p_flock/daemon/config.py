@@ -25,6 +25,7 @@ from p2p_flock.daemon.config_checks import (
 
 DEVNET_CHAIN_IDS = (31_337, 84_530)  # anvil's own default, and the one the testnet uses
 TEST_MODE_VARIABLE = "P2P_FLOCK_TEST_MODE"
+CLOCK_OFFSET_MS_MAX = 3_600_000
 
 
 # Any: each setting's check takes that setting's own type.
@@ -186,11 +187,20 @@ class LearningSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsForTest:
-    """Each of these gives away what masks hide; the loader refuses them outside a test on a devnet."""
+    """The first three give away what masks hide, the others break the node; refused outside a test on a devnet."""
 
     record_sent_path: Path | None = field(default=None, metadata=about("append every plaintext byte sent to this file"))
     save_encodings: bool = field(default=False, metadata=about("keep unmasked encodings under test/"))
     disable_masks: bool = field(default=False, metadata=about("send updates without masks"))
+    clock_offset_ms: int = field(
+        default=0,
+        metadata=about(
+            "how far this node's clock is ahead of the machine's", between(-CLOCK_OFFSET_MS_MAX, CLOCK_OFFSET_MS_MAX)
+        ),
+    )
+    fault_port_path: Path | None = field(
+        default=None, metadata=about("a file that names, by peer ID, the peers that each node must not hear")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

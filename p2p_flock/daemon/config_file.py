@@ -26,6 +26,7 @@ _OTHER_VARIABLES = (HOME_VARIABLE, PASSWORD_VARIABLE, TEST_MODE_VARIABLE)
 _HEADER = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(#.*)?")
 _ASSIGNMENT = re.compile(r"""([A-Za-z0-9_\-"'.\s]+)=""")
 _EXAMPLES = {str: '"text"', int: "12", bool: "true", tuple: '["first", "second"]', Path: '"folder/file"'}
+_HARM = dict.fromkeys(("clock_offset_ms", "fault_port_path"), "breaks this node")
 _KIND_NAMES = {
     str: "text", int: "a whole number", bool: "true or false", tuple: "a list of texts", Path: "a path in quotes",
     float: "a number with a fraction", list: "a list", dict: "a table",
@@ -251,17 +252,17 @@ def _check_together(
                 f"{origins['chain', key]}: chain.{key} has a meaning on a devnet only\n"
                 'remove it, or set beacon_scheme = "devnet"'
             )
-    for key in ("record_sent_path", "save_encodings", "disable_masks"):
+    for setting in dataclasses.fields(config.test):
+        key = setting.name
         if not getattr(config.test, key):
             continue
-        where = origins["test", key]
+        where, harm = origins["test", key], _HARM.get(key, "gives away private updates")
         if chain.chain_id not in DEVNET_CHAIN_IDS:
             raise ConfigError(
-                f"{where}: test.{key} gives away private updates; chain {chain.chain_id} is no devnet\n"
-                "remove the [test] section"
+                f"{where}: test.{key} {harm}; chain {chain.chain_id} is no devnet\nremove the [test] section"
             )
         if environment.get(TEST_MODE_VARIABLE) != "1":
             raise ConfigError(
-                f"{where}: test.{key} gives away private updates and is for tests only\n"
+                f"{where}: test.{key} {harm} and is for tests only\n"
                 f"remove it, or set {TEST_MODE_VARIABLE}=1 if this is such a test"
             )

@@ -27,7 +27,7 @@ from p2p_flock.chain.devnet_beacon import devnet_chain_hash
 from p2p_flock.chain.keystore import read_keystore
 from p2p_flock.crypto.masking import Engine, choose_engine
 from p2p_flock.crypto.signing import recover_address, sign
-from p2p_flock.daemon.clock import ChainClock
+from p2p_flock.daemon.clock import ChainClock, read_clock_ms
 from p2p_flock.daemon.config import ChainSettings, NetSettings, NodeConfig
 from p2p_flock.daemon.control import serve_control
 from p2p_flock.daemon.control_protocol import prepare_control_socket
@@ -46,6 +46,7 @@ from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
 from p2p_flock.net.adapter import Net, NetConfig, open_net
 from p2p_flock.net.bootstrap_file import read_bootstrap_file
 from p2p_flock.net.discovery import PeerUp
+from p2p_flock.net.fault_port import FaultPort
 from p2p_flock.net.peer_book import is_loopback
 from p2p_flock.store.blobs import BlobStore
 from p2p_flock.store.files import make_private_folder, write_atomic
@@ -122,7 +123,8 @@ async def _open_world(
             "The beacon in the configuration is not the one that the contracts verify.\n"
             "Correct chain.beacon_scheme and the values below it."
         )
-    beacon = BeaconClient(network, config.chain.beacon_urls, chain_hash)
+    now_ms = partial(read_clock_ms, config.test.clock_offset_ms)
+    beacon = BeaconClient(network, config.chain.beacon_urls, chain_hash, lambda: now_ms() / 1000)
     stack.callback(beacon.close)
     net = await stack.enter_async_context(
         open_net(
@@ -136,6 +138,7 @@ async def _open_world(
                 announce=config.net.announce,
                 mdns=config.net.mdns and not is_loopback(config.net.listen_host),
                 record_sent=record_sent,
+                fault_port=None if config.test.fault_port_path is None else FaultPort(config.test.fault_port_path),
             )
         )
     )
@@ -153,7 +156,7 @@ async def _open_world(
         blobs=blobs,
         models=models,
         metrics=metrics,
-        clock=ChainClock(),
+        clock=ChainClock(now_ms),
         sign=tally.signing(partial(sign, bytes(account.key))),
         recover=tally.verifying(recover_address),
         tally=tally,

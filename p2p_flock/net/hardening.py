@@ -24,7 +24,8 @@ buffers, silent peers) and `net/session.py` (bulk encryption, the account of wha
 | 15 keeps keys and tags of every peer that was ever connected | `HardenedSwarm.remove_conn` |
 | 16 answers pings without end on one stream | `HardenedHost.__init__` |
 
-It must never import another module of this package but the two above, `framing`, `admission` and `limits`.
+It must never import another module of this package but the two above, `framing`, `admission`, `limits` and
+`fault_port`.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ from p2p_flock.net.admission import (
     Handshakes,
     admit,
 )
+from p2p_flock.net.fault_port import FaultPort
 from p2p_flock.net.framing import STREAM_FAILURES, FrameError, end_stream
 from p2p_flock.net.limits import get_limited_logger
 from p2p_flock.net.muxer import Liveness, Muxer
@@ -198,11 +200,14 @@ def patch_negotiation() -> None:
 class HardenedUpgrader(TransportUpgrader):
     """Noise and yamux, nothing else, with our session and our muxer in them."""
 
-    def __init__(self, key_pair: KeyPair, traffic: Traffic, liveness: Liveness) -> None:
+    def __init__(
+        self, key_pair: KeyPair, traffic: Traffic, liveness: Liveness, fault_port: FaultPort | None = None
+    ) -> None:
         noise = NoiseTransport(key_pair, noise_privkey=create_noise_key_pair().private_key)
         super().__init__({NOISE_ID: noise}, {TProtocol(YAMUX_ID): Yamux}, int(HANDSHAKE_SECONDS_MAX))
         self._traffic = traffic
         self._liveness = liveness
+        self._fault_port = fault_port
 
     async def upgrade_security(
         self, raw_conn: IRawConnection, is_initiator: bool, peer_id: ID | None = None
@@ -210,6 +215,8 @@ class HardenedUpgrader(TransportUpgrader):
         """Secure a TCP connection; raises as in the library."""
         secured = await super().upgrade_security(raw_conn, is_initiator, peer_id)
         assert isinstance(secured, SecureSession)
+        if self._fault_port is not None:  # test mode
+            return await self._fault_port.open_session(secured, self._traffic)
         return BulkSession(secured, self._traffic)
 
     async def upgrade_connection(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:

@@ -17,6 +17,7 @@ from libp2p.peer.peerstore import PeerStore
 from multiaddr import Multiaddr
 
 from p2p_flock.errors import NetError, PortTakenError
+from p2p_flock.net.fault_port import FaultPort
 from p2p_flock.net.hardening import (
     HardenedHost,
     HardenedSwarm,
@@ -49,6 +50,7 @@ async def open_host(
     traffic: Traffic,
     liveness: Liveness,
     on_change: Callable[[ID], None],
+    fault_port: FaultPort | None = None,
 ) -> AsyncIterator[HardenedHost]:
     """Run a host on sockets that already listen. ``private_key`` is the 32-byte seed of the Ed25519 identity."""
     if len(private_key) != SEED_BYTES:
@@ -59,13 +61,15 @@ async def open_host(
     peer_id = ID.from_pubkey(key_pair.public_key)
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)
-    upgrader = HardenedUpgrader(key_pair, traffic, liveness)
+    upgrader = HardenedUpgrader(key_pair, traffic, liveness, fault_port)
     swarm = HardenedSwarm(peer_id, peerstore, upgrader, on_change)
     host = HardenedHost(swarm)
     addresses = [Multiaddr(str(address)) for address in reachable_addresses(listeners)]
     host.advertise(addresses)
     async with run_service(swarm), trio.open_nursery() as nursery:
         nursery.start_soon(swarm.serve, listeners)
+        if fault_port is not None:
+            nursery.start_soon(fault_port.run, peer_id.to_base58())
         try:
             yield host
         finally:

@@ -88,6 +88,8 @@ blob_bytes_max = 1073741824
 record_sent_path = "recorded/sent.bin"
 save_encodings = true
 disable_masks = true
+clock_offset_ms = -250
+fault_port_path = "cut.json"
 """
     config = parse(text, P2P_FLOCK_TEST_MODE="1")
     assert config.learning.data_path == PATH.parent / "data/cleveland.csv"
@@ -189,6 +191,8 @@ SETTINGS_FOR_TEST = [
     "disable_masks = true",
     "save_encodings = true",
     'record_sent_path = "x"',
+    "clock_offset_ms = -5",
+    'fault_port_path = "x"',
 ]
 
 
