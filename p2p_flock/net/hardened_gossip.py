@@ -173,12 +173,10 @@ class SafePubsub(Pubsub):
         return self._check(msg.topicIDs[0], author.to_base58(), msg.data)
 
     def _is_within_rate(self, forwarder: ID, author: ID) -> bool:
-        if not self._swarm.prefers(author) and not self._strangers.try_take(1.0):
-            return False
         wait_s = self._authors.of(author).take(1.0)
         if wait_s > GOSSIP_DEBT_SECONDS_MAX and forwarder == author:
             self._swarm.ban(author, "it gossips without end")
-        return wait_s == 0.0
+        return wait_s == 0.0 and (self._swarm.prefers(author) or self._strangers.try_take(1.0))
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         """One stream per peer, even if two connections came up at once, and all our topics on it.

@@ -59,6 +59,7 @@ from libp2p.peer.peerstore import PeerStore
 from libp2p.protocol_muxer.exceptions import MultiselectClientError, MultiselectCommunicatorError, MultiselectError
 from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.rcmgr import Direction
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.security.secure_session import SecureSession
@@ -374,7 +375,9 @@ class HardenedSwarm(Swarm):
         present = [
             conn
             for conn in self.get_connections()
-            if getattr(conn, "direction", None) == "inbound" and conn.muxed_conn.peer_id != muxed_conn.peer_id
+            if isinstance(conn, SwarmConn)
+            and conn.direction is Direction.INBOUND
+            and conn.muxed_conn.peer_id != muxed_conn.peer_id
         ]
         guests = [Guest(_host_of(conn.muxed_conn), self.prefers(conn.muxed_conn.peer_id)) for conn in present]
         admission = admit(newcomer, guests)

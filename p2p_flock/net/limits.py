@@ -56,7 +56,7 @@ MESSAGES_OF_PREFERRED = Rate(100.0, 1024.0)
 MESSAGES_OF_STRANGER = Rate(20.0, 256.0)
 MESSAGE_UNIT_BYTES = 64 * 1024
 # Who was held back for so many seconds (less a tenth of the time that has passed) sends for the sake of sending.
-MESSAGES_HELD_BACK = Rate(0.1, 10.0)
+MESSAGES_HELD_BACK = Rate(0.1, 5.0)
 
 # Gossip entries (messages, subscriptions, control) of one forwarder, who passes on what everybody said.
 GOSSIP_ENTRIES = Rate(200.0, 400.0)
@@ -64,7 +64,7 @@ GOSSIP_ENTRIES = Rate(200.0, 400.0)
 # banned once it would have to be silent for GOSSIP_DEBT_SECONDS_MAX.
 GOSSIP_OF_AUTHOR = Rate(10.0, 100.0)
 GOSSIP_OF_STRANGERS = Rate(10.0, 100.0)  # all of them together
-GOSSIP_DEBT_SECONDS_MAX = 30.0
+GOSSIP_DEBT_SECONDS_MAX = 15.0
 
 # Contents served: bytes and looked-up items. A member pulls a round's chunks at full speed, many gigabytes; who pulls
 # for the sake of pulling costs a tenth of a core. A newcomer that is no member yet pulls one model.
