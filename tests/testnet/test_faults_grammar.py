@@ -68,7 +68,7 @@ def test_fault__says_what_is_meant(text: str, fields: dict[str, object]) -> None
         ("kill", "whom?"),
         ("kill:", "whom?"),
         ("kill:captain@SEAL", "whom?"),
-        ("kill:node0", "whom?"),
+        ("kill:node01", "whom?"),
         ("kill:2 leaders", "one leader"),
         ("kill:0 trainers", "1 to 64"),
         ("kill:2 trainer", "'2 trainers'"),
@@ -114,7 +114,7 @@ def test_fault__mistakes_are_told(text: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("kill:node9", "nodes 1 to 8"),
+        ("kill:node8", "node0 to node7"),
         ("kill:9 trainers", "8 nodes"),
         ("partition:3/4@TRAIN,5s", "make up 8 nodes"),
         ("kill:leader@SEAL#4", "1 to 3"),

@@ -23,6 +23,7 @@ SECONDS_MAX = 600.0  # how long a fault may last; a round of the testnet's prese
 COUNT_MAX = 64
 DEPTH_MAX = 32  # blocks taken back; anvil keeps 64 states
 CLOCK_SECONDS_MAX = 3600.0
+GROUPS_MAX = 8
 EXAMPLE = "'kill:leader@SEAL'"
 
 
@@ -49,6 +50,14 @@ class FaultPhase(Enum):
     EVALUATE = "EVALUATE"
     COMMIT = "COMMIT"
     SETTLE = "SETTLE"
+
+
+class CutBy(Enum):
+    """What cuts nodes off from each other in a partition."""
+
+    AUTO = "auto"  # namespaces where they can be had, else the fault port
+    NAMESPACES = "namespaces"
+    FAULT_PORT = "fault-port"
 
 
 class TargetKind(Enum):
@@ -238,7 +247,10 @@ def _seconds(text: str, duration: str, seconds_max: float) -> float:
 def _parse_parts(text: str, what: str | None) -> tuple[int, ...]:
     if what is None or re.fullmatch(r"[1-9][0-9]?(/[1-9][0-9]?)+", what) is None:
         raise _refuse(text, "into what? Write the sizes of the groups, for example partition:3/5@TRAIN,20s")
-    return tuple(int(size) for size in what.split("/"))
+    sizes = tuple(int(size) for size in what.split("/"))
+    if len(sizes) > GROUPS_MAX:
+        raise _refuse(text, f"into {GROUPS_MAX} groups at most")
+    return sizes
 
 
 def _parse_depth(text: str, what: str | None) -> int:

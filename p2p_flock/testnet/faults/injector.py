@@ -10,15 +10,18 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import trio
 
+from p2p_flock.testnet.faults.endpoints import ChainDown, Reorg, RpcDown
 from p2p_flock.testnet.faults.grammar import Fault, FaultKind
 from p2p_flock.testnet.faults.moments import Moment, Moments
+from p2p_flock.testnet.faults.partition import Partition
 from p2p_flock.testnet.faults.scene import Scene
 from p2p_flock.testnet.faults.signals import BootstrapDown, Freeze, Kill, Restart
-from p2p_flock.testnet.faults.targets import Roles, choose_targets
+from p2p_flock.testnet.faults.targets import Roles, choose_groups, choose_targets
+from p2p_flock.testnet.faults.wiring import Wiring
 
 SECONDS_DIGITS = 3
 
@@ -42,13 +45,14 @@ class FaultRecord:
     """What became of a fault. Moments are Unix seconds; ``at`` is ``None`` where it never struck.
 
     Attributes:
-        round: in which it struck. into_round: seconds from the round's opening to the strike.
+        round: in which it struck. groups: of a partition. into_round: seconds from the round's opening to the strike.
         done: when it was over: at once for what cannot be mended, at the mending else.
     """
 
     fault: Fault
     round: int | None = None
     nodes: tuple[str, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
     at: float | None = None
     into_round: float | None = None
     done: float | None = None
@@ -62,6 +66,7 @@ class FaultRecord:
             "round": self.round if self.round is not None else self.fault.round,
             "phase": None if phase is None else phase.value,
             "nodes": list(self.nodes),
+            "groups": [list(group) for group in self.groups],
             "at": _rounded(self.at),
             "into_round": _rounded(self.into_round),
             "done": _rounded(self.done),
@@ -73,6 +78,7 @@ class Injector:
     """The faults of a run. ``run`` it beside the rounds, ``finish`` it when the alliance is closed."""
 
     scene: Scene
+    wiring: Wiring
     faults: Sequence[Fault]
     records: list[FaultRecord] = field(default_factory=list)
     _in_force: dict[int, Effect] = field(default_factory=dict)
@@ -108,19 +114,24 @@ class Injector:
 
     async def _befall(self, index: int, moments: Moments) -> None:
         fault, record = self.faults[index], self.records[index]
+        if fault.kind is FaultKind.CLOCK:
+            record.round, record.at = 0, time.time()
+            record.nodes = tuple(name for name in self.scene.names if name in self.wiring.clocks)
+            return
 
         def choose(roles: Roles | None) -> tuple[str, ...]:
             if fault.target is None:
                 return ()
-            generator = random.Random(f"{self.scene.seed} {index} {fault.text}")
-            scene = self.scene
+            scene, generator = self.scene, self._generator(index)
             return choose_targets(fault.target, fault.phase, roles, scene.names, scene.living(), generator)
 
         moment = await moments.wait(fault, choose)
         if moment is None:
             self.scene.say(f"fault {fault.text}: its moment passed unseen; nothing was struck")
             return
-        effect = self._make(fault, choose(moment.roles))
+        if fault.parts:
+            record.groups = choose_groups(fault.parts, self.scene.names, self._generator(index))
+        effect = self._make(fault, choose(moment.roles), record.groups)
         with trio.CancelScope(shield=True):  # what is half broken could not be mended
             record.round, record.nodes, record.at = moment.round, tuple(effect.names), time.time()
             log = self.scene.view.rounds.get(moment.round)
@@ -136,7 +147,10 @@ class Injector:
         with trio.CancelScope(shield=True):
             await self._mend(index)
 
-    def _make(self, fault: Fault, names: Sequence[str]) -> Effect:
+    def _generator(self, index: int) -> random.Random:
+        return random.Random(f"{self.scene.seed} {index} {self.faults[index].text}")
+
+    def _make(self, fault: Fault, names: Sequence[str], groups: Sequence[Sequence[str]]) -> Effect:
         match fault.kind:
             case FaultKind.KILL:
                 return Kill(self.scene, names)
@@ -146,7 +160,19 @@ class Injector:
                 return Freeze(self.scene, names)
             case FaultKind.BOOTSTRAP_DOWN:
                 return BootstrapDown(self.scene)
-        raise NotImplementedError(fault.kind)
+            case FaultKind.PARTITION:
+                return Partition(self.wiring, self.scene, groups)
+            case FaultKind.RPC_DOWN:
+                return RpcDown(self.wiring, names)
+            case FaultKind.CHAIN_DOWN:
+                return ChainDown(self.scene)
+            case FaultKind.REORG:
+                assert fault.depth is not None
+                return Reorg(self.scene, fault.depth)
+            case FaultKind.CLOCK:
+                raise AssertionError("a wrong clock is wrong from the start")
+            case _:
+                assert_never(fault.kind)
 
     async def _wait_until_over(self, fault: Fault, moment: Moment, moments: Moments) -> None:
         if fault.seconds is not None:
@@ -159,18 +185,16 @@ class Injector:
         await effect.mend()
         record.done = time.time()
         lasted = record.done - (record.at or record.done)
-        self.scene.say(f"fault {record.fault.text}: over after {lasted:.1f} s ({_named(record.nodes)})")
+        self.scene.say(f"fault {record.fault.text}: over after {lasted:.1f} s ({_named(record)})")
 
     def _say_struck(self, record: FaultRecord) -> None:
         phase = "" if record.fault.phase is None else f" {record.fault.phase.value}"
         into = "" if record.into_round is None else f", {record.into_round:.1f} s after it opened"
-        self.scene.say(
-            f"fault {record.fault.text}: strikes {_named(record.nodes)} in round {record.round}{phase}{into}"
-        )
+        self.scene.say(f"fault {record.fault.text}: strikes {_named(record)} in round {record.round}{phase}{into}")
 
 
-def _named(nodes: Sequence[str]) -> str:
-    return " ".join(nodes) or "nobody"
+def _named(record: FaultRecord) -> str:
+    return " | ".join(" ".join(group) for group in record.groups or (record.nodes,)) or "nobody"
 
 
 def _rounded(value: float | None) -> float | None:
