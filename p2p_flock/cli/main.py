@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,6 +29,9 @@ from p2p_flock.cli.task import task
 from p2p_flock.cli.wallet import wallet
 from p2p_flock.errors import LocalProtocolError, P2PFlockError
 
+if TYPE_CHECKING:
+    from p2p_flock.cli.node import Prepare
+
 
 @click.group(epilog=EXIT_CODES_TEXT, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="p2p-flock")
@@ -42,14 +46,18 @@ for command in (init, node, alliance, wallet, lock, gov, status, stop, task, con
     root.add_command(command)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prepare: Prepare | None = None) -> int:
     """Run a command line (``sys.argv`` where ``None``) and return its exit code.
+
+    Args:
+        prepare: called by ``node`` with its settings before it runs; returns what it runs with instead. A testnet's
+            dishonest members only (``testnet/crooked_node.py``).
 
     Raises:
         LocalProtocolError: our own defect, with its traceback.
     """
     try:
-        code = root.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+        code = root.main(args=None if arguments is None else list(arguments), standalone_mode=False, obj=prepare)
     except click.ClickException as error:
         error.show()
         return error.exit_code

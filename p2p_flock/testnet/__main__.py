@@ -9,6 +9,7 @@ from pathlib import Path
 
 from p2p_flock.errors import P2PFlockError
 from p2p_flock.params import RINGS
+from p2p_flock.testnet.byzantine import parse_band
 from p2p_flock.testnet.data import DEMOS, partition_texts
 from p2p_flock.testnet.faults.grammar import parse_fault
 from p2p_flock.testnet.launcher import run
@@ -22,7 +23,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     """The options; argparse ends the process with 2 where they make no sense.
 
     Raises:
-        UsageError: a fault that cannot be understood.
+        UsageError: a fault or a dishonesty that cannot be understood.
     """
     parser = argparse.ArgumentParser(
         prog="scripts/testnet",
@@ -58,6 +59,14 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         "partition:3/5@TRAIN,20s, rpc-down:validator,15s, chain-down,60s, reorg:3@SETTLE, clock:+5s,node3, "
         "bootstrap-down",
     )
+    parser.add_argument(
+        "--byzantine",
+        action="append",
+        default=[],
+        metavar="KIND:COUNT",
+        help="so many dishonest nodes, drawn by the seed; may be repeated: signflip:2, bad-share, colluder:3; "
+        "an unknown kind lists all",
+    )
     given = parser.parse_args(arguments)
     modes = frozenset(filter(None, given.test_mode.split(",")))
     if not modes <= set(TEST_MODES):
@@ -78,6 +87,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         directory=given.directory,
         test_mode=modes,
         faults=tuple(map(parse_fault, given.fault)),
+        byzantine=tuple(map(parse_band, given.byzantine)),
     )
 
 

@@ -11,8 +11,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.testnet import network as building
 from p2p_flock.testnet.bring_up import Members
+from p2p_flock.testnet.byzantine import Cheat, account_for, honest_line
 from p2p_flock.testnet.costs import RunCosts
 from p2p_flock.testnet.faults.injector import Injector
 from p2p_flock.testnet.faults.scene import Scene
@@ -284,7 +285,7 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
             rounds = await _refresh(state, watch, scorer)
     state.display.close()
     lost = stakes_lost(watch.view.slashed, state.names_by_owner)
-    complaints = _complaints(state, rounds) + judge_stakes(lost)
+    complaints = _complaints(state, rounds) + judge_stakes(lost, state.options.crooked)
     money = await _read_money(state, watch)
     complaints += [] if money is None else money.complaints()
     references = References()
@@ -300,7 +301,14 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
         )
     except UsageError as error:
         complaints.append(str(error))
-    _finish(state, watch, rounds, scorer, references, money, _trouble(state, lost, complaints))
+    cheats = account_for(
+        state.options.crooked, rounds, watch.view.slashed, watch.view.suspended, state.names_by_owner, money
+    )
+    _finish(state, watch, rounds, scorer, references, money, _trouble(state, lost, complaints, cheats))
+    for cheat in cheats:
+        state.display.say(cheat.line)
+    if cheats:
+        state.display.say(honest_line(state.options.crooked, lost))
     for complaint in complaints:
         state.display.say(f"FAILED: {complaint}")
     return 1 if complaints else 0
@@ -308,8 +316,11 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
 
 def _complaints(state: Run, rounds: Sequence[RoundSummary]) -> list[str]:
     """Why the run is not a success, stakes and money aside; empty if it is."""
-    complaints = judge_rounds(rounds, state.params.round_count, bool(state.options.faults))
-    present = [node for node in state.nodes if node.name not in state.gone]
+    is_troubled = bool(state.options.faults or state.options.byzantine)
+    crooked = state.options.crooked
+    honest = [replace(s, model_digest_by_node=_without(s.model_digest_by_node, crooked)) for s in rounds]
+    complaints = judge_rounds(honest, state.params.round_count, is_troubled)
+    present = [node for node in state.nodes if node.name not in state.gone and node.name not in crooked]
     complaints += judge_agreement(rounds, {node.name: node.home for node in present})
     complaints += state.injector.complaints() if state.injector is not None else []
     for node in present:
@@ -322,13 +333,19 @@ def _complaints(state: Run, rounds: Sequence[RoundSummary]) -> list[str]:
     return complaints
 
 
-def _trouble(state: Run, lost: Mapping[str, int], complaints: Sequence[str]) -> Trouble:
+def _without(by_node: Mapping[str, str | None], crooked: Collection[str]) -> dict[str, str | None]:
+    """Nothing is expected of dishonest nodes."""
+    return {name: value for name, value in by_node.items() if name not in crooked}
+
+
+def _trouble(state: Run, lost: Mapping[str, int], complaints: Sequence[str], cheats: Sequence[Cheat] = ()) -> Trouble:
     records = state.injector.records if state.injector is not None else ()
     return Trouble(
         faults=[record.describe() for record in records],
         nodes_gone=state.gone,
         stake_lost_by_node=lost,
         complaints=complaints,
+        byzantine=[cheat.describe() for cheat in cheats],
     )
 
 

@@ -216,11 +216,14 @@ def _test_settings(options: Options, home: Path) -> list[str]:
     return [setting for name, setting in settings.items() if name in options.test_mode]
 
 
-def node_command(directory: Path, node: Node) -> list[str]:
-    """How a member's daemon is started (and started again after a crash)."""
-    return cli(
-        *("node", "--home", node.home, "--password-file", directory / "passwords" / node.name, "--exit-when-closed")
-    )
+def node_command(directory: Path, options: Options, node: Node) -> list[str]:
+    """How a member's daemon is started (and started again after a crash); a dishonest one is another program."""
+    words = ["--home", node.home, "--password-file", directory / "passwords" / node.name, "--exit-when-closed"]
+    command, kind = cli("node", *words), options.crooked.get(node.name)
+    if kind is not None:
+        crooked = ["-m", "p2p_flock.testnet.crooked_node", "--kind", kind, "--coalition", directory / "coalition"]
+        command = [sys.executable, *map(str, [*crooked, *words])]
+    return command
 
 
 def node_environment(options: Options) -> dict[str, str]:
@@ -234,7 +237,7 @@ async def start_node(processes: Processes, options: Options, node: Node) -> None
     Raises:
         UsageError: it ended or did not answer.
     """
-    child = processes.start(node.name, node_command(processes.directory, node), node_environment(options))
+    child = processes.start(node.name, node_command(processes.directory, options, node), node_environment(options))
 
     def answers() -> bool:
         try:
@@ -293,7 +296,8 @@ def write_network(directory: Path, network: Network, options: Options) -> None:
                 "data": str(node.data),
                 "address": "0x" + node.address.hex(),
                 "peer_id": node.peer_id,
-                "command": node_command(directory, node),
+                "byzantine": options.crooked.get(node.name),
+                "command": node_command(directory, options, node),
                 "environment": node_environment(options),
             }
             for node in network.nodes

@@ -19,6 +19,7 @@ from p2p_flock.params import (
     compute_sum_bound_max,
     validate_params,
 )
+from p2p_flock.testnet.byzantine import Band, choose_crooked, validate_bands
 from p2p_flock.testnet.data import demo_of, validate_source
 from p2p_flock.testnet.faults.grammar import Fault, validate_faults
 from p2p_flock.types import DIGEST_BYTES
@@ -39,6 +40,7 @@ class Options:
         cohorts: into how many the trainers are drawn; each is summed and voted on by itself.
         lane_bits: the ring that updates are added in; levels are as many as it has room for.
         faults: that befall the network while it runs.
+        byzantine: how many of the nodes are dishonest, and how.
     """
 
     nodes: int = 8
@@ -56,6 +58,13 @@ class Options:
     lane_bits: int = 32
     cohorts: int = 1
     faults: tuple[Fault, ...] = ()
+    byzantine: tuple[Band, ...] = ()
+
+    @property
+    def crooked(self) -> dict[str, str]:
+        """Kind by name of each dishonest node; who they are follows from the seed."""
+        chosen = choose_crooked(self.byzantine, self.nodes, self.seed)
+        return {f"node{index}": kind for index, kind in chosen.items()}
 
     def validate(self) -> None:
         """Check what argparse cannot.
@@ -88,6 +97,7 @@ class Options:
         if not 0.1 <= self.block_time <= 12:
             raise UsageError(f"--block-time {self.block_time}: give 0.1 to 12 seconds.")
         validate_faults(self.faults, self.nodes, self.rounds)
+        validate_bands(self.byzantine, self.nodes)
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: give a whole number from 0.")
         if self.directory is not None and self.directory.exists() and any(self.directory.iterdir()):

@@ -60,6 +60,7 @@ class Trouble:
         nodes_gone: killed for good.
         stake_lost_by_node: FLOCK wei.
         complaints: why the run failed; empty if it did not.
+        byzantine: :meth:`byzantine.Cheat.describe` of each dishonest node.
     """
 
     faults: Sequence[Mapping[str, Any]] = ()
@@ -67,6 +68,7 @@ class Trouble:
     nodes_gone: Collection[str] = ()
     stake_lost_by_node: Mapping[str, int] = field(default_factory=dict)
     complaints: Sequence[str] = ()
+    byzantine: Sequence[Mapping[str, Any]] = ()
 
 
 def build_report(
@@ -116,6 +118,7 @@ def build_report(
         "final_score": scores.get(last) if last is not None else None,
         "money": money,
         "faults": list(trouble.faults),
+        "byzantine": list(trouble.byzantine),
         "network_faults_by": trouble.network_faults_by,
         "nodes_gone": sorted(trouble.nodes_gone),
         "stake_lost_by_node": {name: str(amount) for name, amount in trouble.stake_lost_by_node.items()},
