@@ -129,8 +129,9 @@ class SafePubsub(Pubsub):
         await trio.sleep(self._entries.of(peer_id).take(entries))
         rpc.ClearField("senderRecord")  # addresses travel in our own exchange; verifying it costs a signature per frame
         for entry in rpc.subscriptions:
-            if len(entry.topicid.encode()) > TOPIC_BYTES_MAX:
-                raise FrameError("a topic name that is too long")
+            # Protobuf gives a name that is not UTF-8 as bytes, whatever its annotation says.
+            if not isinstance(entry.topicid, str) or len(entry.topicid.encode()) > TOPIC_BYTES_MAX:
+                raise FrameError("a topic name that is no text or too long")
             self.handle_subscription(peer_id, entry)
         for message in rpc.publish:
             await self.push_msg(peer_id, message)
