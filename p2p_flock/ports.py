@@ -50,8 +50,8 @@ class UpdateComputed:
         entropy: 32 fresh random bytes for the round's secrets and the dither.
     """
 
-    values: Vector[np.floating]
-    entropy: bytes
+    values: Vector[np.floating] = field(repr=False)
+    entropy: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Persist:
 
     kind: str
     key: str
-    body: bytes
+    body: bytes = field(repr=False)
     secret: bool = False
 
 

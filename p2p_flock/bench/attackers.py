@@ -137,6 +137,7 @@ async def again_and_again(hostile: Hostile, work: Callable[[], Awaitable[None]])
             continue
         with suppress(*FAILURES, IndexError):
             await work()
+        await trio.sleep(0.01)
 
 
 # Connections.
@@ -170,18 +171,18 @@ async def _raw_connections(target: Target, data: bytes, at_once: int) -> None:
 
 
 async def identities(_hostile: Hostile, target: Target) -> None:
-    """Connections with ever new identities, each of which stays."""
+    """Connections with ever new identities, each of which stays for a while."""
 
     async def be_somebody() -> None:
         async with open_hostile(Target(target.address)) as hostile:
             if await hostile.connect():
                 target.done["connections"] += 1
-                await trio.sleep(5.0)
+                await trio.sleep(1.0)
             else:
                 target.done["refused"] += 1
 
     async with trio.open_nursery() as nursery:
-        limiter = trio.CapacityLimiter(256)
+        limiter = trio.CapacityLimiter(32)
 
         async def somebody() -> None:
             async with limiter:
@@ -236,7 +237,8 @@ async def unread(hostile: Hostile, target: Target) -> None:
 
 
 async def _drained(hostile: Hostile) -> None:
-    """Wait until what we queued has left."""
+    """Wait until what we queued has left; let others run in any case."""
+    await trio.lowlevel.checkpoint()
     while hostile.is_connected and hostile.muxer._outbox:
         await trio.sleep(0.001)
     if not hostile.is_connected:

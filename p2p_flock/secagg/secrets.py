@@ -6,7 +6,7 @@ pair seeds and bundle keys are all that answering needs, so the mask secret can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from p2p_flock.wire.codec import Length
@@ -20,7 +20,7 @@ class NeighborSecrets:
     """One neighbor: the pair seed k_ij."""
 
     neighbor: SeatIndex
-    pair_seed: Secret
+    pair_seed: Secret = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class PartnerSecrets:
     """One partner (``CohortContext.partners``): the key of the bundle that it deals to us."""
 
     partner: SeatIndex
-    bundle_key: Secret
+    bundle_key: Secret = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class RoundSecrets:
     context_digest: Digest
     root: Digest
     document_digest: Digest
-    self_mask: Secret
-    next_mask_secret: Secret
+    self_mask: Secret = field(repr=False)
+    next_mask_secret: Secret = field(repr=False)
     next_mask_key: Digest
     neighbors: Annotated[tuple[NeighborSecrets, ...], Length(1, NEIGHBORS_MAX)]
     partners: Annotated[tuple[PartnerSecrets, ...], Length(1, PARTNERS_MAX)]

@@ -49,13 +49,17 @@ def translate_os_errors(action: str) -> Iterator[None]:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create ``folder`` and its parents, readable by this user only.
+    """Create ``folder`` and its missing parents, readable by this user only.
 
     Raises:
         StoreError: the operating system refuses.
     """
     with translate_os_errors(f"create the folder {folder}"):
-        folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+        for missing in reversed(
+            [one for one in folder.parents if not one.exists()]
+        ):  # mkdir's own get the umask's mode
+            missing.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)
 
 
 @contextlib.contextmanager

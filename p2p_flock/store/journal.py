@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,7 +44,7 @@ class Record:
     round: int
     kind: str
     key: str
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 class Journal:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +50,7 @@ class _Entry:
     round: Annotated[int, Range(0, 2**32 - 1)]
     kind: Annotated[str, Length(0, 256)]
     key: Annotated[str, Length(0, 256)]
-    body: Annotated[bytes, Length(0, 1 << 20)]
+    body: Annotated[bytes, Length(0, 1 << 20)] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,9 @@ def processes_of(testnet: Testnet) -> list[int]:
     return find_processes(testnet.directory)
 
 
-def inspect(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``readd`` or ``leakcheck`` on a run."""
-    command = [sys.executable, "-m", f"p2p_flock.testnet.{program}", str(directory)]
+def inspect(program: str, directory: Path, *files: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``readd``, ``leakcheck`` or ``secretcheck`` on a run; the last one searches ``files`` too."""
+    command = [sys.executable, "-m", f"p2p_flock.testnet.{program}", str(directory), *map(str, files)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
 
 

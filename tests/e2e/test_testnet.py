@@ -50,6 +50,8 @@ def test_testnet__six_nodes_two_rounds(tmp_path: Path) -> None:
         assert readd.stdout.count("equal in all") == (ROUNDS + 1) * 2  # every round, both validators
         leakcheck = inspect("leakcheck", testnet.directory)
         assert leakcheck.returncode == 0, leakcheck.stdout + leakcheck.stderr
+        secretcheck = inspect("secretcheck", testnet.directory, testnet.report, testnet.output)
+        assert secretcheck.returncode == 0, secretcheck.stdout + secretcheck.stderr
 
 
 def test_testnet__without_masks_leaks(tmp_path: Path) -> None:
@@ -72,6 +74,8 @@ def test_testnet__interrupted_leaves_nothing(tmp_path: Path) -> None:
         testnet.network()  # the alliance exists, so everything runs
         testnet.wait_until(lambda: (watch(testnet, "node1")["alliance"] or {"running": None})["running"] is not None)
         watched = watch(testnet, "node1")["alliance"]
+        secretcheck = inspect("secretcheck", testnet.directory, testnet.output)  # while keys are in living processes
+        assert secretcheck.returncode == 0, secretcheck.stdout + secretcheck.stderr
         assert watched["alliance"] == testnet.network()["alliance"] and watched["activity"] != "not_seated"
         assert "p2p-flock alliance watch --home" in testnet.text()
         assert len(processes_of(testnet)) > NODES
