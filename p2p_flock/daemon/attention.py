@@ -14,10 +14,10 @@ import trio
 from p2p_flock.net.adapter import Net
 from p2p_flock.ports import SeatReachable
 
-LOOK_S = 0.5
-# Two pings without an answer. A loaded node answers late, not never; and whoever is taken for stopped wrongly is
+LOOK_S = 0.25
+# Three pings without an answer. A loaded node answers late, not never; and whoever is taken for stopped wrongly is
 # merely not waited for, and heard again with its next byte.
-QUIET_S = 3.0
+QUIET_S = 2.0
 
 
 class Attention:

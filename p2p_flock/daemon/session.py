@@ -339,7 +339,9 @@ class AllianceSession:
         await self.upkeep.keep_sealed_keys()
         if history is not self.history:
             return False  # reorganised meanwhile: begin again with the new log
-        if history.rounds and self._round_started is None and self.lineage.next_round == len(history.rounds) - 1:
+        # Not a round that has ended, whose sum could not be had yet: it would be begun and stopped for ever.
+        is_running = bool(history.rounds) and not history.rounds[-1].ended
+        if is_running and self._round_started is None and self.lineage.next_round == len(history.rounds) - 1:
             self._round_started = len(history.rounds) - 1
             self._round_scope = trio.CancelScope()
             nursery.start_soon(self._run_round, history.rounds[-1], self._round_scope)

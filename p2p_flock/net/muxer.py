@@ -58,6 +58,7 @@ UNREAD_BYTES_MAX = 1 << 20
 OUTBOUND_STREAMS_MAX = 256
 # A stream that we closed and the peer did not is reset after this, else it would hold its slot for ever.
 HALF_CLOSED_SECONDS_MAX = 60.0
+TICKS_PER_INTERVAL = 6
 # One encrypted write (half a MiB) that takes longer means that the peer does not read.
 WRITE_SECONDS_MAX = 30.0
 
@@ -72,6 +73,11 @@ class Liveness:
 
     interval_s: float = 3.0
     timeout_s: float = 9.0
+
+    @property
+    def tick_s(self) -> float:
+        """How often silence is looked at."""
+        return self.interval_s / TICKS_PER_INTERVAL
 
 
 class Muxer(IMuxedConn):
@@ -300,19 +306,20 @@ class Muxer(IMuxedConn):
             raise OverLimitError(f"it sends too many {what}")
 
     def silence_s(self) -> float:
-        """For how long nothing came, in whole ticks. Asking makes us ping the peer at each tick for the next three."""
+        """For how long nothing came, in whole ticks. Asking makes us ping at each silent tick of the next interval."""
         self._attended_until = trio.current_time() + self._liveness.interval_s
-        return 0.0 if self._heard else self._silent_ticks * self._liveness.interval_s / 3
+        return 0.0 if self._heard else self._silent_ticks * self._liveness.tick_s
 
     async def _watch(self) -> None:
-        tick_s = self._liveness.interval_s / 3
+        tick_s = self._liveness.tick_s
         while True:
             await trio.sleep(tick_s)
             self._silent_ticks = 0 if self._heard else self._silent_ticks + 1
             self._heard = False
             if self._silent_ticks * tick_s >= self._liveness.timeout_s:
                 raise MuxedStreamError(f"the peer has been silent for {self._liveness.timeout_s} s")
-            if self._silent_ticks >= 3 or (self._silent_ticks and trio.current_time() < self._attended_until):
+            is_attended = bool(self._silent_ticks) and trio.current_time() < self._attended_until
+            if is_attended or (self._silent_ticks >= TICKS_PER_INTERVAL and self._silent_ticks % 2 == 0):
                 self._ping_count += 1
                 self.queue_control(FrameKind.PING, Flag.SYN, 0, self._ping_count & 0xFFFFFFFF)
             now = trio.current_time()

@@ -25,7 +25,7 @@ class Silences:
 
 def test_attention__tells_of_who_falls_quiet_and_is_heard_again() -> None:
     """P3: a stopped leader would cost its whole timeout; or be left out for the rest of the round."""
-    net, told = Silences({"one": 0.0, "two": 2.9}), list[SeatReachable]()
+    net, told = Silences({"one": 0.0, "two": QUIET_S / 2}), list[SeatReachable]()
     attention = Attention(cast(Net, net), {4: "one", 7: "two"}, told.append)
     attention.look()
     assert told == []
