@@ -10,11 +10,15 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
+from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.sealing import make_manifest, make_seal
 from p2p_flock.chain_events import LogPosition, RoundSealed
 from p2p_flock.crypto.signing import seal_struct_hash
 from p2p_flock.ports import Effect
+from p2p_flock.testing.byzantine.voters import ColludingValidator
 from p2p_flock.testing.endpoints import Endpoint
 from p2p_flock.testing.ledger import BLOCK_MS, OPEN, SEALED, RoundView
+from p2p_flock.wire.codec import encode
 
 if TYPE_CHECKING:
     from p2p_flock.testing.node import Node
@@ -73,13 +77,57 @@ def _reorganise(sim: Simulation, chance: random.Random) -> None:
 
 
 def _lie(sim: Simulation, node: Node, chance: random.Random) -> None:
-    """The node's first endpoint shows a seal of the running round that nobody signed, with blocks on top of it."""
+    """The node's first endpoint shows a seal of the running round that nobody signed, with blocks on top of it.
+
+    Where a quorum of the round's validators collude, they sign one that leaves out one or two of the trainers.
+    """
     if sim.is_healed:
         return
     context, tip = node.context, sim.ledger.tip
-    if context is None or tip.view.phase != OPEN or tip.view.round != context.round:
+    event = None
+    if context is not None and tip.view.phase == OPEN and tip.view.round == context.round:
+        signers = find_colluders(sim, context)
+        is_signed = len(signers) >= context.params.seal_quorum
+        event = (sign_falsely if is_signed else invent_seal)(sim, context, chance)
+    if event is None:
         sim.at(BLOCK_MS, partial(_lie, sim, node, chance))
         return
+    show_seal(sim, node, event, chance.randint(1, 15))
+
+
+def find_colluders(sim: Simulation, context: RoundContext) -> dict[int, Node]:
+    """By position those of the round's validators that work together."""
+    members = sim.members_of(context)
+    nodes = {place: sim.nodes[members[seat]] for place, seat in enumerate(context.assignment.validators)}
+    return {place: node for place, node in nodes.items() if isinstance(node.machine, ColludingValidator)}
+
+
+def sign_falsely(sim: Simulation, context: RoundContext, chance: random.Random) -> RoundSealed | None:
+    """A seal that a colluding quorum signed and the chain has not; ``None`` while they hold too little."""
+    signers = dict(list(find_colluders(sim, context).items())[: context.params.seal_quorum])
+    for node in signers.values():
+        assert isinstance(node.machine, ColludingValidator)
+        collection = node.machine.collection
+        roots = collection.held_roots()
+        documents = {seat: held for seat in roots if (held := collection.held_document(seat)) is not None}
+        if len(documents) < len(context.eligible_trainers) - 1:
+            continue
+        left_out = chance.sample(sorted(documents), chance.randint(1, 2))
+        manifest = make_manifest(context, {s: roots[s] for s in documents if s not in left_out}, documents)
+        seal = make_seal(context, 0, manifest)
+        node.blobs[sim.world.put(encode(manifest))] = None
+        at = LogPosition(sim.ledger.tip.number + 1, 0, sim.ledger.tip.timestamp_s + 1, seal.digest)
+        signatures = tuple(signer.sign(seal.signing_digest) for signer in signers.values())
+        return RoundSealed(
+            at, context.round, 0, seal.digest, context.seed, seal.manifest_digest, seal.survivors, tuple(signers),
+            signatures,
+        )  # fmt: skip
+    return None
+
+
+def invent_seal(sim: Simulation, context: RoundContext, chance: random.Random) -> RoundSealed:
+    """A seal with signatures that are none."""
+    tip = sim.ledger.tip
     timestamp_s = tip.timestamp_s + 1
     sizes = [min(256, len(context.trainers) - start) for start in range(0, len(context.trainers), 256)]
     survivors = tuple(map(chance.getrandbits, sizes))
@@ -88,8 +136,7 @@ def _lie(sim: Simulation, node: Node, chance: random.Random) -> None:
     positions = tuple(range(context.params.seal_quorum))
     signatures = tuple(chance.randbytes(65) for _ in positions)
     at = LogPosition(tip.number + 1, 0, timestamp_s, chance.randbytes(32))
-    event = RoundSealed(at, context.round, view, seal, context.seed, digest, survivors, positions, signatures)
-    show_seal(sim, node, event, chance.randint(1, 15))
+    return RoundSealed(at, context.round, view, seal, context.seed, digest, survivors, positions, signatures)
 
 
 def show_seal(sim: Simulation, node: Node, event: RoundSealed, blocks: int) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from p2p_flock.chain_events import RoundSealed, RoundSettled, Slashed
 from p2p_flock.params import AllianceParams
-from p2p_flock.ports import MaskUpdate, UpdateComputed
+from p2p_flock.ports import MaskUpdate, Report, SealObserved, UpdateComputed
 from p2p_flock.testing.alliance import make_params
 from p2p_flock.testing.byzantine import Coalition, Mind, Villain, compute_byzantine_max
 from p2p_flock.testing.byzantine.updates import UPDATE_ATTACKS
 from p2p_flock.testing.checkers import CHECKERS, Panel, Roster
 from p2p_flock.testing.configuration import Config, Result
 from p2p_flock.testing.facts import Acted, Logged, RoundBegan, Served
+from p2p_flock.testing.simulate import make_cases, make_simulation, parse_arguments
 from p2p_flock.testing.simulator import Simulation
 from p2p_flock.types import CohortOutcome
 from tests.simulation.running import Recorder, run
@@ -206,3 +207,22 @@ def test_coalition__beyond_it_captures_verdicts_and_nothing_else(first: int) -> 
     assert adopted & captured  # it has its own poison adopted there ...
     slashed = [fact for fact in recorder.facts if isinstance(fact, Logged) and isinstance(fact.event, Slashed)]
     assert slashed == []  # ... and that is all: P1, P2 and P5 to P8 were watched
+
+
+def test_coalition__that_signs_a_second_seal_opens_nothing_with_it() -> None:
+    """P1: a quorum of liars and lying endpoints could draw both answers out of a trainer, and open it."""
+    (case,) = make_cases(
+        parse_arguments(f"--seed 2 --nodes {NODES} --rounds 3 --faults coalition=6,liars=13,heal_ms=20000".split())
+    )
+    simulation, recorder = make_simulation(case), Recorder()
+    simulation.watch(recorder)
+    assert simulation.run().rounds_settled == 3
+    sealed = {fact.event.seal for fact in recorder.facts
+              if isinstance(fact, Logged) and isinstance(fact.event, RoundSealed)}  # fmt: skip
+    believed = {
+        fact.member
+        for fact in recorder.facts
+        if isinstance(fact, Acted) and isinstance(fact.event, SealObserved) and fact.event.event.seal not in sealed
+        if any(isinstance(effect, Report) and effect.text == "sealed" for effect in fact.effects)
+    }
+    assert len(believed - simulation.byzantine) >= 2  # honest trainers took it for the seal, and answered it at most
