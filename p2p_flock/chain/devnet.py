@@ -44,6 +44,7 @@ from p2p_flock.errors import ChainError, DataDirectoryLockedError, P2PFlockError
 CHAIN_ID = NETWORKS[LOCAL].chain_id
 BASE_FEE_WEI = 5_000_000  # Base's minimum
 BLOCK_GAS = 180_000_000  # about Base's: the whole deployment fits one block
+CLOCK_S_MAX = 0.5  # for the chain to tell the beacon its time
 STATE_INTERVAL_S = 2  # what a SIGKILL of anvil can lose
 
 
@@ -70,7 +71,7 @@ def supervise(options: DevnetOptions, announce: Callable[[Devnet], None]) -> Non
         ChainError: anvil failed.
     """
     ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     ends_at = time.monotonic() + options.lifetime_s
     with ExitStack() as stack:
@@ -80,13 +81,17 @@ def supervise(options: DevnetOptions, announce: Callable[[Devnet], None]) -> Non
         ready.unlink(missing_ok=True)
         port, beacon_port = take_port(options.port, "the chain"), take_port(options.beacon_port, "the beacon")
         anvil = _start_anvil(options, port, stack)
+        # The signal also comes when anvil is stopped (a test's chain that stands still); that is no end.
+        signal.signal(signal.SIGCHLD, lambda *_: ending.set() if anvil.poll() is not None else None)
         endpoint = HttpEndpoint(f"http://127.0.0.1:{port}", timeout_s=5.0, body_bytes_max=1 << 20)
         stack.callback(endpoint.close)
         wait_until_ready(anvil, endpoint, options.directory / "anvil.log", ending)
         deployment = trio.run(ensure_deployed, options.directory, f"http://127.0.0.1:{port}", options.beacon_period_s)
         network = BeaconNetwork(PUBLIC_KEY, deployment.beacon_genesis_s, deployment.beacon_period_s)
+        clock = HttpEndpoint(f"http://127.0.0.1:{port}", timeout_s=CLOCK_S_MAX, body_bytes_max=1 << 20)
+        stack.callback(clock.close)
         # Wall clock and chain clock are one, unless somebody turned the chain's forward.
-        server = DevnetBeacon(beacon_port, network, lambda: max(time.time(), _chain_time_s(endpoint)))
+        server = DevnetBeacon(beacon_port, network, lambda: max(time.time(), _chain_time_s(clock)))
         stack.callback(server.server_close)
         server.start()
         stack.callback(server.shutdown)
@@ -144,7 +149,11 @@ def _start_anvil(options: DevnetOptions, port: int, stack: ExitStack) -> subproc
 
 
 def _chain_time_s(endpoint: HttpEndpoint) -> int:
-    answer = as_object(ask(endpoint, "eth_getBlockByNumber", ["latest", False]).get("result"))  # type: ignore[arg-type]
+    """The newest block's time; 0 where the chain does not answer: drand goes on when a chain stands still."""
+    try:
+        answer = as_object(ask(endpoint, "eth_getBlockByNumber", ["latest", False]).get("result"))  # type: ignore[arg-type]
+    except ChainError:
+        return 0
     return as_quantity(answer.get("timestamp"))
 
 

@@ -11,7 +11,8 @@ from p2p_flock.errors import P2PFlockError
 from p2p_flock.params import RINGS
 from p2p_flock.testnet.byzantine import parse_band
 from p2p_flock.testnet.data import DEMOS, partition_texts
-from p2p_flock.testnet.faults.grammar import parse_fault
+from p2p_flock.testnet.faults.grammar import CutBy, parse_fault
+from p2p_flock.testnet.faults.namespaces import remove_namespaces
 from p2p_flock.testnet.launcher import run
 from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options, private_task
 from p2p_flock.testnet.processes import stop_directory
@@ -60,6 +61,12 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         "bootstrap-down",
     )
     parser.add_argument(
+        "--cut-by",
+        choices=[each.value for each in CutBy],
+        default=CutBy.AUTO.value,
+        help="what partitions the network: namespaces need root; the fault port is in the nodes, in test mode [auto]",
+    )
+    parser.add_argument(
         "--byzantine",
         action="append",
         default=[],
@@ -88,16 +95,19 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         test_mode=modes,
         faults=tuple(map(parse_fault, given.fault)),
         byzantine=tuple(map(parse_band, given.byzantine)),
+        cut_by=CutBy(given.cut_by),
     )
 
 
 def stop(arguments: Sequence[str]) -> int:
-    """``stop DIR``: end the processes of a run."""
+    """``stop DIR``: end the processes of a run, and remove its network namespaces where it had any."""
     parser = argparse.ArgumentParser(prog="scripts/testnet stop")
     parser.add_argument("directory", type=Path)
     given = parser.parse_args(arguments)
     stopped = stop_directory(given.directory)
-    sys.stdout.write(f"ended {len(stopped)} processes of {given.directory}\n")
+    removed = remove_namespaces(given.directory)
+    namespaces = f", removed {len(removed)} network namespaces" if removed else ""
+    sys.stdout.write(f"ended {len(stopped)} processes of {given.directory}{namespaces}\n")
     return 0
 
 

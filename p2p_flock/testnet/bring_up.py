@@ -17,6 +17,7 @@ from p2p_flock.params import AllianceParams
 from p2p_flock.testnet import network as building
 from p2p_flock.testnet.network import Network, Node
 from p2p_flock.testnet.options import Options
+from p2p_flock.testnet.place import HERE, Place
 from p2p_flock.testnet.ports import choose_ports
 from p2p_flock.testnet.processes import Processes
 from p2p_flock.types import AllianceId
@@ -38,9 +39,11 @@ class Members:
         params: AllianceParams,
         foundations: tuple[Devnet, Sequence[str]],
         reach: Callable[[str], None],
+        place_of: Callable[[str], Place] = lambda _: HERE,
     ) -> None:
         self._processes, self._options, self._params, self._reach = processes, options, params, reach
         self._devnet, self._bootstrap = foundations
+        self._place_of = place_of
         self._making, self._starting = trio.CapacityLimiter(STARTS_AT_ONCE), trio.CapacityLimiter(STARTS_AT_ONCE)
         self._creating = trio.Lock()
         self._alliance: tuple[AllianceId, bytes] | None = None
@@ -79,7 +82,8 @@ class Members:
     async def _bring_up(self, index: int, port: int) -> None:
         processes, options = self._processes, self._options
         async with self._making:
-            node = await building.make_node(processes, options, self._devnet, self._bootstrap, index, port)
+            place = self._place_of(building.node_name(index))
+            node = await building.make_node(processes, options, self._devnet, self._bootstrap, index, port, place)
         self._nodes[index] = node
         if len(self._nodes) == options.nodes:
             self._reach("homes made")

@@ -29,6 +29,7 @@ from p2p_flock.testnet.byzantine import Cheat, account_for, honest_line
 from p2p_flock.testnet.costs import RunCosts
 from p2p_flock.testnet.faults.injector import Injector
 from p2p_flock.testnet.faults.scene import Scene
+from p2p_flock.testnet.faults.wiring import BOOTSTRAP, Wiring
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.money import Money, money_line, read_money
 from p2p_flock.testnet.network import Network, Node
@@ -73,6 +74,7 @@ class Run:
     launched_at: float
     requested_at: float
     costs: RunCosts
+    wiring: Wiring
     network: Network | None = None
     metrics: list[NodeMetrics] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
@@ -100,17 +102,18 @@ def run(options: Options) -> int:
     directory = options.directory or Path(tempfile.mkdtemp(prefix="p2p_flock-testnet-"))
     directory.mkdir(parents=True, exist_ok=True)
     directory = directory.resolve()
-    display = Display()
+    display, processes = Display(), Processes(directory)
     state = Run(
         options=options,
         params=alliance_params(
             options.nodes, options.rounds, options.spare_seats, options.task, options.lane_bits, options.cohorts
         ),
-        processes=Processes(directory),
+        processes=processes,
         display=display,
         launched_at=launched_at,
         requested_at=float(os.environ.get(STARTED_VARIABLE, launched_at)),
         costs=RunCosts(directory),
+        wiring=Wiring(processes, tuple(map(building.node_name, range(options.nodes))), options.faults, options.seed),
     )
     display.say(f"everything of this run is in {directory}")
     exit_code = 1
@@ -126,6 +129,7 @@ def run(options: Options) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the cleaning up short
         display.close()
         state.processes.stop()
+        state.wiring.close()
     _tidy(state, exit_code)
     return exit_code
 
@@ -147,9 +151,15 @@ async def _raise_on_signal() -> None:
 async def _build_and_watch(state: Run) -> int:
     options, directory = state.options, state.processes.directory
     state.costs.reach("launcher imported")
-    foundations = await building.start_foundations(state.processes, options, state.params)
+    wiring = state.wiring
+    wiring.prepare(options.cut_by)
+    if wiring.network_faults_by is not None:
+        reason = f" ({wiring.remark})" if wiring.remark else ""
+        state.display.say(f"what partitions the network: {wiring.network_faults_by}{reason}")
+    foundations = await building.start_foundations(state.processes, options, state.params, wiring.place(BOOTSTRAP))
+    await wiring.connect(foundations[0])
     _reach(state, "chain and bootstrap node")
-    members = Members(state.processes, options, state.params, foundations, partial(_reach, state))
+    members = Members(state.processes, options, state.params, foundations, partial(_reach, state), wiring.place)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(members.run)
         network = await members.network()
@@ -161,7 +171,7 @@ async def _build_and_watch(state: Run) -> int:
         client = RpcClient([network.devnet.rpc_url])
         watch = Watch(client, network.contract, from_block=0)
         scene = Scene(network, state.params, state.processes, watch.view, state.display.say, options.seed)
-        state.injector = Injector(scene, options.faults)
+        state.injector = Injector(scene, wiring, options.faults)
         data = [node.data for node in network.nodes]
         try:
             async with open_scorer(
@@ -342,6 +352,7 @@ def _trouble(state: Run, lost: Mapping[str, int], complaints: Sequence[str], che
     records = state.injector.records if state.injector is not None else ()
     return Trouble(
         faults=[record.describe() for record in records],
+        network_faults_by=state.wiring.network_faults_by,
         nodes_gone=state.gone,
         stake_lost_by_node=lost,
         complaints=complaints,

@@ -26,6 +26,7 @@ from p2p_flock.params import AllianceParams
 from p2p_flock.store.files import write_atomic
 from p2p_flock.testnet.data import write_data
 from p2p_flock.testnet.options import Options
+from p2p_flock.testnet.place import HERE, Place
 from p2p_flock.testnet.ports import choose_ports
 from p2p_flock.testnet.processes import Child, Processes, marked_environment
 from p2p_flock.types import AllianceId
@@ -42,7 +43,7 @@ NODE_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One member as the launcher knows it: nothing secret. ``data`` is the path of its records."""
+    """One member as the launcher knows it: nothing secret. ``data``: where its records lie."""
 
     name: str
     home: Path
@@ -50,6 +51,7 @@ class Node:
     port: int
     address: bytes
     peer_id: str
+    place: Place = HERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class Network:
     alliance: AllianceId
     contract: bytes
     nodes: tuple[Node, ...]
+
+
+def node_name(index: int) -> str:
+    """What the member of this index, from 0, is called."""
+    return f"node{index}"
 
 
 def cli(*arguments: object) -> list[str]:
@@ -110,7 +117,7 @@ async def wait_until(child: Child, is_ready: Callable[[], bool], what: str) -> N
 
 
 async def start_foundations(
-    processes: Processes, options: Options, params: AllianceParams
+    processes: Processes, options: Options, params: AllianceParams, bootstrap_place: Place = HERE
 ) -> tuple[Devnet, tuple[str, ...]]:
     """Start the local chain and, beside it, the bootstrap node; the chain's description and the node's multiaddrs.
 
@@ -120,7 +127,7 @@ async def start_foundations(
     addresses: list[str] = []
 
     async def bootstrap() -> None:
-        addresses.extend(await start_bootstrap(processes))
+        addresses.extend(await start_bootstrap(processes, bootstrap_place))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bootstrap)
@@ -149,7 +156,7 @@ async def start_chain(processes: Processes, options: Options, params: AlliancePa
     return read_devnet(directory)
 
 
-async def start_bootstrap(processes: Processes) -> tuple[str, ...]:
+async def start_bootstrap(processes: Processes, place: Place = HERE) -> tuple[str, ...]:
     """Start the bootstrap node; its multiaddrs.
 
     Raises:
@@ -161,8 +168,9 @@ async def start_bootstrap(processes: Processes) -> tuple[str, ...]:
     child = processes.start(
         "bootstrap",
         [
+            *place.prefix,
             *(sys.executable, "-m", "p2p_flock.net.bootstrap", "--data", str(directory)),
-            *("--listen-host", "127.0.0.1", "--listen-port", str(port), "--address-file", str(addresses)),
+            *("--listen-host", place.host, "--listen-port", str(port), "--address-file", str(addresses)),
         ],
     )
     await wait_until(child, addresses.exists, "the bootstrap node")
@@ -170,15 +178,21 @@ async def start_bootstrap(processes: Processes) -> tuple[str, ...]:
 
 
 async def make_node(
-    processes: Processes, options: Options, devnet: Devnet, bootstrap: Sequence[str], index: int, port: int
+    processes: Processes,
+    options: Options,
+    devnet: Devnet,
+    bootstrap: Sequence[str],
+    index: int,
+    port: int,
+    place: Place = HERE,
 ) -> Node:
     """Make a member's home with ``p2p-flock init`` and its part of the demo data.
 
     Raises:
         UsageError: the command failed.
     """
-    environment = {TEST_MODE_VARIABLE: "1"} if options.test_mode else None
-    name = f"node{index}"
+    environment = {TEST_MODE_VARIABLE: "1"} if options.needs_test_mode else None
+    name = node_name(index)
     home = processes.directory / name
     data = processes.directory / "data" / f"{name}.csv"
     write_data(options, index, data)
@@ -187,7 +201,7 @@ async def make_node(
         cli(
             *("init", "--home", home, "--json", "--light-keystore"),
             *("--generate-password-file", processes.directory / "passwords" / name),
-            *("--rpc-url", devnet.rpc_url, "--chain-id", devnet.chain_id, "--factory", devnet.factory),
+            *("--rpc-url", place.rpc_url or devnet.rpc_url, "--chain-id", devnet.chain_id, "--factory", devnet.factory),
             *("--set", f'chain.governor="{devnet.governor}"'),
             *(word for url in devnet.beacon_urls for word in ("--beacon-url", url)),
             *("--beacon-scheme", "devnet"),
@@ -197,14 +211,14 @@ async def make_node(
             *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}"),
             *("--set", "net.register_addresses=true"),
             *(word for address in bootstrap for word in ("--bootstrap", address)),
-            *("--listen-host", "127.0.0.1", "--listen-port", port),
+            *("--listen-host", place.host, "--listen-port", port),
             *("--task", options.task, "--data-path", data, "--data-seed", options.seed),
-            *(word for setting in _test_settings(options, home) for word in ("--set", setting)),
+            *(word for setting in (*_test_settings(options, home), *place.settings) for word in ("--set", setting)),
         ),
         environment,
     )
     made = json.loads(printed)
-    return Node(name, home, data, port, bytes.fromhex(made["address"].removeprefix("0x")), made["peer_id"])
+    return Node(name, home, data, port, bytes.fromhex(made["address"].removeprefix("0x")), made["peer_id"], place)
 
 
 def _test_settings(options: Options, home: Path) -> list[str]:
@@ -223,12 +237,12 @@ def node_command(directory: Path, options: Options, node: Node) -> list[str]:
     if kind is not None:
         crooked = ["-m", "p2p_flock.testnet.crooked_node", "--kind", kind, "--coalition", directory / "coalition"]
         command = [sys.executable, *map(str, [*crooked, *words])]
-    return command
+    return [*node.place.prefix, *command]
 
 
 def node_environment(options: Options) -> dict[str, str]:
     """What a daemon's environment holds beside the launcher's."""
-    return {**NODE_ENVIRONMENT, **({TEST_MODE_VARIABLE: "1"} if options.test_mode else {})}
+    return {**NODE_ENVIRONMENT, **({TEST_MODE_VARIABLE: "1"} if options.needs_test_mode else {})}
 
 
 async def start_node(processes: Processes, options: Options, node: Node) -> None:

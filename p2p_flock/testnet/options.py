@@ -21,7 +21,7 @@ from p2p_flock.params import (
 )
 from p2p_flock.testnet.byzantine import Band, choose_crooked, validate_bands
 from p2p_flock.testnet.data import demo_of, validate_source
-from p2p_flock.testnet.faults.grammar import Fault, validate_faults
+from p2p_flock.testnet.faults.grammar import CutBy, Fault, validate_faults
 from p2p_flock.types import DIGEST_BYTES
 
 NODES_MIN = 6
@@ -39,7 +39,7 @@ class Options:
         spare_seats: how many more may join while it runs.
         cohorts: into how many the trainers are drawn; each is summed and voted on by itself.
         lane_bits: the ring that updates are added in; levels are as many as it has room for.
-        faults: that befall the network while it runs.
+        faults: that befall the network while it runs. cut_by: what partitions it, where they do.
         byzantine: how many of the nodes are dishonest, and how.
     """
 
@@ -58,6 +58,7 @@ class Options:
     lane_bits: int = 32
     cohorts: int = 1
     faults: tuple[Fault, ...] = ()
+    cut_by: CutBy = CutBy.AUTO
     byzantine: tuple[Band, ...] = ()
 
     @property
@@ -65,6 +66,11 @@ class Options:
         """Kind by name of each dishonest node; who they are follows from the seed."""
         chosen = choose_crooked(self.byzantine, self.nodes, self.seed)
         return {f"node{index}": kind for index, kind in chosen.items()}
+
+    @property
+    def needs_test_mode(self) -> bool:
+        """Whether the nodes must be allowed settings that no real node has."""
+        return bool(self.test_mode or self.faults)
 
     def validate(self) -> None:
         """Check what argparse cannot.

@@ -31,8 +31,8 @@ FORMS = [
         {"kind": RESTART, "target": Target(VALIDATOR), "phase": FaultPhase.COMMIT, "seconds": 5.0},
     ),
     (
-        "restart:all@SETTLE,end",
-        {"kind": RESTART, "target": Target(TargetKind.ALL), "phase": FaultPhase.SETTLE, "until_round_end": True},
+        "restart:half@SETTLE,end",
+        {"kind": RESTART, "target": Target(TargetKind.HALF), "phase": FaultPhase.SETTLE, "until_round_end": True},
     ),
     (
         "freeze:validator@EVALUATE#3,500ms",
@@ -97,6 +97,9 @@ def test_fault__says_what_is_meant(text: str, fields: dict[str, object]) -> None
         ("chain-down,end", "never come"),
         ("chain-down:leader,5s", "no single node"),
         ("bootstrap-down:node1", "no single node"),
+        ("kill:all@TRAIN", "nobody would be left"),
+        ("restart:all@SETTLE,end", "nobody would be left"),
+        ("partition:1/1/1/1/1/1/1/1/1@TRAIN,5s", "8 groups"),
         ("clock:5s,node3", "+5s,node3"),
         ("clock:+5s", "+5s,node3"),
         ("clock:+5s,trainer", "nobody has a role"),

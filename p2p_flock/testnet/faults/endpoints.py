@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from p2p_flock.chain.client import RpcClient
@@ -49,7 +50,8 @@ class ChainDown:
 
     async def mend(self) -> None:
         """Let it go on."""
-        os.kill(self._anvil, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # it has ended, which the launcher's watch notices
+            os.kill(self._anvil, signal.SIGCONT)
 
 
 class Reorg:

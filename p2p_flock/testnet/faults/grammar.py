@@ -2,7 +2,7 @@
 
     KIND[:WHAT][@PHASE][#ROUND][,HOW LONG][,NODE]
 
-    kill:leader@SEAL          kill:2 trainers@UNMASK#3     restart:validator@TRAIN,5s     restart:all@COMMIT,end
+    kill:leader@SEAL          kill:2 trainers@UNMASK#3     restart:validator@TRAIN,5s     restart:half@COMMIT,end
     freeze:half@EVALUATE,10s  partition:3/5@TRAIN,20s      rpc-down:validator,15s         chain-down,60s
     reorg:3@SETTLE            clock:+5s,node3              bootstrap-down
 
@@ -151,10 +151,14 @@ def parse_fault(text: str) -> Fault:
     if what is not None and kind not in takes_what:
         raise _refuse(text, f"{kind.value} strikes no single node: write {kind.value} without ':{what}'")
     seconds, until_round_end = _parse_duration(text, kind, rest)
+    target = _parse_target(text, what) if kind in _TARGETED else None
+    is_all = target is not None and target.kind is TargetKind.ALL
+    if is_all and (until_round_end or kind is FaultKind.KILL):
+        raise _refuse(text, "nobody would be left to end the round; give seconds, for example 'restart:all@SEAL,5s'")
     return Fault(
         text,
         kind,
-        target=_parse_target(text, what) if kind in _TARGETED else None,
+        target=target,
         phase=_parse_phase(text, match["phase"]),
         round=_parse_round(text, match["round"]),
         seconds=seconds,
