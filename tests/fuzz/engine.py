@@ -13,6 +13,7 @@ import resource
 import signal
 import time
 import traceback
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ INPUT_SECONDS_MAX = 3  # of processor time; the slowest honest input takes 30 ms
 INPUT_GROWTH_BYTES_MAX = 128 << 20
 POOL_INPUTS_MAX = 1024  # taken inputs that are mutated further
 CHECK_EVERY = 256  # inputs between two looks at the clock
+MEMORY_EVERY = 64  # and at the memory
 
 
 class TookTooLongError(BaseException):
@@ -80,21 +82,43 @@ class Watch:
 
 def try_input(target: Target, data: bytes) -> tuple[bool, Finding | None]:
     """Run one input: whether it was taken, and what it broke."""
-    before = _peak_kib()
     try:
-        taken = target.run(data)
+        return target.run(data), None
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 # whatever comes out of a target is what is looked for
         return False, Finding(target.name, data, _signature(error), traceback.format_exc(limit=-12))
-    grown = (_peak_kib() - before) << 10
-    if grown > INPUT_GROWTH_BYTES_MAX:
-        return taken, Finding(target.name, data, "memory", f"the peak grew by {grown >> 20} MiB")
-    return taken, None
 
 
-def _peak_kib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+class MemoryWatch:
+    """Sees inputs under which the process's peak grows; looks once in a while, for the look costs more than most."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._recent: list[bytes] = []
+        self._peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def note(self, data: bytes) -> Finding | None:
+        """To be called after each input; a finding where one of the last MEMORY_EVERY took too much."""
+        self._recent.append(data)
+        return self.look() if len(self._recent) >= MEMORY_EVERY else None
+
+    def look(self) -> Finding | None:
+        """Whether the peak has grown since the last look, and under which input it does again."""
+        recent, self._recent = self._recent, []
+        before, self._peak_kib = self._peak_kib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if (self._peak_kib - before) << 10 <= INPUT_GROWTH_BYTES_MAX:
+            return None
+        peaks = {}
+        for data in recent:
+            tracemalloc.start()
+            try_input(self._target, data)
+            peaks[data] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        worst = max(peaks, key=lambda data: peaks[data])
+        if peaks[worst] <= INPUT_GROWTH_BYTES_MAX:
+            return None  # many inputs together: a cache that fills
+        return Finding(self._target.name, worst, "memory", f"it takes {peaks[worst] >> 20} MiB")
 
 
 def _signature(error: BaseException) -> str:
@@ -112,7 +136,7 @@ def run_plain(target: Target, corpus: Sequence[bytes], *, inputs: int, seconds: 
     generator = random.Random(f"{target.name} {seed}")
     known = [*target.make_seeds(), *corpus]
     pool = list(known)
-    watch, outcome = Watch(), Outcome(target.name)
+    watch, memory, outcome = Watch(), MemoryWatch(target), Outcome(target.name)
     started = time.monotonic()
     with watch.running():
         while outcome.inputs < inputs:
@@ -122,6 +146,7 @@ def run_plain(target: Target, corpus: Sequence[bytes], *, inputs: int, seconds: 
             data = known[outcome.inputs] if is_known else mutate(generator, pool, target)
             watch.serial += 1
             taken, finding = try_input(target, data)
+            finding = memory.note(data) or finding
             outcome.inputs += 1
             outcome.taken += taken
             if finding is not None:
@@ -131,5 +156,7 @@ def run_plain(target: Target, corpus: Sequence[bytes], *, inputs: int, seconds: 
                     pool.append(data)
                 else:
                     pool[generator.randrange(len(known), len(pool)) if len(known) < len(pool) else 0] = data
+        if (last := memory.look()) is not None:
+            outcome.findings.setdefault(last.signature, last)
     outcome.seconds = time.monotonic() - started
     return outcome

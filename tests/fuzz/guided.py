@@ -17,7 +17,7 @@ import atheris
 import trio
 
 with atheris.instrument_imports(include=["p2p_flock"]):
-    from tests.fuzz.engine import Finding, Watch, try_input
+    from tests.fuzz.engine import Finding, MemoryWatch, Watch, try_input
     from tests.fuzz.registry import TARGETS
 
 from tests.fuzz.mutation import mutate
@@ -31,7 +31,7 @@ async def main(name: str, result: Path, arguments: list[str]) -> None:
     target = TARGETS[name]
     findings: dict[str, Finding] = {}
     counts = {"inputs": 0, "taken": 0}
-    watch = Watch()
+    watch, memory = Watch(), MemoryWatch(target)
 
     def save() -> None:
         listed = [[f.signature, base64.b64encode(f.data).decode(), f.trace] for f in findings.values()]
@@ -40,6 +40,7 @@ async def main(name: str, result: Path, arguments: list[str]) -> None:
     def test_one_input(data: bytes) -> None:
         watch.serial += 1
         taken, finding = try_input(target, data)
+        finding = memory.note(data) or finding
         counts["inputs"] += 1
         counts["taken"] += taken
         if finding is not None and finding.signature not in findings:
