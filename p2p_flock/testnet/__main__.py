@@ -56,7 +56,8 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         action="append",
         default=[],
         metavar="FAULT",
-        help="strikes once, may be repeated: kill:leader@SEAL, restart:2 trainers@UNMASK,5s, freeze:half@TRAIN#3,10s, "
+        help="strikes once, may be repeated (see FAULTS.md): kill:leader@SEAL, restart:2 trainers@UNMASK,5s, "
+        "freeze:half@TRAIN#3,10s, "
         "partition:3/5@TRAIN,20s, rpc-down:validator,15s, chain-down,60s, reorg:3@SETTLE, clock:+5s,node3, "
         "bootstrap-down",
     )
