@@ -8,11 +8,14 @@ running network by `tests/e2e/test_hostile.py`. Bounded in count and time; loopb
 from __future__ import annotations
 
 import os
+import random
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import msgpack
 import trio
@@ -24,6 +27,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.transport.tcp.tcp import TCP
 from libp2p.utils.varint import encode_varint_prefixed
 from multiaddr import Multiaddr
 
@@ -44,6 +48,7 @@ HOLD_SECONDS = 0.2
 # What ends an attack early: the victim has had enough of it, which is its good right.
 ENDED = (*STREAM_FAILURES, SwarmException, StreamFailure, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 HELLO = encode_varint_prefixed(b"/multistream/1.0.0\n")
+IS_LINUX = sys.platform == "linux"
 GIGABYTE = b"\x80\x80\x80\x80\x04"
 
 
@@ -57,6 +62,11 @@ class Victim:
 
 
 Attack = Callable[[Victim], Awaitable[None]]
+
+
+def choose_source() -> str | None:
+    """Another loopback address each time, so that no ban of an address spares a node the rest; Linux has them all."""
+    return f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}" if IS_LINUX else None
 
 
 async def carry_out(attack: Attack, victim: Victim) -> None:
@@ -79,7 +89,8 @@ def say_first(*parts: bytes, count: int = 1, reset: bool = False) -> Attack:
     """Connect ``count`` times, say this, wait a moment; go with a RST instead of a FIN if ``reset``."""
 
     async def attack(victim: Victim) -> None:
-        streams = [await trio.open_tcp_stream(victim.host, victim.port) for _ in range(count)]
+        source = choose_source()
+        streams = [await trio.open_tcp_stream(victim.host, victim.port, local_address=source) for _ in range(count)]
         for stream in streams:
             with suppress(*ENDED):
                 for part in parts:
@@ -126,6 +137,11 @@ KEYLESS: dict[str, Attack] = {
 async def connected(victim: Victim) -> AsyncIterator[tuple[HardenedHost, Muxer]]:
     """A stranger's host with one connection to the victim."""
     async with open_hardened() as host:
+        (transport,) = host.swarm.transport_manager.get_transports()
+        source = choose_source()
+        if source is not None:
+            assert isinstance(transport, TCP)
+            transport.dial = partial(transport.dial_with_source, source=(source, 0))  # type: ignore[method-assign]
         await host.swarm.dial_addr(Multiaddr(f"/ip4/{victim.host}/tcp/{victim.port}"), victim.peer_id)
         muxer = host.swarm.get_connection(victim.peer_id).muxed_conn
         assert isinstance(muxer, Muxer)
