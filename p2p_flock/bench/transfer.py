@@ -79,10 +79,17 @@ async def serve(directory: Path, mebibytes: int) -> None:
     raw = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with open_net(make_config(find)) as net, trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, send_raw, raw)
+        nursery.start_soon(prefer_all, net)
         say(net.addresses[0], raw[0].socket.getsockname()[1], whole.hex(), *(digest.hex() for digest in digests))
         while await read_line():
             say(time.process_time())
         nursery.cancel_scope.cancel()
+
+
+async def prefer_all(net: Net) -> None:
+    """Whoever comes is a member: strangers are served slowly once they have had a quarter of a GiB."""
+    async for event in net.peer_events:
+        net.add_peer(event.peer_id, [])
 
 
 async def read_line() -> str:

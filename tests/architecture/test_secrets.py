@@ -118,7 +118,7 @@ def test_files__stores_are_private_whatever_the_umask(tmp_path: Path) -> None:
     former = os.umask(0)
     try:
         directory = DataDirectory(home)
-        BlobStore(directory.blobs, 1 << 20).put(b"content", "pin")
+        BlobStore(directory.blobs, 1 << 20).put(b"content", pin="pin")
         ModelStore(directory.models)
         create_identity(directory.identity_key)
         write_keystore(directory.keystore, Account.from_key(SECRET), PASSWORD, light=True)
