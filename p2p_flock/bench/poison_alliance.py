@@ -153,9 +153,10 @@ class Alliance:
     def merge(self, adopted: Sequence[AdoptedCohort]) -> Model:
         """The model with these cohorts."""
         setting = self.members.setting
-        manifest = setting.manifest if self.defence.has_clip else replace(setting.manifest, clip_norm=UNCLIPPED)
+        manifest = setting.make_manifest(self.model.parameters.size)
         levels = setting.params.levels
         if not self.defence.has_clip:  # the same step
+            manifest = replace(manifest, clip_norm=UNCLIPPED)
             levels = round(levels * UNCLIPPED / setting.clip_norm)
         return apply_cohorts(self.model, manifest, levels, adopted)
 

@@ -31,7 +31,8 @@ ARCHIVE_BYTES_MAX: Final = 8 << 20  # it has 4.9 MB
 MEMBER_BYTES_MAX: Final = 4 << 20  # a digit's file has 2.3 MB at most
 FETCH_SECONDS_MAX: Final = 120
 CLASSES: Final = 10
-PIXELS: Final = 28 * 28
+SIDE: Final = 28
+PIXELS: Final = SIDE * SIDE
 IMAGES: Final = 10_000
 INK: Final = 255
 TEST_IMAGES: Final = 1_500  # nobody trains on them, nobody votes by them
@@ -44,7 +45,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Images float32[…, n, 784] in 0..1 and their labels int64[…, n]."""
+    """Images float32[…, n, pixels] in 0..1 and their labels int64[…, n]."""
 
     images: Images
     labels: Labels
@@ -143,6 +144,14 @@ def store_digits(path: Path, rows: NDArray[np.uint8]) -> None:
     half = path.with_suffix(f".{os.getpid()}")
     half.write_bytes(rows.tobytes())
     half.replace(path)
+
+
+def shrink(digits: Part, side: int) -> Part:
+    """The same images with ``side`` pixels a side, each the mean of a square of the old ones."""
+    assert SIDE % side == 0
+    step = SIDE // side
+    squares = digits.images.reshape(-1, side, step, side, step)
+    return Part(squares.mean(axis=(2, 4), dtype=np.float32).reshape(-1, side * side), digits.labels)
 
 
 def split_digits(digits: Part, member_count: int, seed: int, is_sharded: bool) -> Split:

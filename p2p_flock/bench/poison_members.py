@@ -40,7 +40,7 @@ class Members:
     @cached_property
     def initial(self) -> Reals:
         """Where the model starts."""
-        return make_initial(self.seed)
+        return make_initial(self.seed, self.split.test.images.shape[-1])
 
     @cached_property
     def poisoned(self) -> Part:

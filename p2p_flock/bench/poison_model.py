@@ -1,43 +1,44 @@
 """A small network for many members at once: plain numpy, all members' batches in one product.
 
-Called by ``bench/poison_members.py``. 784 pixels, 64 rectified units, 10 classes; parameters are one flat vector, as
+Called by ``bench/poison_members.py``. Pixels, 32 rectified units, 10 classes; parameters are one flat vector, as
 everywhere. Losses are cut as a task's are, so that a model that blew up loses its vote instead of the process.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p_flock.bench.poison_data import CLASSES, PIXELS, Images, Labels
+from p2p_flock.bench.poison_data import CLASSES, Images, Labels
 from p2p_flock.learning.results import LOSS_MAX
 
-HIDDEN: Final = 64
-_CUTS: Final = np.cumsum([PIXELS * HIDDEN, HIDDEN, HIDDEN * CLASSES]).tolist()
-PARAMETERS: Final = PIXELS * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES
+HIDDEN: Final = 32
+TAIL: Final = HIDDEN + HIDDEN * CLASSES + CLASSES  # parameters behind the first layer's weights
 
 Reals = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 
-def make_initial(seed: int) -> Reals:
-    """He initialisation, float64[PARAMETERS]."""
+def make_initial(seed: int, pixels: int) -> Reals:
+    """He initialisation, float64[pixels · HIDDEN + TAIL]."""
     chance = np.random.default_rng([seed, 7])
-    values = np.zeros(PARAMETERS)
-    first, _, second, _ = np.split(values, _CUTS)  # views
-    first[:] = chance.standard_normal(first.size) * np.sqrt(2 / PIXELS)
-    second[:] = chance.standard_normal(second.size) * np.sqrt(1 / HIDDEN)
-    return values
+    values = np.zeros((1, pixels * HIDDEN + TAIL))
+    first, _, second, _ = _layers(values)  # views
+    first[:] = chance.standard_normal(first.shape) * np.sqrt(2 / pixels)
+    second[:] = chance.standard_normal(second.shape) * np.sqrt(1 / HIDDEN)
+    flat: Reals = values[0]
+    return flat
 
 
-def _layers(values: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Weights and biases of both layers: views of float32[m, PARAMETERS]."""
-    first, bias, second, last = np.split(values, _CUTS, axis=1)
-    many = len(values)
+def _layers(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Weights and biases of both layers: views of [m, D], whatever the type."""
+    many, pixels = len(values), (values.shape[1] - TAIL) // HIDDEN
+    cuts = np.cumsum([pixels * HIDDEN, HIDDEN, HIDDEN * CLASSES]).tolist()
+    first, bias, second, last = np.split(values, cuts, axis=1)
     return (
-        first.reshape(many, PIXELS, HIDDEN),
+        first.reshape(many, pixels, HIDDEN),
         bias.reshape(many, 1, HIDDEN),
         second.reshape(many, HIDDEN, CLASSES),
         last.reshape(many, 1, CLASSES),
@@ -47,12 +48,12 @@ def _layers(values: Floats) -> tuple[Floats, Floats, Floats, Floats]:
 def train_many(
     start: Reals, images: Images, labels: Labels, chance: np.random.Generator, rate: float, batch: int, epochs: int
 ) -> Reals:
-    """Every member's update after plain SGD from the same start; float64[m, PARAMETERS].
+    """Every member's update after plain SGD from the same start; float64[m, D].
 
     One whose training diverged comes out as zeros: such a member contributes nothing.
 
     Args:
-        images: float32[m, n, 784]; labels: int64[m, n].
+        images: float32[m, n, pixels]; labels: int64[m, n].
     """
     many, each = labels.shape
     values = np.repeat(start.astype(np.float32)[None], many, axis=0)
@@ -91,7 +92,7 @@ def _softmax(logits: Floats) -> Floats:
 
 
 def compute_logits(parameters: Reals, images: Images) -> Floats:
-    """float32[n, 10] of images float32[n, 784]."""
+    """float32[n, 10] of images float32[n, pixels]."""
     first, bias, second, last = (layer[0] for layer in _layers(parameters.astype(np.float32)[None]))
     with np.errstate(over="ignore", invalid="ignore"):
         logits: Floats = np.maximum(images @ first + bias, 0) @ second + last

@@ -8,12 +8,13 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from functools import cache
+from math import isqrt
 from typing import TypedDict
 
 import numpy as np
 
 from p2p_flock.bench.poison_alliance import Alliance, compute_roles
-from p2p_flock.bench.poison_data import Part, load_digits, split_digits
+from p2p_flock.bench.poison_data import SIDE, Part, load_digits, shrink, split_digits
 from p2p_flock.bench.poison_members import VICTIM_OFFSET, Members
 from p2p_flock.bench.poison_rules import RULES
 from p2p_flock.bench.poison_settings import ATTACKS, DEFENCES, NOBODY, SETTINGS, Attack, Defence, Setting
@@ -23,12 +24,13 @@ LAST_ROUNDS = 5  # the accuracy of a run is the mean over these: single rounds d
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Names of a setting, a rule (of :data:`RULES` or :data:`DEFENCES`) and an attack; picklable."""
+    """Names of a setting, a rule (of :data:`RULES` or :data:`DEFENCES`) and an attack; images have ``side``² pixels."""
 
     setting: str
     rule: str
     attack: str
     seed: int
+    side: int = SIDE
 
 
 class Found(TypedDict):
@@ -43,6 +45,7 @@ class Found(TypedDict):
     rule: str
     attack: str
     seed: int
+    side: int
     accuracy: float
     backdoor: float | None
     bad: int
@@ -72,13 +75,13 @@ def find_defence(name: str) -> Defence | None:
 
 
 @cache
-def _digits() -> Part:
-    return load_digits()
+def _digits(side: int) -> Part:
+    return shrink(load_digits(), side)
 
 
 def run_job(job: Job) -> Found:
     """Play it."""
-    return play(find_setting(job.setting), job.rule, find_attack(job.attack), job.seed, _digits())
+    return play(find_setting(job.setting), job.rule, find_attack(job.attack), job.seed, _digits(job.side))
 
 
 def play(setting: Setting, rule: str, attack: Attack, seed: int, digits: Part) -> Found:
@@ -95,6 +98,7 @@ def play(setting: Setting, rule: str, attack: Attack, seed: int, digits: Part) -
         parameters, accuracies = np.asarray(alliance.model.parameters), alliance.accuracies
     found: Found = {
         "setting": setting.name, "rule": rule, "attack": attack.name, "seed": seed,
+        "side": isqrt(digits.images.shape[-1]),
         "accuracy": statistics.mean(accuracies[-LAST_ROUNDS:]),
         "backdoor": members.score_backdoor(parameters) if attack.data == "backdoor" else None,
         "bad": len(members.bad), "suspended_bad": 0, "suspended_honest": 0, "rounds_to_suspend": None,

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Final
 
 from p2p_flock.alliance.manifest import TaskManifest
-from p2p_flock.bench.poison_model import PARAMETERS
 from p2p_flock.cli.alliance_create import PRESETS
 from p2p_flock.daemon.control_messages import params_from_json
 from p2p_flock.params import AllianceParams, validate_params
@@ -107,9 +106,9 @@ class Setting:
     cohorts: int = 3
     suspicion_bound: int = 12
     clip_norm: float = 1.0
-    tolerance: float = 0.01
-    rate: float = 0.2
-    batch: int = 20
+    tolerance: float = 0.03
+    rate: float = 0.3
+    batch: int = 32
     epochs: int = 1
 
     @cached_property
@@ -129,17 +128,16 @@ class Setting:
         validate_params(params)
         return params
 
-    @cached_property
-    def manifest(self) -> TaskManifest:
+    def make_manifest(self, parameter_count: int) -> TaskManifest:
         """What ``apply_cohorts`` needs of one."""
-        return TaskManifest("poison", "1", 1, PARAMETERS, 1.0, self.clip_norm, b"{}")
+        return TaskManifest("poison", "1", 1, parameter_count, 1.0, self.clip_norm, b"{}")
 
 
 SETTINGS: Final = (
     Setting("small", "20 nodes, 3 malicious, IID, cohorts of 3–5, V = 5, 100 rounds", 20, 3, 100,
             "signflip5", 2.0, 0.9, 1.0),
     Setting("shards", "the same, two-class shards, public holdout of 500", 20, 3, 100,
-            "noise", 3.0, 0.9, None, is_sharded=True, has_holdout=True),
+            "noise", 3.0, 0.9, None, is_sharded=True, has_holdout=True, tolerance=0.25),
     Setting("large", "50 nodes, 15 malicious, IID, cohorts of 3–5, V = 21, 200 rounds", 50, 15, 200,
             "signflip5", 5.0, 0.5, None, validators=21, cohorts=6, suspicion_bound=16),
     Setting("larger", "50 nodes, 20 malicious, else the same", 50, 20, 200,

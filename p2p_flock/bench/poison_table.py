@@ -13,7 +13,7 @@ from p2p_flock.bench.poison_runs import Found
 from p2p_flock.bench.poison_settings import DEFENCES, NOBODY, SETTINGS, Setting
 
 HONEST_SUSPENDED_MAX = 0.02
-RULE_TITLES = {"fedavg": "plain FedAvg", "median": "coordinate median", "krum": "Krum", "multikrum": "multi-Krum"}
+RULE_TITLES = {"fedavg": "plain FedAvg", "median": "coordinate median", "multikrum": "multi-Krum (m = n − f)"}
 
 
 def render_all(found: Sequence[Found], captures: Sequence[Captures]) -> str:
