@@ -45,6 +45,7 @@ from p2p_flock.wire.messages import Contribution, Envelope, Have, Hint
 
 PROBE_PAUSE_S = 0.05
 PROBE_PATIENCE_S = 10.0
+TABLE_BEGINS, TABLE_ENDS = "<!-- table begins -->", "<!-- table ends -->"
 READMISSION_S = 5.0  # how long an attacker that was cut off tries to come back, for the table
 
 
@@ -335,6 +336,15 @@ def render_row(row: Row) -> str:
     )
 
 
+def write_table(path: Path, conditions: str, table: str) -> None:
+    """Replace what stands between the two marks of the file. Raises ValueError if it has no marks."""
+    before, _, rest = path.read_text().partition(TABLE_BEGINS)
+    _, mark, after = rest.partition(TABLE_ENDS)
+    if not mark:
+        raise ValueError(f"{path} has no place for the table")
+    path.write_text(f"{before}{TABLE_BEGINS}\n{conditions}\n\n{table}\n{TABLE_ENDS}{after}")
+
+
 def _short(count: int) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
@@ -356,6 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.attacks", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=6.0, help="of each attack (default: 6)")
     parser.add_argument("--only", action="append", choices=CASES, help="one attack (repeatable; default: all)")
+    parser.add_argument("--table", type=Path, help="Markdown file whose table is replaced, such as docs/attacks.md")
     parser.add_argument("--json", type=Path, help="file that gets all figures")
     parser.add_argument("--attack", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
@@ -370,10 +381,13 @@ def main(arguments: list[str] | None = None) -> int:
         except (RuntimeError, NetError, trio.TooSlowError) as error:
             dead[name] += 1
             sys.stdout.write(f"{name}: {error}\n")
-    sys.stdout.write(
-        f"{options.seconds:.0f} s an attack, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
-        f"Python {platform.python_version()}\n{render(rows)}\n"
+    conditions = (
+        f"{options.seconds:.0f} s an attack, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, "
+        f"Python {platform.python_version()}"
     )
+    sys.stdout.write(f"{conditions}\n{render(rows)}\n")
+    if options.table is not None:
+        write_table(options.table, f"{conditions}.", render(rows))
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return 1 if dead else 0
