@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; 0 after a clean stop, 1 with one line on standard error after an error a user can mend."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     try:
-        options.data.mkdir(parents=True, exist_ok=True)
+        options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = NetConfig(
             private_key=load_or_create_seed(options.data / KEY_FILE_NAME),
             listen_host=options.listen_host,
