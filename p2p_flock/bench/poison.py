@@ -19,6 +19,7 @@ from typing import TypedDict
 
 from p2p_flock.bench.poison_committee import COMMITTEES, Captures, count_captures
 from p2p_flock.bench.poison_data import SIDE, load_digits
+from p2p_flock.bench.poison_framing import Framed, count_framed
 from p2p_flock.bench.poison_runs import Found, Job, run_job
 from p2p_flock.bench.poison_settings import ATTACKS, DEFENCES, NOBODY, SETTINGS
 from p2p_flock.bench.poison_table import RULE_TITLES, render_all
@@ -55,12 +56,13 @@ class Figures(TypedDict):
 
     runs: list[Found]
     committees: list[Captures]
+    framed: list[Framed]
 
 
 def read_figures(path: Path | None) -> Figures:
     """What an earlier call left, so that one that was interrupted goes on."""
     if path is None or not path.exists():
-        return {"runs": [], "committees": []}
+        return {"runs": [], "committees": [], "framed": []}
     figures: Figures = json.loads(path.read_text())
     return figures
 
@@ -110,7 +112,11 @@ def main() -> None:
         sys.stderr.write(f"{line}\n")
         if given.json is not None:
             given.json.write_text(json.dumps(figures))
-    sys.stdout.write(render_all(figures["runs"], figures["committees"]))
+    chosen = [setting for setting in SETTINGS if setting.name in given.rows and not setting.is_sharded]
+    figures["framed"] = [count_framed(setting, seed=1) for setting in chosen]
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures))
+    sys.stdout.write(render_all(figures["runs"], figures["committees"], figures["framed"]))
     sys.stderr.write(f"{time.perf_counter() - started:.0f} s\n")
 
 

@@ -104,7 +104,7 @@ class Setting:
     has_holdout: bool = False
     validators: int = 5
     cohorts: int = 3
-    suspicion_bound: int = 12
+    suspicion_bound: int = 16
     clip_norm: float = 1.0
     tolerance: float = 0.03
     rate: float = 0.3
@@ -139,7 +139,7 @@ SETTINGS: Final = (
     Setting("shards", "the same, two-class shards, public holdout of 500", 20, 3, 100,
             "noise", 3.0, 0.9, None, is_sharded=True, has_holdout=True, tolerance=0.25),
     Setting("large", "50 nodes, 15 malicious, IID, cohorts of 3–5, V = 21, 200 rounds", 50, 15, 200,
-            "signflip5", 5.0, 0.5, None, validators=21, cohorts=6, suspicion_bound=16),
+            "signflip5", 5.0, 0.5, None, validators=21, cohorts=6, suspicion_bound=24),
     Setting("larger", "50 nodes, 20 malicious, else the same", 50, 20, 200,
-            "signflip5", None, None, None, validators=21, cohorts=6, suspicion_bound=16),
+            "signflip5", None, None, None, validators=21, cohorts=6, suspicion_bound=24),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from p2p_flock.bench.poison_committee import BAD, COMMITTEES, MEMBERS, ROUNDS, Captures
+from p2p_flock.bench.poison_framing import Framed
 from p2p_flock.bench.poison_runs import Found
 from p2p_flock.bench.poison_settings import DEFENCES, NOBODY, SETTINGS, Setting
 
@@ -16,9 +17,11 @@ HONEST_SUSPENDED_MAX = 0.02
 RULE_TITLES = {"fedavg": "plain FedAvg", "median": "coordinate median", "multikrum": "multi-Krum (m = n − f)"}
 
 
-def render_all(found: Sequence[Found], captures: Sequence[Captures]) -> str:
+def render_all(found: Sequence[Found], captures: Sequence[Captures], framed: Sequence[Framed]) -> str:
     """Every table there is something for."""
     parts = [render_bounds(found), render_rules(found), render_attacks(found), render_pay(found)]
+    if framed:
+        parts.append(render_framed(framed))
     if captures:
         parts.append(render_captures(captures))
     return "\n".join(part for part in parts if part)
@@ -183,6 +186,15 @@ def render_pay(found: Sequence[Found]) -> str:
                     cells = [f"{mean_bad:.0f}", f"{mean_good:.0f}", f"{mean_bad / mean_good:.2f}"]
                     lines.append(f"| {setting.name} | {attack} | {defence.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def render_framed(framed: Sequence[Framed]) -> str:
+    """What framers can do to one victim."""
+    lines = ["| row | victim beside a framer | victim suspended | alliances |", "|---|---|---|---|"]
+    for one in framed:
+        cells = [one["setting"], f"{100 * one['beside']:.0f} %", f"{100 * one['chance']:.1f} %", str(one["alliances"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def render_captures(captures: Sequence[Captures]) -> str:

@@ -16,6 +16,7 @@ from p2p_flock.bench.poison import list_jobs
 from p2p_flock.bench.poison_alliance import Alliance, encode_crooked, encode_honest, is_possible_sum
 from p2p_flock.bench.poison_committee import compute_tail, count_captures
 from p2p_flock.bench.poison_data import CLASSES, IMAGES, Part, read_archive, shrink, split_digits
+from p2p_flock.bench.poison_framing import count_framed
 from p2p_flock.bench.poison_members import Members
 from p2p_flock.bench.poison_model import HIDDEN, TAIL, compute_losses, make_initial, train_many
 from p2p_flock.bench.poison_rules import average, compute_krum_scores, take_krum, take_median, take_multi_krum
@@ -207,6 +208,14 @@ def test_committee__counts_as_the_distribution_says() -> None:
     assert 1 <= found["captured"] <= 20
 
 
+def test_framing__is_likelier_the_fewer_rejections_suffice() -> None:
+    """A bound that framers reach would let them remove anybody; the chance of it must be told as it is."""
+    found = [count_framed(replace(SETTINGS[0], suspicion_bound=bound), 1, 100) for bound in (1, 6, 100)]
+    # 1 − C(16, 4) / C(19, 4): no framer among the four others.
+    assert found[0]["beside"] == pytest.approx(0.5304, abs=0.02)
+    assert found[0]["chance"] == 1.0 and 0.2 < found[1]["chance"] < 1.0 and found[2]["chance"] == 0.0
+
+
 def test_archive__must_hold_what_it_should() -> None:
     """Whatever the registry sends becomes numbers in 0..1, or nothing."""
     text = json.dumps({"data": [2.0] * 28 * 28}).encode()
@@ -229,7 +238,7 @@ def test_tables__say_what_is_missed(blobs: Part) -> None:
     ours["suspended_bad"], ours["suspended_honest"] = 2, 1
     verdicts = [verdict for _, _, verdict in check_bounds(setting, [clean], [ours])]
     assert verdicts == ["**missed**"] * 4
-    text = render_all([clean, ours], [count_captures(7, 1, rounds=10)])
+    text = render_all([clean, ours], [count_captures(7, 1, rounds=10)], [count_framed(SMALL, 1, 5)])
     assert "10.0 points | **missed**" in text and "V = 7" in text
     ours["accuracy"], ours["suspended_bad"], ours["suspended_honest"] = 0.89, 3, 0
     assert [verdict for _, _, verdict in check_bounds(setting, [clean], [ours])] == ["met"] * 4
