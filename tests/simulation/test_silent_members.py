@@ -15,10 +15,12 @@ from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.validator import persist_first
 from p2p_flock.chain_events import RoundSettled, RoundVoided
 from p2p_flock.ports import Effect, Event, Machine, Persist, Send, Transact
+from p2p_flock.testing.byzantine import Villain
 from p2p_flock.testing.facts import Logged, Make, Post, RoundBegan
 from p2p_flock.testing.node import make_honest
 from p2p_flock.types import CohortOutcome, Role
 from tests.simulation.running import Recorder, run
+from tests.simulation.test_byzantine import find_posts
 
 # Of the simulator's alliance of eight (testing/alliance.py): four seconds for seal, commit and settle each.
 TIMEOUT_MS = 4000
@@ -107,6 +109,14 @@ def test_silent_validator__costs_a_timeout_and_a_half(position: int) -> None:
     """A validator whose worker hangs cost a timeout in each phase in which it was waited for, and the train phase."""
     makes = spoil(Role.VALIDATOR, position, lambda machine, _: FallsSilent(machine, 0))
     assert measure(makes) <= quiet_ms() + TIMEOUT_MS + TIMEOUT_MS // 2 + 2 * BLOCK_MS
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_hanging_validator__keeps_to_what_the_dead_may_cost(position: int) -> None:
+    """P3's checker allows one timeout and some grace for each member that is gone; a hanging one cost five of them."""
+    member = find_posts(0)[Role.VALIDATOR, position]
+    _, result = run(makes={member: Villain(None, "HangingValidator")}, is_calm=True, only="P3")
+    assert (result.rounds_settled, result.rounds_voided) == (1, 0)
 
 
 @pytest.mark.parametrize("kinds_said", range(1, 7))

@@ -57,6 +57,8 @@ class Stalls(Checker):
         super().__init__(roster)
         self._rounds: dict[int, _Round] = {}
         self._down: set[int] = set()
+        # In a calm run only silence is tested: who may say nothing at all costs what the dead may cost.
+        self._byzantine = set(roster.byzantine) if roster.is_calm else set()
         self._applied: dict[int, set[int]] = {}  # round -> members
         self._healed_at_ms: int | None = None
         self._ended_at_ms: int | None = None
@@ -74,7 +76,7 @@ class Stalls(Checker):
         self._rounds = {known: entry for known, entry in self._rounds.items() if not self.roster.is_past(known)}
         self._applied = {known: who for known, who in self._applied.items() if not self.roster.is_past(known)}
         self._rounds[number] = _Round(fact.context.snapshot.opens_at_s * 1000)
-        for member in self._down:
+        for member in self._down | (self._byzantine & set(fact.members)):
             self._lose(member)
 
     def _running(self) -> _Round | None:
