@@ -22,9 +22,11 @@ def write_corpus(name: str, inputs: Iterable[bytes]) -> int:
     """Keep these inputs, shortest first, up to the bounds; how many were kept."""
     kept: list[bytes] = []
     for data in sorted(set(inputs), key=lambda data: (len(data), data)):
-        if len(data) > INPUT_BYTES_MAX or sum(map(len, kept)) + len(data) > TARGET_BYTES_MAX:
-            break
+        if not data or len(data) > INPUT_BYTES_MAX or sum(map(len, kept)) + len(data) > TARGET_BYTES_MAX:
+            continue
         kept.append(data)
+    if not kept:
+        return 0
     FOLDER.mkdir(exist_ok=True)
     lines = [json.dumps(base64.b64encode(data).decode()) for data in kept]
     (FOLDER / f"{name}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")

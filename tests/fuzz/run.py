@@ -22,11 +22,13 @@ import trio
 
 from tests.fuzz.corpus import read_corpus, write_corpus
 from tests.fuzz.engine import Finding, Outcome, run_plain
+from tests.fuzz.reaching import explore
 from tests.fuzz.registry import TARGETS
 from tests.fuzz.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = 200_000  # where neither bound is given: some minutes over all targets
+EXPLORED = 3000  # inputs that --keep looks at for new lines without atheris, of a target of weight 1
 RSS_MIB_MAX = 3000
 GRACE_SECONDS = 120  # for a guided process to import torch-free halves of the package and to end
 
@@ -38,7 +40,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="in all, shared out alike; whichever bound comes first")
     parser.add_argument("--seed", type=int, default=secrets.randbits(31), help="of the mutations [default: any]")
     parser.add_argument("--plain", action="store_true", help="the plain loop, also where atheris is installed")
-    parser.add_argument("--keep", action="store_true", help="minimise what reached new code into tests/fuzz/corpus")
+    parser.add_argument("--keep", action="store_true", help="write what reached new lines to tests/fuzz/corpus")
     parser.add_argument("--json", type=Path, help="write counts and findings there")
     parser.add_argument("--list", action="store_true", help="name the targets")
     chosen = parser.parse_args(arguments)
@@ -49,7 +51,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def run_guided(target: Target, *, inputs: int, seconds: float, seed: int, keep: bool) -> Outcome:
-    """One target under atheris; with ``keep`` its corpus is minimised afterwards and written."""
+    """One target under atheris; with ``keep`` what reached new lines is written to the corpus."""
     with tempfile.TemporaryDirectory(prefix="p2p-flock-fuzz-") as scratch:
         folder, result = Path(scratch) / "corpus", Path(scratch) / "result.json"
         folder.mkdir()
@@ -62,10 +64,8 @@ def run_guided(target: Target, *, inputs: int, seconds: float, seed: int, keep: 
         outcome = _read_result(target.name, result, ended)
         outcome.seconds = time.monotonic() - started
         if keep:
-            minimal = Path(scratch) / "minimal"
-            minimal.mkdir()
-            _start(target.name, Path(scratch) / "merge.json", ("-merge=1", *own, str(minimal), str(folder)), 300)
-            write_corpus(target.name, (path.read_bytes() for path in minimal.iterdir()))
+            found = [path.read_bytes() for path in folder.iterdir()]
+            write_corpus(target.name, explore(target, found, inputs=0, seed=seed))
     return outcome
 
 
@@ -108,6 +108,10 @@ async def run_all(chosen: argparse.Namespace, is_guided: bool) -> list[Outcome]:
             outcome = run_guided(target, inputs=share, seconds=seconds, seed=chosen.seed, keep=chosen.keep)
         else:
             outcome = run_plain(target, read_corpus(target.name), inputs=share, seconds=seconds, seed=chosen.seed)
+            if chosen.keep:
+                known = read_corpus(target.name)
+                tried = max(50, round(EXPLORED * min(1.0, target.weight)))
+                write_corpus(target.name, explore(target, known, inputs=tried, seed=chosen.seed))
         show(outcome)
         outcomes.append(outcome)
     return outcomes

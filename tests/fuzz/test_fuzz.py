@@ -6,8 +6,10 @@ import base64
 
 import pytest
 
+from tests.fuzz import engine
 from tests.fuzz.corpus import FOLDER, INPUT_BYTES_MAX, TARGET_BYTES_MAX, read_corpus
 from tests.fuzz.engine import TookTooLongError, run_plain
+from tests.fuzz.reaching import explore, trace
 from tests.fuzz.registry import TARGETS
 from tests.fuzz.run import parse
 from tests.fuzz.target import Form, Target
@@ -70,8 +72,9 @@ async def test_engine__finds_a_planted_defect_once() -> None:
     assert outcome.inputs == 10_000 and 0 < outcome.taken < 10_000
 
 
-async def test_engine__interrupts_what_never_ends() -> None:
+async def test_engine__interrupts_what_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that hangs would hang the run, and nobody would learn on what."""
+    monkeypatch.setattr(engine, "INPUT_SECONDS_MAX", 1)
 
     def hang(data: bytes) -> bool:
         while data[:4] == b"seed":
@@ -105,3 +108,14 @@ def test_command__reads_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["codex"])
     assert "codec" in capsys.readouterr().err
+
+
+async def test_exploring__keeps_what_reaches_new_lines() -> None:
+    """The corpus would be a heap of inputs that all do the same."""
+    target = TARGETS["address"]
+    kept = explore(target, [b"/ip4/192.0.2.7/tcp/4101", b"/ip4/192.0.2.8/tcp/4101", b""], inputs=200, seed=1)
+    reached = {line for seed in target.make_seeds() for line in trace(target, seed)}
+    for data in kept:
+        assert not trace(target, data) <= reached
+        reached |= trace(target, data)
+    assert kept and not {b"/ip4/192.0.2.7/tcp/4101", b"/ip4/192.0.2.8/tcp/4101"} & set(kept)

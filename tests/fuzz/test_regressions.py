@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from multiaddr import Multiaddr
 
 from p2p_flock.chain.abi import encode as encode_abi
@@ -28,6 +29,7 @@ from p2p_flock.net.peer_book import parse_address
 from tests.fuzz.engine import Watch
 from tests.fuzz.targets_chain import example_value
 from tests.fuzz.targets_files import record_seeds
+from tests.net.hostile import GOSSIP_FRAMES
 from tests.net.nodes import ECHO, ask_echo, dial, echo, make_config, open_hardened, until
 
 NO_MULTIADDRS = [
@@ -136,3 +138,13 @@ def test_seat__peer_id_beyond_the_contracts_bound_is_refused(length: int) -> Non
     data = encode_abi([kind for kind, _ in plain], [value for _, value in plain])
     with interrupting_what_never_ends(), pytest.raises(ChainError, match="peer ID"):
         decode_log(Log(8, 2, bytes(32), bytes(32), (joined.topic, *topics), data), 1)
+
+
+async def test_gossip__topic_that_is_no_text_costs_its_sender_only() -> None:
+    """A stranger could fill the log with tracebacks: protobuf gives a name that is not UTF-8 as bytes."""
+    async with open_net(make_config()) as victim, open_hardened() as attacker:
+        host = victim._discovery._host
+        await dial(attacker, host)
+        stream = await attacker.new_stream(host.get_id(), [PROTOCOL_ID_V11])
+        await stream.write(GOSSIP_FRAMES["a topic that is no text"])
+        await until(lambda: attacker.get_id() in host.swarm.bans)

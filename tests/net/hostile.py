@@ -12,7 +12,8 @@ import random
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -89,21 +90,22 @@ def say_first(*parts: bytes, count: int = 1, reset: bool = False) -> Attack:
     """Connect ``count`` times, say this, wait a moment; go with a RST instead of a FIN if ``reset``."""
 
     async def attack(victim: Victim) -> None:
-        source = choose_source()
-        streams = [await trio.open_tcp_stream(victim.host, victim.port, local_address=source) for _ in range(count)]
-        for stream in streams:
-            with suppress(*ENDED):
-                for part in parts:
-                    await stream.send_all(part)
-        with trio.move_on_after(HOLD_SECONDS), suppress(*ENDED):
-            while await streams[0].receive_some(65536):
-                pass
-        for stream in streams:
-            if reset:
-                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        source, streams = choose_source(), []
+        try:
+            for _ in range(count):
+                streams.append(await trio.open_tcp_stream(victim.host, victim.port, local_address=source))
+            for stream in streams:
+                with suppress(*ENDED):
+                    for part in parts:
+                        await stream.send_all(part)
+            with trio.move_on_after(HOLD_SECONDS), suppress(*ENDED):
+                while await streams[0].receive_some(65536):
+                    pass
+        finally:
+            for stream in streams:
+                if reset:
+                    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 stream.socket.close()
-            else:
-                await trio.aclose_forcefully(stream)
 
     return attack
 
@@ -328,11 +330,11 @@ STREAMS: dict[str, Attack] = {
 FAMILIES: dict[str, dict[str, Attack]] = {"keyless": KEYLESS, "below": BELOW, "streams": STREAMS, "gossip": GOSSIP}
 
 
-async def throw_everything(victims: Sequence[Victim], count_thrown: Callable[[str], None]) -> None:
-    """Every attack at every victim, one after the other, for ever: until cancelled."""
-    while True:
+async def throw_everything(victim: Victim, thrown: Counter[str], is_over: Callable[[], bool]) -> None:
+    """Every attack, one after the other and over again, until it is over; counts each that was carried out."""
+    while not is_over():
         for family in FAMILIES.values():
             for name, attack in family.items():
-                for victim in victims:
+                if not is_over():
                     await carry_out(attack, victim)
-                    count_thrown(name)
+                    thrown[name] += 1

@@ -62,9 +62,13 @@ async def open_stock(connections_max: int = 300, *, noise_only: bool = True) -> 
 async def open_hardened(liveness: Liveness | None = None) -> AsyncIterator[HardenedHost]:
     """A host of ours, without the protocols above it."""
     sockets = await open_listening_sockets("127.0.0.1", 0)
-    async with open_host(os.urandom(32), sockets, Traffic(), liveness or Liveness(), lambda _peer: None) as host:
-        host.set_stream_handler(ECHO, echo)
-        yield host
+    try:
+        async with open_host(os.urandom(32), sockets, Traffic(), liveness or Liveness(), lambda _peer: None) as host:
+            host.set_stream_handler(ECHO, echo)
+            yield host
+    finally:
+        for listener in sockets:  # where it was cancelled before it served
+            listener.socket.close()
 
 
 async def echo(stream: INetStream) -> None:
