@@ -23,6 +23,7 @@ from p2p_flock.bench.poison_framing import Framed, count_framed
 from p2p_flock.bench.poison_runs import Found, Job, run_job
 from p2p_flock.bench.poison_settings import ATTACKS, DEFENCES, NOBODY, SETTINGS
 from p2p_flock.bench.poison_table import RULE_TITLES, render_all
+from p2p_flock.bench.secagg import describe_commit, describe_machine
 
 SEEDS = 5
 ATTACK_SEEDS_MAX = 1  # of the second table
@@ -61,9 +62,9 @@ class Figures(TypedDict):
 
 def read_figures(path: Path | None) -> Figures:
     """What an earlier call left, so that one that was interrupted goes on."""
-    if path is None or not path.exists():
-        return {"runs": [], "committees": [], "framed": []}
-    figures: Figures = json.loads(path.read_text())
+    figures: Figures = {"runs": [], "committees": [], "framed": []}
+    if path is not None and path.exists():
+        figures.update(json.loads(path.read_text()))
     return figures
 
 
@@ -101,12 +102,30 @@ def main() -> None:
         "--side", type=int, choices=(14, SIDE), default=SIDE, help="pixels; 14 is four times faster [28]"
     )
     parser.add_argument("--quick", action="store_true", help="one seed, and the rows' own attacks only")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the tables there too, as Markdown")
+    parser.add_argument("--show", action="store_true", help="run nothing: the tables of the figures in --json")
     given = parser.parse_args()
     started = time.perf_counter()
+    figures = read_figures(given.json)
+    if not given.show:
+        measure(given, figures)
+    text = render_all(figures["runs"], figures["committees"], figures["framed"])
+    sys.stdout.write(text)
+    if given.table is not None:
+        sides = sorted({one["side"] for one in figures["runs"]})
+        head = (
+            f"Commit {describe_commit()}, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; {describe_machine()}. "
+            f"{len(figures['runs'])} runs; images of {' and '.join(f'{side} × {side}' for side in sides)} pixels.\n"
+        )
+        given.table.write_text(f"{head}\n{text}")
+    sys.stderr.write(f"{time.perf_counter() - started:.0f} s\n")
+
+
+def measure(given: argparse.Namespace, figures: Figures) -> None:
+    """Everything asked for that ``figures`` lacks; they are written after every run."""
     load_digits()  # fetched here, once
     seeds = range(1, (1 if given.quick else given.seeds) + 1)
     committees = [(validators, seed) for validators, _ in COMMITTEES for seed in seeds]
-    figures = read_figures(given.json)
     jobs = list_jobs(given.rows, given.seeds, given.quick, given.side)
     for line in run_all(jobs, committees if COMMITTEE in given.rows else [], given.jobs, figures):
         sys.stderr.write(f"{line}\n")
@@ -116,8 +135,6 @@ def main() -> None:
     figures["framed"] = [count_framed(setting, seed=1) for setting in chosen]
     if given.json is not None:
         given.json.write_text(json.dumps(figures))
-    sys.stdout.write(render_all(figures["runs"], figures["committees"], figures["framed"]))
-    sys.stderr.write(f"{time.perf_counter() - started:.0f} s\n")
 
 
 if __name__ == "__main__":
