@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from p2p_flock.daemon.world import World
 from p2p_flock.errors import ConfigError, UsageError
 from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
 from p2p_flock.net.adapter import Net, NetConfig, open_net
+from p2p_flock.net.blob_server import BlobSource
 from p2p_flock.net.bootstrap_file import read_bootstrap_file
 from p2p_flock.net.discovery import PeerUp
 from p2p_flock.net.fault_port import FaultPort
@@ -126,22 +128,8 @@ async def _open_world(
     now_ms = partial(read_clock_ms, config.test.clock_offset_ms)
     beacon = BeaconClient(network, config.chain.beacon_urls, chain_hash, lambda: now_ms() / 1000)
     stack.callback(beacon.close)
-    net = await stack.enter_async_context(
-        open_net(
-            NetConfig(
-                private_key=identity,
-                listen_host=config.net.listen_host,
-                listen_port=config.net.listen_port,
-                bootstrap=_bootstrap(config.net),
-                blob_source=find_blob,
-                peer_book=_read_peer_book(directory.home / PEER_BOOK_NAME),
-                announce=config.net.announce,
-                mdns=config.net.mdns and not is_loopback(config.net.listen_host),
-                record_sent=record_sent,
-                fault_port=None if config.test.fault_port_path is None else FaultPort(config.test.fault_port_path),
-            )
-        )
-    )
+    net_config = _net_config(config, identity, find_blob, _read_peer_book(directory.home / PEER_BOOK_NAME))
+    net = await stack.enter_async_context(open_net(replace(net_config, record_sent=record_sent)))
     tally.groups["rpc_calls"] = chain.client.call_counts
     tally.read_totals = partial(_read_totals, net, chain)
     return World(
@@ -185,6 +173,23 @@ def _chain_config(settings: ChainSettings) -> ChainConfig:
         from_block=settings.from_block,
         timeout_s=settings.rpc_timeout_ms / 1000,
         fee_wei_max=settings.fee_gwei_max * GWEI,
+    )
+
+
+def _net_config(
+    config: NodeConfig, identity: bytes, find_blob: BlobSource, peer_book: dict[str, list[str]]
+) -> NetConfig:
+    settings, fault_port_path = config.net, config.test.fault_port_path
+    return NetConfig(
+        private_key=identity,
+        listen_host=settings.listen_host,
+        listen_port=settings.listen_port,
+        bootstrap=_bootstrap(settings),
+        blob_source=find_blob,
+        peer_book=peer_book,
+        announce=settings.announce,
+        mdns=settings.mdns and not is_loopback(settings.listen_host),
+        fault_port=None if fault_port_path is None else FaultPort(fault_port_path),
     )
 
 

@@ -51,30 +51,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--test-mode", default="", help=f"for tests, comma-separated: {', '.join(TEST_MODES)}; gives away private data"
     )
-    parser.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="FAULT",
-        help="strikes once, may be repeated (see FAULTS.md): kill:leader@SEAL, restart:2 trainers@UNMASK,5s, "
-        "freeze:half@TRAIN#3,10s, "
-        "partition:3/5@TRAIN,20s, rpc-down:validator,15s, chain-down,60s, reorg:3@SETTLE, clock:+5s,node3, "
-        "bootstrap-down",
-    )
-    parser.add_argument(
-        "--cut-by",
-        choices=[each.value for each in CutBy],
-        default=CutBy.AUTO.value,
-        help="what partitions the network: namespaces need root; the fault port is in the nodes, in test mode [auto]",
-    )
-    parser.add_argument(
-        "--byzantine",
-        action="append",
-        default=[],
-        metavar="KIND:COUNT",
-        help="so many dishonest nodes, drawn by the seed; may be repeated: signflip:2, bad-share, colluder:3; "
-        "an unknown kind lists all",
-    )
+    _add_trouble(parser)
     given = parser.parse_args(arguments)
     modes = frozenset(filter(None, given.test_mode.split(",")))
     if not modes <= set(TEST_MODES):
@@ -97,6 +74,33 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         faults=tuple(map(parse_fault, given.fault)),
         byzantine=tuple(map(parse_band, given.byzantine)),
         cut_by=CutBy(given.cut_by),
+    )
+
+
+def _add_trouble(parser: argparse.ArgumentParser) -> None:
+    """What befalls the network, and who cheats in it."""
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="strikes once, may be repeated (see FAULTS.md): kill:leader@SEAL, restart:2 trainers@UNMASK,5s, "
+        "freeze:half@TRAIN#3,10s, partition:3/5@TRAIN,20s, rpc-down:validator,15s, chain-down,60s, reorg:3@SETTLE, "
+        "clock:+5s,node3, bootstrap-down",
+    )
+    parser.add_argument(
+        "--cut-by",
+        choices=[each.value for each in CutBy],
+        default=CutBy.AUTO.value,
+        help="what partitions the network: namespaces need root; the fault port is in the nodes, in test mode [auto]",
+    )
+    parser.add_argument(
+        "--byzantine",
+        action="append",
+        default=[],
+        metavar="KIND:COUNT",
+        help="so many dishonest nodes, drawn by the seed; may be repeated: signflip:2, bad-share, colluder:3; "
+        "an unknown kind lists all",
     )
 
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,17 @@ def test_devnet__ends_when_anvil_does(tmp_path: Path) -> None:
     os.kill(anvil, signal.SIGKILL)
     assert process.wait(20) == 1
     assert "anvil ended by itself" in (tmp_path / "devnet.log").read_text()
+
+
+def test_devnet__outlives_a_chain_that_stands_still(tmp_path: Path) -> None:
+    """A stopped anvil would be taken for an ended one, or take the beacon with it; drand does not know our chain."""
+    with run_devnet(DevnetOptions(tmp_path, lifetime_s=120.0)) as devnet:
+        (anvil,) = children_of(devnet.pid)
+        os.kill(anvil, signal.SIGSTOP)
+        with urllib.request.urlopen(f"{devnet.beacon_urls[0]}/{devnet.beacon_chain_hash}/public/1", timeout=20) as said:
+            assert said.status == 200
+        os.kill(anvil, signal.SIGCONT)
+        assert Path(f"/proc/{devnet.pid}").exists() and children_of(devnet.pid) == [anvil]
 
 
 async def test_devnet__keeps_its_chain_over_a_restart(tmp_path: Path) -> None:
