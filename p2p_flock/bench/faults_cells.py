@@ -1,14 +1,16 @@
 """The grid of faults: every role in every phase, killed, restarted or frozen; and what a testnet's report says of each.
 
-Called by ``bench/faults.py``; pure. A testnet takes some undisturbed rounds, then a faulted and an undisturbed one in
-turn, so that every cell is measured against rounds of its own run, and what a fault leaves behind shows in the next.
+Called by ``bench/faults.py``; pure. A testnet takes some undisturbed rounds, then a faulted one and four without a
+fault in turn, so that every cell is measured against rounds of its own run. A round of the testnet takes four seconds,
+so a node that is stopped for ten, or starts again, is missed in the rounds after the struck one too: those *overlap*.
+Each is judged by what the node was in it, and the first round after them must be as any other.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from p2p_flock.errors import UsageError
@@ -20,16 +22,15 @@ PHASES = ("TRAIN", "SEAL", "UNMASK", "EVALUATE", "COMMIT", "SETTLE")
 WAYS = ("kill", "restart", "freeze")
 RESTART_SECONDS = 5.0
 FREEZE_SECONDS = 10.0
+ROUNDS_PER_CELL = 5
 # Undisturbed rounds before the first fault: the first trains with cold workers, and a median of few is a poor measure.
 WARM_UP_ROUNDS = 3
-# After the last cell: whoever was started again needs somebody that still serves what it missed.
-TAIL_ROUNDS = 2
 # Beyond the one timeout: a broken connection is noticed at once, forgiven for 1 s, and what is posted waits for blocks
 # and pollers (testing/checkers/stalls.py). A stopped process is noticed by its pings instead (daemon/attention.py).
 GRACE_SECONDS = 3.5
 FREEZE_GRACE_SECONDS = GRACE_SECONDS + 2.0
 # A process that was killed needs so long to be in its round: Python, keys, the log, connections.
-START_SECONDS = 10.0
+START_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,21 @@ class Cell:
         return f"{kind}:{self.role}@{self.phase}#{round_number},{length}"
 
     def allowed_seconds(self, params: AllianceParams) -> float:
-        """What P3 lets this fault cost: one phase timeout, and what it takes to notice.
+        """What P3 lets this fault cost its round: one phase timeout, and what it takes to notice."""
+        is_early = self.phase in ("TRAIN", "SEAL")  # it may be struck before it was heard by all
+        grace = FREEZE_GRACE_SECONDS if self.way == "freeze" else GRACE_SECONDS
+        return compute_timeout(self.role, is_early, params) + grace
 
-        A trainer that has not contributed costs the train phase; later it can hold up its cohort's opening only. A
-        validator costs a leader's turn, or the chain's countdown for the commitment or ballot that does not come.
-        """
-        timeout = max(params.seal_seconds, params.commit_seconds, params.settle_seconds)
-        if self.role == "trainer":
-            is_training = self.phase in ("TRAIN", "SEAL")  # it may be struck before it was heard by all
-            timeout = params.train_seconds if is_training else params.unmask_seconds
-        return timeout + (FREEZE_GRACE_SECONDS if self.way == "freeze" else GRACE_SECONDS)
+
+def compute_timeout(role: str, is_early: bool, params: AllianceParams) -> float:
+    """The one phase timeout that a member may cost a round, in seconds.
+
+    A trainer that has not contributed costs the train phase; later it can hold up its cohort's opening only. A
+    validator costs a leader's turn, or the chain's countdown for the commitment or ballot that does not come.
+    """
+    if role == "trainer":
+        return params.train_seconds if is_early else params.unmask_seconds
+    return 0.0 if role == "none" else max(params.seal_seconds, params.commit_seconds, params.settle_seconds)
 
 
 def all_cells() -> tuple[Cell, ...]:
@@ -93,12 +99,12 @@ class Plan:
     @property
     def rounds(self) -> int:
         """Rounds of training, the last of them undisturbed."""
-        return WARM_UP_ROUNDS + 2 * len(self.cells) + TAIL_ROUNDS - 1
+        return WARM_UP_ROUNDS + ROUNDS_PER_CELL * len(self.cells)
 
     @property
     def struck(self) -> dict[int, Cell]:
         """Cell by round number. Round 0 sums statistics and is never struck."""
-        return {WARM_UP_ROUNDS + 1 + 2 * index: cell for index, cell in enumerate(self.cells)}
+        return {WARM_UP_ROUNDS + 1 + ROUNDS_PER_CELL * index: cell for index, cell in enumerate(self.cells)}
 
     def faults(self, freeze_seconds: float = FREEZE_SECONDS) -> list[str]:
         """The testnet's ``--fault`` arguments."""
@@ -113,14 +119,31 @@ def make_plans(cells: Sequence[Cell], cells_max: int) -> list[Plan]:
 
 
 @dataclass(frozen=True, slots=True)
+class Overlap:
+    """A round that was open while the node of the round before was still away."""
+
+    round: int
+    role: str
+    outcome: str
+    lost_seconds: float | None
+    allowed_seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        return self.outcome == "settled" and (self.lost_seconds or 0.0) <= self.allowed_seconds
+
+
+@dataclass(frozen=True, slots=True)
 class CellResult:
     """What became of one cell.
 
     Attributes:
         outcome: "settled", "voided", "open", or "missed": the fault found no moment to strike.
         lost_seconds: the round's length less the median undisturbed round of the same run.
-        next_outcome, next_lost_seconds: the same of the round after it.
-        is_agreed: nobody reported another model for these two rounds, and after the second everybody reported one.
+        phases: seconds of the round's phases.
+        overlaps: rounds in which the struck node was still away.
+        next_outcome, next_lost_seconds: of the first round after them.
+        is_agreed: nobody reported another model for these rounds, and after the last of them everybody reported one.
         stake_lost: FLOCK wei that honest nodes lost in the whole run.
     """
 
@@ -131,6 +154,8 @@ class CellResult:
     seconds: float | None
     lost_seconds: float | None
     allowed_seconds: float
+    phases: Mapping[str, float | None]
+    overlaps: tuple[Overlap, ...]
     next_outcome: str
     next_lost_seconds: float | None
     is_agreed: bool
@@ -138,14 +163,14 @@ class CellResult:
 
     @property
     def keeps_p3(self) -> bool:
-        """Whether the fault cost one phase timeout at most, once: the round after it is as any other."""
-        next_allowed = GRACE_SECONDS + (START_SECONDS if self.cell.way == "kill" else 0.0)
+        """Whether the fault cost one phase timeout at most, and nothing once the node was back."""
         return (
             self.outcome == self.next_outcome == "settled"
             and self.lost_seconds is not None
             and self.lost_seconds <= self.allowed_seconds
             and self.next_lost_seconds is not None
-            and self.next_lost_seconds <= next_allowed
+            and self.next_lost_seconds <= GRACE_SECONDS
+            and all(overlap.is_good for overlap in self.overlaps)
         )
 
     @property
@@ -163,6 +188,8 @@ class CellResult:
             "seconds": self.seconds,
             "lost_seconds": _rounded(self.lost_seconds),
             "allowed_seconds": self.allowed_seconds,
+            "phases": dict(self.phases),
+            "overlaps": [asdict(overlap) for overlap in self.overlaps],
             "next_outcome": self.next_outcome,
             "next_lost_seconds": _rounded(self.next_lost_seconds),
             "is_agreed": self.is_agreed,
@@ -172,46 +199,77 @@ class CellResult:
         }
 
 
-def compute_undisturbed(report: Mapping[str, Any], struck: Iterable[int]) -> list[float]:
-    """Seconds of the settled training rounds without a fault, and not right after one where there are others."""
-    faulted = set(struck)
-    plain = {
-        entry["round"]: entry["seconds"]["total"]
+def find_overlaps(report: Mapping[str, Any], plan: Plan) -> dict[int, list[int]]:
+    """By struck round: the rounds after it that opened before its node was there again."""
+    opened = {entry["round"]: entry["opened_at"] for entry in report["rounds"]}
+    found: dict[int, list[int]] = {}
+    for number, cell in plan.struck.items():
+        record = _record_of(report, number, cell)
+        done = None if record is None else record["done"]
+        back = None if done is None else done + (0.0 if cell.way == "freeze" else START_SECONDS)
+        after = range(number + 1, number + ROUNDS_PER_CELL)
+        found[number] = [each for each in after if back is not None and (opened.get(each) or back) < back]
+    return found
+
+
+def _record_of(report: Mapping[str, Any], number: int, cell: Cell) -> Mapping[str, Any] | None:
+    """What the testnet tells of the cell's fault, if it has struck."""
+    for record in report["faults"]:
+        if f"@{cell.phase}#{number}," in record["fault"] and record["at"] is not None and record["nodes"]:
+            known: Mapping[str, Any] = record
+            return known
+    return None
+
+
+def compute_undisturbed(report: Mapping[str, Any], plan: Plan) -> list[float]:
+    """Seconds of the settled training rounds that no fault touched; the first, with cold workers, is left out."""
+    touched = {each for number, after in find_overlaps(report, plan).items() for each in (number, *after)}
+    return [
+        float(entry["seconds"]["total"])
         for entry in report["rounds"]
-        if entry["outcome"] == "settled" and entry["stage"] == "training" and entry["round"] not in faulted
-    }
-    calm = [seconds for number, seconds in plain.items() if number - 1 not in faulted and number > 1]
-    return [seconds for seconds in calm or plain.values() if seconds is not None]
+        if entry["outcome"] == "settled" and entry["stage"] == "training" and entry["seconds"]["total"] is not None
+        if entry["round"] not in touched and entry["round"] > 1
+    ]
 
 
 def read_cells(report: Mapping[str, Any], plan: Plan, params: AllianceParams) -> list[CellResult]:
-    """The cells of one testnet, from its report. A cell without a round is "missed"."""
+    """The cells of one testnet, from its report. A cell whose fault found no moment is "missed"."""
     rounds = {entry["round"]: entry for entry in report["rounds"]}
-    undisturbed = compute_undisturbed(report, plan.struck)
+    undisturbed = compute_undisturbed(report, plan)
     median = statistics.median(undisturbed) if undisturbed else None
     stake_lost = sum(int(amount) for amount in report["stake_lost_by_node"].values())
-    records = {fault["fault"]: fault for fault in report["faults"]}
+    overlaps = find_overlaps(report, plan)
     results = []
     for number, cell in plan.struck.items():
-        entry, after = rounds.get(number), rounds.get(number + 1)
-        record = next((known for text, known in records.items() if f"@{cell.phase}#{number}," in text), None)
-        has_struck = record is not None and record["at"] is not None and bool(record["nodes"])
+        entry, record = rounds.get(number), _record_of(report, number, cell)
+        node = "" if record is None else record["nodes"][0]
+        touched = [rounds[each] for each in overlaps[number] if each in rounds]
+        after = rounds.get(number + 1 + len(touched)) if len(touched) < ROUNDS_PER_CELL - 1 else None
         results.append(
             CellResult(
-                cell,
-                number,
-                tuple(record["nodes"]) if record is not None else (),
-                "missed" if not has_struck or entry is None else str(entry["outcome"]),
-                None if entry is None else entry["seconds"]["total"],
-                _lost(entry, median),
-                cell.allowed_seconds(params),
-                "missing" if after is None else str(after["outcome"]),
-                _lost(after, median),
-                _agree(entry, after),
-                stake_lost,
+                cell=cell,
+                round=number,
+                nodes=() if record is None else tuple(record["nodes"]),
+                outcome="missed" if record is None or entry is None else str(entry["outcome"]),
+                seconds=None if entry is None else entry["seconds"]["total"],
+                lost_seconds=_lost(entry, median),
+                allowed_seconds=cell.allowed_seconds(params),
+                phases={} if entry is None else entry["seconds"],
+                overlaps=tuple(_overlap(each, node, cell, median, params) for each in touched),
+                next_outcome="missing" if after is None else str(after["outcome"]),
+                next_lost_seconds=_lost(after, median),
+                is_agreed=_agree([entry, *touched, after]),
+                stake_lost=stake_lost,
             )
         )
     return results
+
+
+def _overlap(entry: Mapping[str, Any], node: str, cell: Cell, median: float | None, params: AllianceParams) -> Overlap:
+    role = "trainer" if node in entry["trainers"] else "validator" if node in entry["validators"] else "none"
+    grace = FREEZE_GRACE_SECONDS if cell.way == "freeze" else GRACE_SECONDS
+    allowed = compute_timeout(role, True, params) + grace
+    return Overlap(entry["round"], role, str(entry["outcome"]), _rounded(_lost(entry, median)), allowed)
 
 
 def _lost(entry: Mapping[str, Any] | None, median: float | None) -> float | None:
@@ -219,11 +277,10 @@ def _lost(entry: Mapping[str, Any] | None, median: float | None) -> float | None
     return None if total is None or median is None else float(total) - median
 
 
-def _agree(entry: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> bool:
-    if entry is None or after is None:
-        return False
-    told = [set(each["model_digest_by_node"].values()) for each in (entry, after)]
-    return len(told[0] - {None}) <= 1 and len(told[1]) == 1 and None not in told[1]
+def _agree(entries: Sequence[Mapping[str, Any] | None]) -> bool:
+    told = [set(entry["model_digest_by_node"].values()) for entry in entries if entry is not None]
+    is_one = all(len(digests - {None}) <= 1 for digests in told)
+    return is_one and None not in entries and len(told[-1]) == 1 and None not in told[-1]
 
 
 def _rounded(value: float | None) -> float | None:

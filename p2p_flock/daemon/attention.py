@@ -15,9 +15,9 @@ from p2p_flock.net.adapter import Net
 from p2p_flock.ports import SeatReachable
 
 LOOK_S = 0.25
-# Three pings without an answer. A loaded node answers late, not never; and whoever is taken for stopped wrongly is
-# merely not waited for, and heard again with its next byte.
-QUIET_S = 2.0
+# A ping without an answer; the machine waits for a grace of another second (alliance/leading.py). A loaded node
+# answers late, not never; whoever is taken for stopped wrongly is merely not waited for, and heard with its next byte.
+QUIET_S = 1.0
 
 
 class Attention:

@@ -13,6 +13,7 @@ from p2p_flock.bench.faults_cells import (
     GRACE_SECONDS,
     PHASES,
     ROLES,
+    ROUNDS_PER_CELL,
     WARM_UP_ROUNDS,
     WAYS,
     Cell,
@@ -35,27 +36,34 @@ PARAMS = alliance_params(8, 10)
 NODES = tuple(f"node{index}" for index in range(8))
 CELL = Cell("freeze", "leader", "SEAL")
 PLAN = Plan((CELL, Cell("kill", "trainer", "TRAIN")))
-FIRST, SECOND = WARM_UP_ROUNDS + 1, WARM_UP_ROUNDS + 3
+FIRST, SECOND = WARM_UP_ROUNDS + 1, WARM_UP_ROUNDS + 1 + ROUNDS_PER_CELL
+LAST = FIRST + 3  # the freeze lasts ten seconds, two short rounds overlap with it
 
 
 def entry(number: int, seconds: float = 4.0, outcome: str = "settled", **digests: str | None) -> dict[str, Any]:
     told: dict[str, str | None] = dict.fromkeys(NODES, f"0x{number}")
     return {
         "round": number, "outcome": outcome, "stage": "training" if number else "statistics",
-        "seconds": {"total": seconds}, "model_digest_by_node": {**told, **digests},
+        "seconds": {"total": seconds}, "opened_at": 1000.0 + 4.0 * number, "model_digest_by_node": {**told, **digests},
         "trainers": list(NODES[3:]), "validators": list(NODES[:3]),
     }  # fmt: skip
 
 
 def report_of(*changed: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Everything settled in 4 s, round 0 in a minute; a faulted round took 9 s; both faults struck."""
+    """Everything settled in 4 s, round 0 in a minute, faulted rounds in 9 s; both faults struck and lasted ten seconds.
+
+    Rounds open every four seconds, whatever they took.
+    """
     lengths = {0: 60.0, FIRST: 9.0, SECOND: 9.0}
     rounds = {number: entry(number, lengths.get(number, 4.0)) for number in range(PLAN.rounds + 1)}
     rounds.update({each["round"]: each for each in changed})
     faults = [
-        {"fault": text, "round": number, "at": 1.0, "nodes": ["node1"]}
+        {
+            "fault": text, "round": number, "at": 1.0, "nodes": ["node1"],
+            "done": 1000.0 + 4.0 * number + (10.0 if text.startswith("freeze") else 4.0),
+        }
         for number, text in zip(PLAN.struck, PLAN.faults(), strict=True)
-    ]
+    ]  # fmt: skip
     report = {"nodes": 8, "rounds": list(rounds.values()), "faults": faults, "stake_lost_by_node": {}, "complaints": []}
     return {**report, **more}
 
@@ -68,9 +76,10 @@ def test_grid__is_every_role_in_every_phase_in_every_way() -> None:
     """A cell would never be measured, or what is measured not be what the testnet understands."""
     assert len(all_cells()) == len(set(all_cells())) == len(ROLES) * len(PHASES) * len(WAYS)
     assert set(PHASES) == {phase.value for phase in FaultPhase} and set(ROLES) <= {kind.value for kind in TargetKind}
-    faults = [parse_fault(text) for plan in make_plans(all_cells(), 18) for text in plan.faults()]
-    validate_faults(faults, 8, 60)
-    assert all(fault.ends for fault in faults), "the next cell has all nodes"
+    for plan in make_plans(all_cells(), 18):
+        faults = [parse_fault(text) for text in plan.faults()]
+        validate_faults(faults, 8, plan.rounds)
+        assert all(fault.ends for fault in faults), "the next cell has all nodes"
 
 
 def test_plan__faulted_and_undisturbed_rounds_in_turn() -> None:
@@ -78,8 +87,8 @@ def test_plan__faulted_and_undisturbed_rounds_in_turn() -> None:
     for plan in make_plans(all_cells(), 18):
         assert len(plan.cells) == 18
         struck = sorted(plan.struck)
-        assert struck[0] > WARM_UP_ROUNDS and {b - a for a, b in pairwise(struck)} == {2}
-        assert plan.rounds > struck[-1]
+        assert struck[0] > WARM_UP_ROUNDS and {b - a for a, b in pairwise(struck)} == {ROUNDS_PER_CELL}
+        assert plan.rounds == struck[-1] + ROUNDS_PER_CELL - 1
     assert [len(plan.cells) for plan in make_plans(all_cells()[:5], 2)] == [2, 2, 1]
     assert make_plans((), 18) == []
 
@@ -93,14 +102,24 @@ def test_cells__are_chosen_by_words() -> None:
 
 
 def test_result__is_what_was_lost_against_the_runs_own_median() -> None:
-    """The first round's cold start, or the round after a fault, would be the measure."""
-    report = report_of(entry(FIRST + 1, 30.0))
-    assert compute_undisturbed(report, PLAN.struck) == [4.0] * 3
+    """The first round's cold start, or one in which the node was still away, would be the measure."""
+    report = report_of(entry(1, 30.0), entry(FIRST + 1, 30.0))
+    assert compute_undisturbed(report, PLAN) == [4.0] * 6
     result = first(report)
-    assert (result.outcome, result.lost_seconds, result.next_lost_seconds) == ("settled", 5.0, 26.0)
-    assert not result.keeps_p3, "the next round was not as any other"
+    assert (result.outcome, result.lost_seconds, result.next_lost_seconds) == ("settled", 5.0, 0.0)
     good = first(report_of())
     assert good.keeps_p3 and good.is_agreed and good.is_good and good.nodes == ("node1",)
+
+
+def test_overlap__is_judged_by_what_the_node_was_in_it() -> None:
+    """A stopped node that is drawn again would break P3 by being away; or every round after a fault be excused."""
+    (one, two), another = first(report_of(entry(FIRST + 1, 12.0))).overlaps, first(report_of(entry(LAST, 12.0)))
+    assert (one.round, one.role, one.lost_seconds, one.is_good) == (FIRST + 1, "validator", 8.0, True)
+    assert two.round == FIRST + 2 and not another.keeps_p3 and another.next_lost_seconds == 8.0
+    as_trainer = {**entry(FIRST + 1, 38.0), "trainers": ["node1"], "validators": []}
+    away = {**entry(FIRST + 1, 16.0), "trainers": [], "validators": []}
+    assert first(report_of(as_trainer)).keeps_p3 and not first(report_of(entry(FIRST + 1, 38.0))).keeps_p3
+    assert not first(report_of(away)).keeps_p3 and first(report_of(away)).overlaps[0].role == "none"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +129,11 @@ def test_result__is_what_was_lost_against_the_runs_own_median() -> None:
         (entry(FIRST, outcome="voided"), True, False),
         (entry(FIRST, node1=None), True, True),
         (entry(FIRST, node1="0xother"), False, True),
-        (entry(FIRST + 1, node1=None), False, True),
+        (entry(LAST, node1=None), False, True),
+        (entry(LAST, outcome="voided"), True, False),
         (entry(FIRST + 1, outcome="voided"), True, False),
     ],
-    ids=["too long", "void", "away", "another model", "still away", "next is void"],
+    ids=["too long", "void", "away", "another model", "still away", "next is void", "overlap is void"],
 )
 def test_result__tells_what_does_not_hold(changed: dict[str, Any], is_agreed: bool, keeps_p3: bool) -> None:
     """A fault that breaks a promise would pass."""
@@ -150,7 +170,7 @@ def test_table__shows_what_does_not_hold() -> None:
     """A reader would find only what went well."""
     good = render(figures_of(report_of()))
     assert "**2 of 2 cells hold; 2 rounds settled, 2 on one digest, 0 FLOCK wei" in good
-    assert "+5.0 (10.5)" in good and "do not hold" not in good
+    assert "+5.0 (10.5)" in good and "+0.0v, +0.0v, +0.0" in good and "do not hold" not in good
     text = render(figures_of(report_of(entry(FIRST, 90.0), entry(SECOND, outcome="voided"))))
     assert "**+86.0 (10.5)**" in text and "it lost 86.0 s where 10.5 s are due" in text and "**voided**" in text
 
