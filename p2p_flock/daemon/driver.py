@@ -30,7 +30,6 @@ from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError, P2PFlockError, StoreError, TransactionFailedError, UsageError
-from p2p_flock.net.limits import get_limited_logger
 from p2p_flock.ports import (
     Accuse,
     BlobsFetched,
@@ -64,7 +63,6 @@ from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import CHUNK_BYTES
 
 logger = logging.getLogger(__name__)
-flood_logger = get_limited_logger(__name__ + ".flood")
 
 EVENTS_MAX = 4096  # hundreds of times a round's messages; beyond it the newest is dropped, and peers repeat themselves
 FETCH_TIMEOUT_S = 5.0  # the machine asks again for what did not come
@@ -123,13 +121,17 @@ class RoundDriver:
         self._alliance = context.domain.contract.hex()
         self._nursery: trio.Nursery | None = None
         self._send_event, self._events = trio.open_memory_channel[Event](EVENTS_MAX)
+        self._dropped_count = 0
 
     def post(self, event: Event) -> None:
         """Hand the machine an event. At the bound the event is dropped: every fact comes again."""
         try:
             self._send_event.send_nowait(event)
         except trio.WouldBlock:
-            flood_logger.warning("dropped a %s: %d events wait already", type(event).__name__, EVENTS_MAX)
+            self._dropped_count += 1
+            if self._dropped_count.bit_count() == 1:  # the 1st, 2nd, 4th …: peers decide how often this happens
+                what = type(event).__name__
+                logger.warning("dropped a %s: %d events wait; dropped so far: %d", what, EVENTS_MAX, self._dropped_count)
 
     async def run(self, records: Sequence[Record]) -> None:
         """Drive until cancelled.
