@@ -131,7 +131,9 @@ class RoundDriver:
             self._dropped_count += 1
             if self._dropped_count.bit_count() == 1:  # the 1st, 2nd, 4th …: peers decide how often this happens
                 what = type(event).__name__
-                logger.warning("dropped a %s: %d events wait; dropped so far: %d", what, EVENTS_MAX, self._dropped_count)
+                logger.warning(
+                    "dropped a %s: %d events wait; dropped so far: %d", what, EVENTS_MAX, self._dropped_count
+                )
 
     async def run(self, records: Sequence[Record]) -> None:
         """Drive until cancelled.
