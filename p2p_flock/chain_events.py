@@ -87,7 +87,7 @@ class SeatSuspended:
 
 @dataclass(frozen=True, slots=True)
 class SeatSuspected:
-    """Its cohorts were rejected ``suspicion_bound`` times in a row or more, as anyone may show (``alliance/suspicion.py``).
+    """Its cohorts were rejected ``suspicion_bound`` times in a row or more, as anyone may show (alliance/suspicion.py).
 
     The seat goes like a leaver's; no stake is lost. It is not reactivated: the owner withdraws, and may join anew.
     ``first_round`` and ``last_round``: of the records that were shown; the last is the last settled round.

@@ -196,6 +196,10 @@ def validate_params(params: AllianceParams) -> None:
         0 <= p.suspicion_bound <= SUSPICION_BOUND_MAX,
         f"the suspicion bound lies in 0..{SUSPICION_BOUND_MAX}, rejections in a row; 0 is off",
     )
+    _require(
+        p.suspicion_bound == 0 or p.cohort_count > 1,
+        "suspicion needs two cohorts at least: the rejection of a round's only one accuses all of its trainers alike",
+    )
 
 
 def validate_joinable(params: AllianceParams) -> None:

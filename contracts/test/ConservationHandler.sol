@@ -53,7 +53,7 @@ abstract contract ConservationChecks is EvidenceTest {
     }
 
     function _stakeError(address owner) private view returns (string memory, uint256) {
-        (,, uint128 stake,,, bool slashed,) = alliance.getMember(owner);
+        (,, uint128 stake,,, bool slashed,,) = alliance.getMember(owner);
         if (stake == 0) return ("", 0);
         if (stake != params.seatStake - _slashedAmount[owner]) return ("a stake neither whole nor slashed as logged", 0);
         uint256 most = uint256(params.seatStake) * (params.provableSlashBps + 3 * params.absenceSlashBps) / 10_000;
@@ -298,7 +298,7 @@ contract ConservationHandler is ConservationChecks {
     /// Somebody is caught; rarely, or nobody would be left.
     function slash_(uint256 i, uint256 chance) external logged {
         address owner = member(bound(i, 0, MEMBERS - 1));
-        (,, uint128 stake,,, bool slashed, uint32 tenure) = alliance.getMember(owner);
+        (,, uint128 stake,,, bool slashed, uint32 tenure,) = alliance.getMember(owner);
         bool closed = state().phase == 4;
         if (stake == 0 || slashed || (!closed && chance % 8 != 0)) return;
         slashFor(owner, tenure + uint32(chance % 5));
@@ -322,7 +322,7 @@ contract ConservationHandler is ConservationChecks {
 
     function reactivate_(uint256) external logged {
         for (uint256 i = 0; i < MEMBERS; ++i) {
-            (bool seated,,,, bool suspended, bool slashed,) = alliance.getMember(member(i));
+            (bool seated,,,, bool suspended, bool slashed,,) = alliance.getMember(member(i));
             if (seated || !suspended || slashed || state().phase == 4) continue;
             if (alliance.seatCount() == params.seatCountMax) return;
             vm.prank(member(i));
