@@ -35,6 +35,7 @@ FLOCK = 10**18
 # What an alliance may do without, so that a file of parameters need not name it. The root follows from the allowlist.
 _OPTIONAL: dict[str, object] = {
     "absence_slash_bps": 0, "score_target_micro": 0, "join_deadline_s": 0, "allowlist_root": "0x" + NO_ALLOWLIST.hex(),
+    "suspicion_bound": 0,
 }  # fmt: skip
 # DESIGN §6, "Default parameters". Cohort sizes, thresholds and money have no default that fits all.
 _TESTNET: dict[str, object] = {

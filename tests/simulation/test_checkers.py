@@ -56,7 +56,7 @@ from p2p_flock.wire.messages import (
 
 START_MS = OPENS_AT_S * 1000
 SHARE = bytes(32)
-NO_RECORD = SettledRecord(0, 0, 0, SHARE, (), (), (), 0, NOBODY, NOBODY, NOBODY)  # looked at by P6 and P2 only
+NO_RECORD = SettledRecord(0, 0, 0, 0, SHARE, (), (), (), 0, NOBODY, NOBODY, NOBODY)  # looked at by P6 and P2 only
 
 
 class Stage:
