@@ -95,6 +95,18 @@ def compute_runs(history: AllianceHistory) -> Mapping[bytes, Run]:
     return {owner: Run(rounds) for owner, rounds in rejected.items()}
 
 
+def compute_rejected_rounds(history: AllianceHistory, owner: bytes) -> tuple[int, ...]:
+    """Of a suspected owner the rounds that it was suspected by, ascending; nothing for anybody else."""
+    event = history.suspected.get(owner)
+    if event is None:
+        return ()
+    shown = [
+        record for record in history.rounds[event.first_round : event.last_round + 1] if record.settled is not None
+    ]
+    outcomes = ((record.opened.round, _outcomes_of(history, record.opened.round).get(owner)) for record in shown)
+    return tuple(number for number, outcome in outcomes if outcome is CohortOutcome.REJECTED)
+
+
 def compute_suspects(history: AllianceHistory) -> tuple[Suspect, ...]:
     """Whom ``suspendSuspected`` takes now, most rejected first, as long as enough seats remain for the next round.
 
