@@ -82,6 +82,7 @@ class RandomAlliance:
         self._secrets = [digest_of("owner", generator.random(), seat) for seat in range(params.seat_count_min)]
         self.owners = [address_of(secret) for secret in self._secrets]
         self.records: list[SettledRecord] = []
+        self._said: list[dict[bytes, CohortOutcome]] = []  # of each of them
         names = ("settled", "void", "messy", "recorded first", "undecided", "bonus", "suspected")
         self.counts = dict.fromkeys(names, 0)
         self.outcomes: set[CohortOutcome] = set()
@@ -383,29 +384,31 @@ class RandomAlliance:
 
         Asked, not done: the seats of these alliances stay.
         """
-        owner = self._random.choice(self.owners)
-        shown = self.records[self._random.randrange(len(self.records)) :]
+        self._said.append(self._outcomes_of(self.records[-1]))
+        owner, first = self._random.choice(self.owners), self._random.randrange(len(self.records))
         if self._random.random() < 0.2:
-            shown = self.records
-        function, records = self._contract.functions["suspendSuspected"], [as_plain(record) for record in shown]
+            first = 0
+        function, records = self._contract.functions["suspendSuspected"], [as_plain(r) for r in self.records[first:]]
         refusal = self.chain.refusal(HOLDER, self.address, function.encode(owner, records))
-        run, bound = self._count_run(owner, shown), self.params.suspicion_bound
-        assert shown[-1].round == number
+        run, bound = 0, self.params.suspicion_bound
+        for said in self._said[first:]:
+            run = advance_run(run, said[owner]) if owner in said else run
+        assert self.records[-1].round == number
         self.counts["suspected"] += refusal is None
         if bound == 0:
             assert refusal == ("SuspicionIsOff", {})
         else:
             assert refusal == (None if run >= bound else ("NotSuspected", {"rejections": run}))
 
-    def _count_run(self, owner: bytes, records: Sequence[SettledRecord]) -> int:
-        run = 0
-        for record in records:
-            roles = compute_assignment(record.seed, record.seat_count, self.params)
-            seat = self.owners.index(owner)
-            bits = sum(word << 256 * index for index, word in enumerate(record.survivors))
-            if seat in roles.trainers and bits >> roles.trainers.index(seat) & 1:
-                run = advance_run(run, CohortOutcome(record.outcomes >> 2 * roles.cohort_of(seat) & 3))
-        return run
+    def _outcomes_of(self, record: SettledRecord) -> dict[bytes, CohortOutcome]:
+        """By owner, what was decided about the cohort in which it was a sealed trainer."""
+        roles = compute_assignment(record.seed, record.seat_count, self.params)
+        bits = sum(word << 256 * index for index, word in enumerate(record.survivors))
+        return {
+            self.owners[seat]: CohortOutcome(record.outcomes >> 2 * roles.cohort_of(seat) & 3)
+            for index, seat in enumerate(roles.trainers)
+            if bits >> index & 1
+        }
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
