@@ -204,9 +204,11 @@ def choose_suspicion_bound(population: Population, detection_permille: int = SUR
     return bound if serves else 0
 
 
-def compute_risk(population: Population, suspicion_bound: int, detection_permille: int = SURE_PERMILLE) -> Risk:
-    """Everything at once, for the population's share of bad owners."""
-    bad_count, rounds = population.corrupt_count, population.round_count
+def compute_risk(
+    population: Population, bad_count: int, suspicion_bound: int, detection_permille: int = SURE_PERMILLE
+) -> Risk:
+    """Everything at once; ``suspicion_bound`` 0: the rule is off."""
+    rounds = population.round_count
     capture = compute_capture(population, bad_count)
     false_suspicion = true_suspicion = 0.0
     rounds_to_suspicion = inf

@@ -182,8 +182,8 @@ def test_bound__assumes_one_bad_owner_at_least() -> None:
 
 def test_risk__of_a_small_testnet() -> None:
     """A creator with V = 3 would not see that two validators decide."""
-    population = Population(8, 3, 1, 11, 300)
-    risk = compute_risk(population, 0)
+    population = Population(8, 3, 1, 11)
+    risk = compute_risk(population, 2, 0)
     assert risk.capture == risk.blocking == pytest.approx(6 / 56)
     assert risk.life_capture == pytest.approx(1 - (50 / 56) ** 11)
     assert (risk.false_suspicion, risk.true_suspicion, risk.rounds_to_suspicion) == (0, 0, inf)
