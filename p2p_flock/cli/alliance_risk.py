@@ -35,7 +35,8 @@ def choose_bound(values: Mapping[str, object], assumptions: Assumptions) -> int:
     if not all(text.isascii() and text.isdigit() and len(text) <= 10 for text in texts):
         return 0
     try:
-        return choose_suspicion_bound(Population(*map(int, texts), assumptions.corrupt_permille))
+        seats, validators, cohorts, rounds = map(int, texts)
+        return choose_suspicion_bound(Population(seats, validators, cohorts, rounds, assumptions.corrupt_permille))
     except ValueError:  # no such population: the parameters break another rule
         return 0
 
