@@ -117,8 +117,8 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
 
 def record_from_abi(values: Sequence[Any]) -> SettledRecord:
     """The contract's ``RoundRecord``, whose fields are ours in the same order."""
-    *facts, sealer, committer, settler = values
-    return SettledRecord(*facts, address_bytes(sealer), address_bytes(committer), address_bytes(settler))
+    senders = (address_bytes(sender) for sender in values[-3:])
+    return SettledRecord(*(*values[:-3], *senders))
 
 
 def _positions(bitmap: int) -> tuple[int, ...]:
