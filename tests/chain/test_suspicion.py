@@ -47,7 +47,9 @@ async def refusal(committee: Committee, owner: bytes, records: list[SettledRecor
 async def test_suspicion__is_shown_by_all_records(devnet: Devnet) -> None:
     """A poisoner could not be removed, or an honest member could with a choice of records."""
     seats = {"seat_count_min": SEATS, "seat_count_max": SEATS, "weight_max": SEATS}
-    params = small_params(cohort_count=2, suspicion_bound=BOUND, **seats)
+    phases = ("train", "seal", "unmask", "evaluate", "commit", "settle")
+    patience = dict.fromkeys((f"{phase}_seconds" for phase in phases), 600)  # nothing here waits for a deadline
+    params = small_params(cohort_count=2, suspicion_bound=BOUND, **seats, **patience)
     async with open_committee(devnet, params, SEATS) as committee:
         await committee.join_all()
         await play(devnet, committee, (NO, NO))
