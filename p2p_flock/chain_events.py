@@ -7,6 +7,7 @@ ballots becomes several :class:`BallotRevealed` at the same position, in the ord
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 BEFORE_ROUND_ZERO = 2**32 - 1  # the contract's round number for what happens before the first OPEN
@@ -82,6 +83,21 @@ class SeatSuspended:
     owner: bytes
     first_round: int
     second_round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeatSuspected:
+    """Its cohorts were rejected ``suspicion_bound`` times in a row or more, as anyone may show (alliance/suspicion.py).
+
+    The seat goes like a leaver's; no stake is lost. It is not reactivated: the owner withdraws, and may join anew.
+    ``first_round`` and ``last_round``: of the records that were shown; the last is the last settled round.
+    """
+
+    at: LogPosition
+    seat: int
+    owner: bytes
+    first_round: int
+    last_round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +234,7 @@ class SettledRecord:
 
     Attributes:
         revealed: bitmap of the validators' positions whose ballots were opened.
+        outcomes: 2 bits a cohort, the first lowest, each a :class:`types.CohortOutcome`.
         seed: 32 bytes, of the sortition.
         survivors: words of the bitmap over trainer indexes, 256 a word.
         trainer_rewards: FLOCK wei for each survivor of the cohort; 0 where the cohort was not adopted. One a cohort.
@@ -228,6 +245,7 @@ class SettledRecord:
     round: int
     seat_count: int
     revealed: int
+    outcomes: int
     seed: bytes
     survivors: tuple[int, ...]
     trainer_rewards: tuple[int, ...]
@@ -236,6 +254,11 @@ class SettledRecord:
     sealer: bytes
     committer: bytes
     settler: bytes
+
+
+def pack_outcomes(outcomes: Sequence[int]) -> int:
+    """The outcomes of a round's cohorts as its record keeps them: 2 bits each, the first lowest."""
+    return sum(outcome << 2 * cohort for cohort, outcome in enumerate(outcomes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +299,7 @@ ChainEvent = (
     | SeatMoved
     | KeyRegistered
     | SeatSuspended
+    | SeatSuspected
     | SeatReactivated
     | Slashed
     | AbsenceChallenged

@@ -25,6 +25,7 @@ PHASE_SECONDS_MIN = 3  # the chain's clock ticks in whole seconds; below three a
 
 ABSENCE_SLASH_BPS_MAX = 100  # one percent: a challenge is cheap to make, and silence can have honest causes
 SCORE_MICRO_MAX = 1_000_000  # scores lie in 0..1
+SUSPICION_BOUND_MAX = 255  # one byte of the contract; as many rejections in a row nobody lives to see
 
 SHARING_HOLDERS_MAX = 255  # GF(2⁸) has as many points besides that of the secret
 COLLUSION_BOUND_MAX = SHARING_HOLDERS_MAX - 3  # three honest owners among the holders of a secret at least
@@ -60,6 +61,8 @@ class AllianceParams:
         score_target_micro: score of the global model, in millionths, with which the alliance ends early; 0 = none.
         join_deadline_s: Unix seconds of chain time after which nobody joins; 0 = none.
         allowlist_root: Merkle root of the owners that may join; 32 zero bytes = anyone.
+        suspicion_bound: rejections in a row of a sealed trainer's cohorts, none adopted between, from which on anyone
+            may suspend its seat (``alliance/suspicion.py``); 0 switches suspicion off.
     """
 
     manifest_digest: bytes
@@ -93,6 +96,7 @@ class AllianceParams:
     score_target_micro: int = 0
     join_deadline_s: int = 0
     allowlist_root: bytes = bytes(32)
+    suspicion_bound: int = 0
 
     @property
     def seal_quorum(self) -> int:
@@ -188,6 +192,14 @@ def validate_params(params: AllianceParams) -> None:
     _require(0 <= p.score_target_micro <= SCORE_MICRO_MAX, "the score target lies in 0..1,000,000 millionths")
     _require(0 <= p.join_deadline_s < 2**64, "the join deadline is a time in Unix seconds")
     _require(len(p.allowlist_root) == 32, "the allowlist's root has 32 bytes")
+    _require(
+        0 <= p.suspicion_bound <= SUSPICION_BOUND_MAX,
+        f"the suspicion bound lies in 0..{SUSPICION_BOUND_MAX}, rejections in a row; 0 is off",
+    )
+    _require(
+        p.suspicion_bound == 0 or p.cohort_count > 1,
+        "suspicion needs two cohorts at least: the rejection of a round's only one accuses all of its trainers alike",
+    )
 
 
 def validate_joinable(params: AllianceParams) -> None:

@@ -26,10 +26,6 @@ contract Alliance is AllianceBase, IRounds {
 
     uint8 internal constant VOID_UNSEALED = 1;
     uint8 internal constant VOID_UNCOMMITTED = 2;
-    uint8 internal constant OUTCOME_UNDECIDED = 0;
-    uint8 internal constant OUTCOME_ADOPTED = 1;
-    uint8 internal constant OUTCOME_REJECTED = 2;
-    uint8 internal constant OUTCOME_VOID = 3;
     uint64 internal constant WAITING_SECONDS_MAX = 30 days;
 
     /// What checking signatures needs, computed once for a transaction.
@@ -64,6 +60,7 @@ contract Alliance is AllianceBase, IRounds {
         uint16[] votesFor;
         uint16[] votesAgainst;
         uint256 adopted; // bitmap
+        uint256 packed; // the outcomes, 2 bits each
         uint256 grades; // 4 bits each
         uint256 survivorCounts; // 16 bits each
         bytes32 baseModel; // that the accept quorum named, or zero
@@ -454,6 +451,7 @@ contract Alliance is AllianceBase, IRounds {
         decision.votesAgainst[cohort] = uint16(against);
         uint8 outcome = _outcomeOf(p, Survivors.countOf(decision.survivorCounts, cohort), votesFor, against);
         decision.outcomes[cohort] = outcome;
+        decision.packed |= uint256(outcome) << (2 * cohort);
         if (outcome != OUTCOME_ADOPTED) return;
         decision.adopted |= 1 << cohort;
         decision.grades |= grades / votesFor << (4 * cohort); // an accept quorum is not empty
@@ -484,6 +482,7 @@ contract Alliance is AllianceBase, IRounds {
         record.round = seal.round;
         record.seatCount = _round.seatCount;
         record.revealed = uint64(votes.opened);
+        record.outcomes = uint32(decision.packed); // of at most 16 cohorts
         record.seed = seal.seed;
         record.survivors = seal.survivors;
         total += _fillValidatorRewards(p, record, votes.marks);

@@ -20,10 +20,15 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
     uint8 internal constant RUNNING = 1;
     uint8 internal constant CLOSED = 4;
 
+    uint8 internal constant OUTCOME_UNDECIDED = 0;
+    uint8 internal constant OUTCOME_ADOPTED = 1;
+    uint8 internal constant OUTCOME_REJECTED = 2;
+    uint8 internal constant OUTCOME_VOID = 3;
+
     // The terms of an alliance lie in its code, behind the 45 bytes of OpenZeppelin's clone with immutable arguments:
     // abi.encode(params, number, creator, paramsHash). What is in no storage slot, nothing can change.
     uint256 internal constant CLONE_CODE_BYTES = 45;
-    uint256 internal constant PARAMS_WORDS = 31;
+    uint256 internal constant PARAMS_WORDS = 32;
 
     // Bounds the work of an OPEN: what leavers beyond it cost is one more round of membership.
     uint256 internal constant REMOVALS_PER_OPEN_MAX = 4;
@@ -38,6 +43,7 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
         bool seated;
         bool leaving;
         bool suspended; // from suspend() until the owner takes a seat again or withdraws
+        bool suspected; // from suspendSuspected() until the owner withdraws
         bool slashed; // for a provable fault: once in a tenure, which is the time from join() to withdraw()
         uint8 absenceSlashCount; // in this tenure
         uint32 weight;
@@ -153,6 +159,10 @@ abstract contract AllianceBase is IAllianceErrors, IAllianceEvents {
 
     function _absenceSlashBps() internal view returns (uint256) {
         return uint256(_readTerm(27));
+    }
+
+    function _suspicionBound() internal view returns (uint256) {
+        return uint256(_readTerm(31));
     }
 
     function _number() internal view returns (uint256) {

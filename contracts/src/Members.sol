@@ -138,6 +138,7 @@ contract Members is AllianceBase, IMembers {
         if (block.timestamp < releaseAt) revert Unbonding(releaseAt);
         member.seated = false;
         member.suspended = false;
+        member.suspected = false;
         member.slashed = false;
         member.absenceSlashCount = 0;
         member.stake = 0;
@@ -175,9 +176,20 @@ contract Members is AllianceBase, IMembers {
 
     /// Requires `second` to be the last settled round and `first` the one settled before it; void rounds lie between.
     function _requireLastTwo(uint32 first, uint32 second) private view {
-        uint256 unsettled = uint256(_status.voidCount) + (_status.phase == RUNNING ? 1 : 0);
-        if (uint256(second) + unsettled + 1 != _status.nextRound || first >= second) revert NotConsecutive();
+        _requireLast(second);
         if (_settled[first] == 0) revert NotConsecutive();
+        _requireNext(first, second);
+    }
+
+    /// Requires it to be the last settled round.
+    function _requireLast(uint32 round) private view {
+        uint256 unsettled = uint256(_status.voidCount) + (_status.phase == RUNNING ? 1 : 0);
+        if (uint256(round) + unsettled + 1 != _status.nextRound) revert NotConsecutive();
+    }
+
+    /// Requires the settled `second` to come after the settled `first`, and no settled round to lie between.
+    function _requireNext(uint32 first, uint32 second) private view {
+        if (first >= second) revert NotConsecutive();
         // Ends at the first settled round, so after voidCountMax steps at most.
         for (uint32 round = second - 1; round > first; --round) {
             if (_settled[round] != 0) revert NotConsecutive();
@@ -196,10 +208,54 @@ contract Members is AllianceBase, IMembers {
         if (tookPart) revert NotAbsent(record.round);
     }
 
+    /* SUSPICION */
+
+    /// @inheritdoc IMembers
+    function suspendSuspected(address owner, RoundRecord[] calldata records) external {
+        if (_status.phase == CLOSED) revert AllianceIsClosed();
+        uint256 bound = _suspicionBound();
+        if (bound == 0) revert SuspicionIsOff();
+        Member storage member = _members[owner];
+        if (!member.seated) revert NotSeated();
+        if (member.leaving) revert AlreadyLeaving();
+        uint256 count = records.length;
+        if (count == 0) revert NotConsecutive();
+        (uint32 first, uint32 last) = (records[0].round, records[count - 1].round);
+        // What an owner did in a tenure that ended was settled with it. A window that begins later only shows less.
+        if (first < member.tenureRound) revert RoundBeforeTenure(first);
+        _requireLast(last);
+        uint256 run = 0;
+        for (uint256 i = 0; i < count; ++i) {
+            _requireRecord(records[i]);
+            // A round left out could be the one whose adoption clears.
+            if (i != 0) _requireNext(records[i - 1].round, records[i].round);
+            run = _advanceRun(run, records[i], owner);
+        }
+        if (run < bound) revert NotSuspected(run);
+        member.suspected = true;
+        emit SeatSuspected(member.seat, owner, first, last);
+        _letGo(member, owner);
+    }
+
+    /// alliance/suspicion.py, advance_run: an adopted cohort clears, an undecided or void one says nothing, and so do rounds
+    /// in which the owner was no sealed trainer.
+    function _advanceRun(uint256 run, RoundRecord calldata record, address owner) private view returns (uint256) {
+        (bool seated, uint256 position) = _positionIn(record, owner);
+        uint256 validators = record.validatorRewards.length;
+        if (!seated || position < validators || !_isSurvivor(record, position - validators)) return run;
+        uint256 cohort = Sortition.cohortOf(
+            position - validators, record.seatCount - validators, record.trainerRewards.length
+        );
+        uint256 outcome = record.outcomes >> (2 * cohort) & 3;
+        if (outcome == OUTCOME_ADOPTED) return 0;
+        return outcome == OUTCOME_REJECTED ? run + 1 : run;
+    }
+
     /// @inheritdoc IMembers
     function reactivate(bytes32 maskKey) external {
         if (_status.phase == CLOSED) revert AllianceIsClosed();
         Member storage member = _members[msg.sender];
+        if (member.suspected) revert SeatIsSuspected();
         if (!member.suspended) revert NotSuspended();
         if (member.slashed) revert AlreadySlashed();
         if (member.seated) revert StillSeated();
@@ -356,12 +412,14 @@ contract Members is AllianceBase, IMembers {
             uint64 releaseAt,
             bool suspended,
             bool slashed,
-            uint32 joinedRound
+            uint32 joinedRound,
+            bool suspected
         )
     {
         Member storage member = _members[owner];
         (seated, seat, stake, releaseAt) = getStake(owner);
-        return (seated, seat, stake, releaseAt, member.suspended, member.slashed, member.tenureRound);
+        (suspended, slashed, suspected) = (member.suspended, member.slashed, member.suspected);
+        joinedRound = member.tenureRound;
     }
 
     /// @inheritdoc IMembers

@@ -35,6 +35,7 @@ struct AllianceParams {
     uint32 scoreTargetMicro; // score, in millionths, at which the alliance ends early; 0 is none
     uint64 joinDeadline; // Unix seconds after which nobody joins; 0 is none. Reactivation stays possible
     bytes32 allowlistRoot; // Merkle root of the owners that may join, see IAllianceFactory.create; 0 is anyone
+    uint8 suspicionBound; // rejections in a row from which on a seat is suspected, see IMembers; 0 is never
 }
 
 /// One seat as nodes see it. The key to use in round `r` is `maskKey` if `keyRound` < r or is "before round 0"
@@ -77,12 +78,13 @@ struct Ballot {
     bytes32 salt;
 }
 
-/// All that a settled round decided about money and strikes. The contract keeps keccak256(abi.encode(record)); whoever
+/// All that a settled round decided about money, strikes and suspicion. The contract keeps keccak256(abi.encode(record)); whoever
 /// claims or accuses shows the record, which stands in the log of RoundSettled.
 struct RoundRecord {
     uint32 round;
     uint16 seatCount; // N, frozen when the round opened
     uint64 revealed; // bitmap of validator positions
+    uint32 outcomes; // 2 bits for each cohort, the first lowest: 0 undecided, 1 adopted, 2 rejected, 3 void
     bytes32 seed;
     uint256[] survivors; // bitmap over trainer indexes
     uint96[] trainerRewards; // for each cohort, what each of its survivors earned; 0 where not adopted

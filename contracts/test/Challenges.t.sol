@@ -160,7 +160,7 @@ contract ChallengesTest is EvidenceTest {
         eq(alliance.getCredit(challenger), CUT + CUT / 10, "bond and a tenth");
         eq(alliance.getCredit(stranger), 0, "nothing for who sends it");
         _requireAccounts(stakes - CUT, pool + CUT * 9 / 10, owed + CUT + CUT / 10);
-        (bool seated,,,,, bool slashed,) = alliance.getMember(accused);
+        (bool seated,,,,, bool slashed,,) = alliance.getMember(accused);
         check(seated && !slashed, "the seat stays, and the provable slash is another matter");
         vm.prank(challenger);
         alliance.claim();

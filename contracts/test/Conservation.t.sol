@@ -30,7 +30,7 @@ contract ConservationTest is EvidenceTest {
 
     /// More often what moves a round forward, so that rounds are finished.
     function _actions() private view returns (bytes4[] memory list) {
-        list = new bytes4[](32);
+        list = new bytes4[](35);
         uint256 n = 0;
         for (; n < 4; ++n) list[n] = handler.seal_.selector;
         for (; n < 8; ++n) list[n] = handler.commit_.selector;
@@ -45,6 +45,8 @@ contract ConservationTest is EvidenceTest {
             (handler.challenge_.selector, handler.challenge_.selector, handler.answer_.selector);
         (list[28], list[29], list[31]) =
             (handler.slashAbsence_.selector, handler.suspend_.selector, handler.reactivate_.selector);
+        (list[32], list[33], list[34]) =
+            (handler.suspect_.selector, handler.suspect_.selector, handler.commit_.selector);
     }
 
     /// FLOCK would appear or vanish.
@@ -95,9 +97,10 @@ contract ConservationTest is EvidenceTest {
     string[] private names = [
         "wait", "join", "leave", "registerKey", "withdraw", "claim", "claim after closing", "seal", "commit", "reveal",
         "settle", "bonus", "pay by grade", "score target", "void", "close", "slash", "slash after closing", "suspend",
-        "reactivate", "challenge", "challenge after closing", "answer", "slash absence", "slash absence after closing"
+        "reactivate", "challenge", "challenge after closing", "answer", "slash absence", "slash absence after closing",
+        "suspect", "refuse the suspected"
     ];
-    uint256[25] private counts;
+    uint256[27] private counts;
     uint256[5] private phases;
 
     function _reachedAll() private view returns (bool) {

@@ -2,7 +2,9 @@
 pragma solidity 0.8.37;
 
 import {Ballot, RoundRecord, RoundState, SealStatement, SeatView} from "../src/Types.sol";
+import {IAllianceErrors} from "../src/interfaces/IAllianceErrors.sol";
 import {IAllianceEvents} from "../src/interfaces/IAllianceEvents.sol";
+import {Sortition} from "../src/libraries/Sortition.sol";
 import {EvidenceTest} from "./EvidenceTest.sol";
 import {Vm} from "./Forge.sol";
 
@@ -15,20 +17,75 @@ abstract contract ConservationChecks is EvidenceTest {
     mapping(address owner => uint256) private _slashedAmount;
     mapping(address owner => uint256) private _faults; // provable ones
     mapping(address owner => uint256) private _absences;
+    mapping(address owner => uint256) internal rejections; // in a row
+    mapping(address owner => bool) private _suspected;
+    mapping(uint32 round => address[]) private _frozen; // owners by seat
+    string private _suspicionError;
 
     function onLog(Vm.Log memory log) internal override {
         if (log.emitter != address(alliance)) return;
-        if (log.topics[0] == IAllianceEvents.RoundSettled.selector) settledRounds.push(uint32(uint256(log.topics[1])));
         if (log.topics.length < 2) return;
+        uint32 round = uint32(uint256(log.topics[1]));
+        if (log.topics[0] == IAllianceEvents.RoundOpened.selector) _freeze(round, log.data);
+        if (log.topics[0] == IAllianceEvents.RoundSettled.selector) _countRejections(round, log.data);
+        if (log.topics[0] == IAllianceEvents.SeatSuspected.selector) {
+            _suspect(address(uint160(uint256(log.topics[2]))));
+        }
         address owner = address(uint160(uint256(log.topics[1])));
         if (log.topics[0] == IAllianceEvents.StakeWithdrawn.selector) {
             (_slashedAmount[owner], _faults[owner], _absences[owner]) = (0, 0, 0);
+            (rejections[owner], _suspected[owner]) = (0, false);
         }
         if (log.topics[0] != IAllianceEvents.Slashed.selector) return;
         (, uint8 fault, uint128 amount) = abi.decode(log.data, (uint16, uint8, uint128));
         _slashedAmount[owner] += amount;
         if (fault == 6) ++_absences[owner];
         else ++_faults[owner];
+    }
+
+    /// Logs are read before the next round opens, so the table's first seats are those that the round froze.
+    function _freeze(uint32 round, bytes memory data) private {
+        (uint16 seatCount,,) = abi.decode(data, (uint16, uint64, uint64));
+        SeatView[] memory seats = alliance.getSeats(0, seatCount);
+        for (uint256 i = 0; i < seatCount; ++i) _frozen[round].push(seats[i].owner);
+    }
+
+    /// Forwards through the history and by position, where the contract goes by owner through the records it is shown.
+    function _countRejections(uint32 round, bytes memory data) private {
+        settledRounds.push(round);
+        (uint8[] memory outcomes,,,,,,, RoundRecord memory record) =
+            abi.decode(data, (uint8[], bytes32[], uint16[], uint16[], bytes32, bool, uint256[], RoundRecord));
+        uint256 trainers = record.seatCount - params.validatorCount;
+        for (uint256 cohort = 0; cohort < outcomes.length; ++cohort) {
+            if (outcomes[cohort] != 1 && outcomes[cohort] != 2) continue;
+            uint256 end = (cohort + 1) * trainers / outcomes.length;
+            for (uint256 t = cohort * trainers / outcomes.length; t < end; ++t) {
+                if (record.survivors[t / 256] >> t % 256 & 1 == 0) continue;
+                uint256 position = params.validatorCount + t;
+                address owner = _frozen[round][Sortition.seatAt(record.seed, position, record.seatCount)];
+                rejections[owner] = outcomes[cohort] == 1 ? 0 : rejections[owner] + 1;
+            }
+        }
+    }
+
+    function _suspect(address owner) private {
+        if (params.suspicionBound == 0) _suspicionError = "suspected in an alliance without suspicion";
+        if (rejections[owner] < params.suspicionBound) _suspicionError = "suspected without the rejections in a row";
+        if (_suspected[owner]) _suspicionError = "suspected twice in a tenure";
+        _suspected[owner] = true;
+    }
+
+    /// Whoever was suspected had the rejections, and is out until it withdraws.
+    function suspicionError() internal returns (string memory) {
+        readLogs();
+        if (bytes(_suspicionError).length != 0) return _suspicionError;
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            (bool seated, uint16 seat,,,,,, bool suspected) = alliance.getMember(member(i));
+            if (suspected != _suspected[member(i)]) return "a suspicion that was not logged, or was forgotten";
+            if (!suspected || !seated || state().phase == 4) continue;
+            if (!alliance.getSeats(seat, 1)[0].leaving) return "a suspected seat that stays";
+        }
+        return "";
     }
 
     /// P6, as far as it can be checked after every transaction.
@@ -53,7 +110,7 @@ abstract contract ConservationChecks is EvidenceTest {
     }
 
     function _stakeError(address owner) private view returns (string memory, uint256) {
-        (,, uint128 stake,,, bool slashed,) = alliance.getMember(owner);
+        (,, uint128 stake,,, bool slashed,,) = alliance.getMember(owner);
         if (stake == 0) return ("", 0);
         if (stake != params.seatStake - _slashedAmount[owner]) return ("a stake neither whole nor slashed as logged", 0);
         uint256 most = uint256(params.seatStake) * (params.provableSlashBps + 3 * params.absenceSlashBps) / 10_000;
@@ -128,7 +185,7 @@ contract ConservationHandler is ConservationChecks {
         super.setUp();
         (params.penaltyWindowSeconds, params.unbondingSeconds, params.absenceSlashBps) = (25, 51, 100);
         (params.voidCountMax, params.roundCount, params.scoreTargetMicro) = (5, 5, 900_000);
-        params.joinDeadline = uint64(START + 2500);
+        (params.joinDeadline, params.suspicionBound) = (uint64(START + 2500), 2);
         alliance = create(params, 5);
         token.approve(address(alliance), type(uint256).max);
         joinAll(params.seatCountMin);
@@ -226,7 +283,12 @@ contract ConservationHandler is ConservationChecks {
         uint256 n = 0;
         for (uint16 p = 0; p < 3; ++p) {
             if (mask >> p & 1 == 0) continue;
-            _ballots[p] = ballots[n++] = _randomBallot(p, votes >> 16 * p);
+            ballots[n] = _randomBallot(p, votes >> 16 * p);
+            // Now and then all want to reject a cohort or both, or report the score that ends the alliance: chance alone
+            // would hardly have them agree, or twice in a row.
+            if (votes >> 66 & 15 == 15) setScore(ballots[n], 900_000);
+            for (uint256 k = 0; k < 2; ++k) if (votes >> 64 + k & 5 == 5) setVerdict(ballots[n], k, NO, 0);
+            _ballots[p] = ballots[n++];
         }
         send(commitOf(ballots));
         ++reached["commit"];
@@ -298,7 +360,7 @@ contract ConservationHandler is ConservationChecks {
     /// Somebody is caught; rarely, or nobody would be left.
     function slash_(uint256 i, uint256 chance) external logged {
         address owner = member(bound(i, 0, MEMBERS - 1));
-        (,, uint128 stake,,, bool slashed, uint32 tenure) = alliance.getMember(owner);
+        (,, uint128 stake,,, bool slashed, uint32 tenure,) = alliance.getMember(owner);
         bool closed = state().phase == 4;
         if (stake == 0 || slashed || (!closed && chance % 8 != 0)) return;
         slashFor(owner, tenure + uint32(chance % 5));
@@ -322,13 +384,49 @@ contract ConservationHandler is ConservationChecks {
 
     function reactivate_(uint256) external logged {
         for (uint256 i = 0; i < MEMBERS; ++i) {
-            (bool seated,,,, bool suspended, bool slashed,) = alliance.getMember(member(i));
+            (bool seated,,,, bool suspended, bool slashed,,) = alliance.getMember(member(i));
+            (,,,,,,, bool suspected) = alliance.getMember(member(i));
+            if (!seated && suspected && state().phase != 4) {
+                vm.expectRevert(IAllianceErrors.SeatIsSuspected.selector);
+                vm.prank(member(i));
+                alliance.reactivate(maskKey(i, generations + 1));
+                ++reached["refuse the suspected"];
+            }
             if (seated || !suspended || slashed || state().phase == 4) continue;
             if (alliance.seatCount() == params.seatCountMax) return;
             vm.prank(member(i));
             alliance.reactivate(maskKey(i, ++generations));
             ++reached["reactivate"];
         }
+    }
+
+    /// All records of its tenure suspend an owner just when it has the rejections, and a seat that it has not given up.
+    function suspect_(uint256 i) external logged {
+        bool done = false;
+        RoundRecord[] memory all = new RoundRecord[](settledRounds.length);
+        for (uint256 r = 0; r < all.length; ++r) all[r] = recordOf(settledRounds[r]);
+        for (uint256 k = 0; k < MEMBERS && !done; ++k) {
+            address owner = member((bound(i, 0, MEMBERS - 1) + k) % MEMBERS);
+            if (k > 0 && rejections[owner] == 0) continue; // one of those will do
+            (bool seated, uint16 seat,,,,, uint32 tenure,) = alliance.getMember(owner);
+            bool stays = seated && state().phase != 4 && !alliance.getSeats(seat, 1)[0].leaving;
+            try alliance.suspendSuspected(owner, _recordsSince(all, tenure)) {
+                done = true;
+            } catch {}
+            check(done == (stays && rejections[owner] >= params.suspicionBound), "suspected otherwise than by the rule");
+        }
+        if (done) ++reached["suspect"];
+    }
+
+    function _recordsSince(RoundRecord[] memory all, uint32 first)
+        private
+        pure
+        returns (RoundRecord[] memory records)
+    {
+        uint256 skipped = 0;
+        while (skipped < all.length && all[skipped].round < first) ++skipped;
+        records = new RoundRecord[](all.length - skipped);
+        for (uint256 i = 0; i < records.length; ++i) records[i] = all[skipped + i];
     }
 
     /* CHALLENGES */
@@ -382,6 +480,7 @@ contract ConservationHandler is ConservationChecks {
     function requireAccounts() external {
         requireNoError(accountsError());
         requireNoError(seatsError());
+        requireNoError(suspicionError());
     }
 
     function requireClaims() external {

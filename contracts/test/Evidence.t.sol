@@ -36,7 +36,7 @@ contract SlashTest is EvidenceTest {
     }
 
     function _isSlashed(address owner) private view returns (bool slashed) {
-        (,,,,, slashed,) = alliance.getMember(owner);
+        (,,,,, slashed,,) = alliance.getMember(owner);
     }
 
     function _stakeOf(address owner) private view returns (uint256 stake) {

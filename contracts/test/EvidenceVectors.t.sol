@@ -108,7 +108,7 @@ abstract contract EvidenceVectors is AllianceTest {
     }
 
     function isSlashed(address owner) internal view returns (bool slashed) {
-        (,,,,, slashed,) = alliance.getMember(owner);
+        (,,,,, slashed,,) = alliance.getMember(owner);
     }
 }
 

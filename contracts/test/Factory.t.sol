@@ -372,6 +372,21 @@ contract FactoryTest is AllianceTest {
         _create(p, POOL);
     }
 
+    /// Whoever gets the only cohort of a round rejected could have all honest seats suspended, one after the other.
+    function test_create__suspicion_needs_two_cohorts() external {
+        AllianceParams memory p = defaultParams();
+        (p.cohortCount, p.threshold) = (1, 5);
+        for (uint16 bound_ = 1; bound_ < 256; bound_ += 127) {
+            p.suspicionBound = uint8(bound_);
+            _refuse(p, 27);
+        }
+        p.suspicionBound = 0;
+        _create(p, POOL);
+        p = defaultParams();
+        p.suspicionBound = 255;
+        _create(p, POOL);
+    }
+
     /// Parameters at their largest would overflow a deadline and stop the alliance.
     function test_create__largest_deadlines_open_a_round() external {
         AllianceParams memory p = defaultParams();
@@ -418,6 +433,7 @@ contract FactoryTest is AllianceTest {
         gas = gasleft();
         send(settling);
         check(gas - gasleft() < 8_000_000, "settle");
+        eq(recordOf(0).outcomes, 0x55555555, "sixteen adopted cohorts");
         eq(state().settledRoundCount, 1, "settled");
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Ballot} from "../src/Types.sol";
+import {Ballot, RoundRecord} from "../src/Types.sol";
 import {AllianceTest} from "./AllianceTest.sol";
 
 /// What the transactions cost, each run as one of its own (cold storage, calldata included). The figures are kept in
@@ -35,5 +35,28 @@ contract GasTest is AllianceTest {
         _measureRound("round 0");
         _measureRound("round 1");
         _measureRound("round 2");
+    }
+
+    /// A suspicion would become dearer without anybody noticing. Eight records are shown, of two, six and sixteen cohorts;
+    /// gas is nearly a multiple of their number.
+    function test_gas__of_suspicion() external {
+        _measureSuspicion(3, 11, 2);
+        _measureSuspicion(21, 50, 6);
+        _measureSuspicion(64, 128, 16);
+    }
+
+    function _measureSuspicion(uint8 validators, uint16 seats, uint8 cohorts) private {
+        params = defaultParams();
+        (params.validatorCount, params.cohortCount, params.threshold) = (validators, cohorts, 4);
+        (params.seatCountMin, params.seatCountMax) = (seats, seats);
+        (params.roundCount, params.suspicionBound) = (9, 1);
+        alliance = create(params, 1);
+        joinAll(seats);
+        for (uint256 i = 0; i < 7; ++i) playRound(ALL, NO);
+        address trainer = ownerAt(validators);
+        playRound(ALL, NO);
+        RoundRecord[] memory records = recordsOf(0, 8);
+        alliance.suspendSuspected(trainer, records);
+        vm.snapshotGasLastCall(string.concat("suspicion, V = ", vm.toString(validators), ", 8 records"));
     }
 }

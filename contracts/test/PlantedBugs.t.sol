@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {SafeERC20, IERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {AllianceBase} from "../src/AllianceBase.sol";
-import {RoundRecord, SealStatement, Statement} from "../src/Types.sol";
+import {Ballot, RoundRecord, SealStatement, Statement} from "../src/Types.sol";
 import {IAlliance} from "../src/interfaces/IAlliance.sol";
 import {IBeacon} from "../src/interfaces/IBeacon.sol";
 import {IAllianceParts} from "./AllianceTest.sol";
@@ -56,6 +56,18 @@ contract LeakyMembers is AllianceBase {
         token.safeTransferFrom(msg.sender, address(this), 1);
     }
 
+    /// Planted: nobody looks at the records.
+    function suspendSuspected(address owner, RoundRecord[] calldata) external {
+        _members[owner].suspected = true;
+        emit SeatSuspected(_members[owner].seat, owner, 0, 0);
+        _queueRemoval(_members[owner], owner);
+    }
+
+    /// Planted: whoever was suspected comes back, or was never let go.
+    function reactivate(bytes32) external {
+        _members[msg.sender].suspected = !_members[msg.sender].suspected;
+    }
+
     fallback() external {
         _delegate(REAL);
     }
@@ -64,6 +76,7 @@ contract LeakyMembers is AllianceBase {
 contract PlantedBugTest is ConservationChecks {
     function setUp() public override {
         super.setUp();
+        params.suspicionBound = 1;
         address real = deployParts(address(token), beacon);
         address leaky = address(new LeakyMembers(token, beacon, real));
         address implementation = vm.deployCode("out/Alliance.sol/Alliance.json", abi.encode(token, beacon, leaky));
@@ -79,6 +92,7 @@ contract PlantedBugTest is ConservationChecks {
         playRound(ALL, YES);
         requireNoError(accountsError());
         requireNoError(claimsError());
+        requireNoError(suspicionError());
     }
 
     function _requireError(string memory error, string memory expected) private pure {
@@ -117,6 +131,25 @@ contract PlantedBugTest is ConservationChecks {
             alliance.slashInvalidSeal(any, "", "", new bytes[](0));
         }
         _requireError(accountsError(), "more slashed than the parameters allow");
+    }
+
+    /// The check would not see a seat that is suspended although its cohort was adopted.
+    function test_checks__see_an_unfounded_suspicion() external {
+        alliance.suspendSuspected(member(0), recordsOf(0, 1));
+        _requireError(suspicionError(), "suspected without the rejections in a row");
+    }
+
+    /// The check would not see a suspected member that comes back with its stake.
+    function test_checks__see_a_suspicion_that_is_forgotten() external {
+        Ballot[] memory ballots = ballotsOf(3, NO);
+        sealNow(ALL);
+        address owner = ownerAt(3);
+        playBallots(ballots);
+        alliance.suspendSuspected(owner, recordsOf(0, 2));
+        requireNoError(suspicionError());
+        vm.prank(owner);
+        alliance.reactivate(0);
+        _requireError(suspicionError(), "a suspicion that was not logged, or was forgotten");
     }
 
     /// The check would not see a bond that is taken and owed to nobody.

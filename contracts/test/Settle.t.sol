@@ -28,6 +28,7 @@ contract SettleTest is AllianceTest {
             eq(s.votesFor[c], yes[c], "votes for");
             eq(s.votesAgainst[c], no[c], "votes against");
         }
+        eq(s.record.outcomes, outcomes[0] | uint256(outcomes[1]) << 2, "the record's outcomes");
     }
 
     function _requireAdopted(uint32 round, uint8 votes) private {

@@ -31,7 +31,7 @@ contract StrikesTest is AllianceTest {
     }
 
     function _suspended(address owner) internal view returns (bool suspended) {
-        (,,,, suspended,,) = alliance.getMember(owner);
+        (,,,, suspended,,,) = alliance.getMember(owner);
     }
 
     /* SUSPEND */
@@ -252,7 +252,7 @@ contract StrikesTest is AllianceTest {
         eq(seat.weight, 4, "weight of the join");
         eq(keccak256(seat.peerId), keccak256(peerId(5)), "peer ID of the join");
         check(!seat.leaving && !_suspended(sleeper), "not leaving");
-        (,,,,,, uint32 tenure) = alliance.getMember(sleeper);
+        (,,,,,, uint32 tenure,) = alliance.getMember(sleeper);
         eq(tenure, 0, "evidence of the rounds before still counts");
         // Its two strikes are the last two settled rounds no more; even if nothing else had been settled, they are paid.
         _refuse(abi.encodeWithSelector(IAllianceErrors.NotConsecutive.selector), sleeper, 0, 1);
@@ -313,7 +313,7 @@ contract StrikesTest is AllianceTest {
         vm.prank(sleeper);
         alliance.reactivate(maskKey(5, 1));
         join(5, 1);
-        (bool seated,,,, bool suspended,, uint32 tenure) = alliance.getMember(sleeper);
+        (bool seated,,,, bool suspended,, uint32 tenure,) = alliance.getMember(sleeper);
         check(seated && !suspended && tenure == 4, "joined anew");
     }
 

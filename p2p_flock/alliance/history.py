@@ -32,6 +32,7 @@ from p2p_flock.chain_events import (
     SeatMoved,
     SeatReactivated,
     SeatRemoved,
+    SeatSuspected,
     SeatSuspended,
     Slashed,
     StakeWithdrawn,
@@ -44,6 +45,7 @@ from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Manifest
 
 NEVER = -1  # before round 0
+_MemberEvent = SeatSuspended | SeatSuspected | Slashed | AddressesRegistered | StakeWithdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,9 @@ class SeatEntry:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An owner's ``state`` (none, joined, leaving, suspended, unbonding, withdrawn), and from when its stake is free.
+    """An owner's ``state`` (none, joined, leaving, suspended, suspected, unbonding, withdrawn) and its stake's release.
 
-    ``release_at_s``: Unix seconds of chain time; ``None`` while that is not known. Suspended: the seat is gone already.
+    ``release_at_s``: Unix seconds of chain time, ``None`` while not known. Suspended, suspected: the seat is gone.
     """
 
     state: str
@@ -103,7 +105,7 @@ class RoundRecord:
 
     @property
     def ended(self) -> bool:
-        return self.settled is not None or self.voided is not None
+        return (self.settled or self.voided) is not None
 
     @property
     def adopted(self) -> tuple[tuple[int, bytes], ...]:
@@ -129,6 +131,7 @@ class AllianceHistory:
         self.withdrawn: set[bytes] = set()  # owners whose tenure is over, until they join anew
         self.slashed: dict[bytes, Slashed] = {}  # owner -> in its present tenure
         self.suspended: dict[bytes, SeatSuspended] = {}  # owner -> until it reactivates or joins anew
+        self.suspected: dict[bytes, SeatSuspected] = {}  # owner -> until its tenure ends
         self.addresses: dict[bytes, bytes] = {}  # owner -> what it registered last, hostile text as likely as not
         # owner -> its entry when it lost its seat; a reactivated seat is the same member's
         self._unseated: dict[bytes, SeatEntry] = {}
@@ -171,7 +174,7 @@ class AllianceHistory:
                 self._apply_seat_event(event)
             case AbsenceChallenged() | AbsenceAnswered():
                 pass  # between two owners and their money; no seat and no round depends on it
-            case SeatSuspended() | Slashed() | AddressesRegistered() | StakeWithdrawn():
+            case SeatSuspended() | SeatSuspected() | Slashed() | AddressesRegistered() | StakeWithdrawn():
                 self._apply_member_event(event)
             case RoundOpened():
                 self._open(event)
@@ -189,7 +192,7 @@ class AllianceHistory:
             raise ChainError("the log seats one owner twice; compare RPC endpoints")
         key_round = event.round - 1  # the key counts in the first round that may include the seat
         if isinstance(event, SeatJoined):
-            self.slashed.pop(event.owner, None)
+            self._forget_tenure(event.owner)
             self.withdrawn.discard(event.owner)
             terms = (event.owner, event.peer_id, event.weight, event.mask_key, key_round, binding_valid)
             entry = SeatEntry(*terms, joined_round=event.round, active_round=event.round)
@@ -198,22 +201,21 @@ class AllianceHistory:
         else:
             # The binding was over the first mask key of the join, which this seat's peer ID signed for all its keys.
             entry = replace(
-                self._unseated[event.owner],
-                key=event.mask_key,
-                key_round=key_round,
-                active_round=event.round,
-                leaving=False,
-                removed_at_s=None,
-            )
+                self._unseated[event.owner], key=event.mask_key, key_round=key_round, active_round=event.round,
+                leaving=False, removed_at_s=None,
+            )  # fmt: skip
         self.suspended.pop(event.owner, None)
         self._unseated.pop(event.owner, None)
         self.seats.append(entry)
 
-    def _apply_member_event(self, event: SeatSuspended | Slashed | AddressesRegistered | StakeWithdrawn) -> None:
+    def _apply_member_event(self, event: _MemberEvent) -> None:
+        if not isinstance(event, Slashed | StakeWithdrawn):
+            self._index(event.owner, event.seat)
         match event:
             case SeatSuspended():
-                self._index(event.owner, event.seat)
                 self.suspended[event.owner] = event
+            case SeatSuspected():
+                self.suspected[event.owner] = event
             case Slashed():
                 # Absence may be slashed up to three times, takes little, and leaves the seat.
                 if event.fault == ABSENCE_FAULT:
@@ -222,16 +224,18 @@ class AllianceHistory:
                     raise ChainError("the log slashes one owner twice in a tenure; compare RPC endpoints")
                 self.slashed[event.owner] = event
             case AddressesRegistered():
-                self._index(event.owner, event.seat)
                 self.addresses[event.owner] = event.addresses
             case StakeWithdrawn():
                 if self.joined_round(event.owner) is None:
                     raise ChainError("the log pays a stake back that nobody has; compare RPC endpoints")
                 self.withdrawn.add(event.owner)
-                self.suspended.pop(event.owner, None)
-                self.slashed.pop(event.owner, None)
+                self._forget_tenure(event.owner)
             case _:
                 assert_never(event)
+
+    def _forget_tenure(self, owner: bytes) -> None:
+        for table in (self.suspended, self.suspected, self.slashed):
+            table.pop(owner, None)
 
     def _apply_seat_event(self, event: SeatLeft | SeatRemoved | SeatMoved | KeyRegistered) -> None:
         match event:
@@ -335,7 +339,8 @@ class AllianceHistory:
             return Standing("leaving" if entry.leaving else "joined", None)
         freed_at_s = self._closed_at_s if entry.removed_at_s is None else entry.removed_at_s
         release_at_s = freed_at_s + self.params.unbonding_seconds
-        return Standing("suspended" if owner in self.suspended else "unbonding", release_at_s)
+        known = (("suspected", self.suspected), ("suspended", self.suspended))
+        return Standing(next((state for state, table in known if owner in table), "unbonding"), release_at_s)
 
     def _member(self, owner: bytes) -> SeatEntry | None:
         """The owner's seat, or the last one it had in a tenure that is not over."""

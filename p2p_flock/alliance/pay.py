@@ -152,6 +152,7 @@ def compute_record(
         round=facts.round,
         seat_count=facts.seat_count,
         revealed=sum(1 << position for position in facts.ballots),
+        outcomes=sum(outcome << 2 * cohort for cohort, outcome in enumerate(facts.outcomes)),
         seed=facts.seed,
         survivors=facts.survivors,
         trainer_rewards=compute_trainer_rewards(reward_per_round, facts.survivor_counts, grades),

@@ -154,7 +154,8 @@ def _pay(r: RoundInputs, o: RoundOutputs) -> SettledRecord:
     is_committed = r.senders.committer != NOBODY
     bits = sum(1 << o.assignment.trainers.index(seat) for seat in o.survivors)
     return SettledRecord(
-        r.round, len(r.seats), sum(1 << position for position in revealed), o.seed,
+        r.round, len(r.seats), sum(1 << position for position in revealed),
+        sum(outcome << 2 * index for index, outcome in enumerate(o.outcomes)), o.seed,
         tuple(bits >> 256 * word & (1 << 256) - 1 for word in range(-(-len(o.assignment.trainers) // 256))),
         compute_trainer_rewards(p.reward_per_round, sizes, grades),
         compute_validator_rewards(p.reward_per_round, p.validator_count, p.cohort_count, verdicts),

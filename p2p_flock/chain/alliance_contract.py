@@ -273,11 +273,25 @@ class AllianceHandle:
         """
         return await self._send("suspend", owner, dataclasses.astuple(first), dataclasses.astuple(second))
 
+    async def suspend_suspected(self, owner: bytes, records: Sequence[SettledRecord]) -> TransactionReceipt:
+        """Queue a seat for removal whose cohorts were rejected ``suspicion_bound`` times in a row; no stake is lost.
+
+        Args:
+            records: of all settled rounds, ascending, from one of the owner's tenure to the last settled one.
+
+        Raises:
+            TransactionFailedError: refused; ``reason`` SuspicionIsOff, AlreadyLeaving, NotSuspected, NotConsecutive,
+                RoundBeforeTenure, WrongRecord, …
+            ChainError: the endpoint failed.
+        """
+        return await self._send("suspendSuspected", owner, [dataclasses.astuple(record) for record in records])
+
     async def reactivate(self, mask_key: bytes) -> TransactionReceipt:
         """Take a seat again after a suspension, with a fresh mask key; nothing is paid.
 
         Raises:
-            TransactionFailedError: refused; ``reason`` StillSeated before the seat's removal, NotSuspended, …
+            TransactionFailedError: refused; ``reason`` StillSeated before the seat's removal, NotSuspended,
+                SeatIsSuspected after :meth:`suspend_suspected`, …
             ChainError: the endpoint failed.
         """
         return await self._send("reactivate", mask_key)

@@ -41,10 +41,12 @@ from p2p_flock.chain_events import (
     SeatMoved,
     SeatReactivated,
     SeatRemoved,
+    SeatSuspected,
     SeatSuspended,
     SettledRecord,
     Slashed,
     StakeWithdrawn,
+    pack_outcomes,
 )
 from p2p_flock.crypto.signing import SIGNATURE_BYTES, Marks, unpack_marks
 from p2p_flock.errors import AnswerTooLongError, ChainError, CryptoError, RpcError
@@ -82,6 +84,9 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
     "SeatSuspended": lambda at, a: SeatSuspended(
         at, a["seat"], address_bytes(a["owner"]), a["firstRound"], a["secondRound"]
     ),
+    "SeatSuspected": lambda at, a: SeatSuspected(
+        at, a["seat"], address_bytes(a["owner"]), a["firstRound"], a["lastRound"]
+    ),
     "SeatReactivated": lambda at, a: SeatReactivated(
         at, a["seat"], address_bytes(a["owner"]), a["maskKey"], a["generation"], a["joinedRound"]
     ),
@@ -110,10 +115,8 @@ _MAKERS: Mapping[str, Callable[[LogPosition, dict[str, Any]], ChainEvent]] = {
 
 def record_from_abi(values: Sequence[Any]) -> SettledRecord:
     """The contract's ``RoundRecord``, whose fields are ours in the same order."""
-    number, seat_count, revealed, seed, survivors, trainer_rewards, validator_rewards, refund, *senders = values
-    sealer, committer, settler = (address_bytes(sender) for sender in senders)
-    rewards = (trainer_rewards, validator_rewards, refund)
-    return SettledRecord(number, seat_count, revealed, seed, survivors, *rewards, sealer, committer, settler)
+    senders = (address_bytes(sender) for sender in values[-3:])
+    return SettledRecord(*(*values[:-3], *senders))
 
 
 def _positions(bitmap: int) -> tuple[int, ...]:
@@ -162,6 +165,8 @@ def _round_settled(at: LogPosition, a: dict[str, Any]) -> tuple[ChainEvent, ...]
     record = record_from_abi(a["record"])
     if len(record.trainer_rewards) != len(outcomes) or record.revealed.bit_length() > len(record.validator_rewards):
         raise ChainError("a log of RoundSettled has other rewards than cohorts and validators")
+    if record.outcomes != pack_outcomes(outcomes):
+        raise ChainError("a log of RoundSettled has other outcomes than its record")
     reveals = []
     for word in a["marks"]:
         marks, leading = _unpack(word & (1 << LEADING_BASE_BIT) - 1, len(outcomes)), word >> LEADING_AGGREGATE_BIT

@@ -14,6 +14,7 @@ import click
 
 from p2p_flock.alliance.allowlist import NO_ALLOWLIST, compute_allowlist_root
 from p2p_flock.cli.alliance_admission import parse_join_deadline, parse_score_target, read_allowlist, read_owners
+from p2p_flock.cli.alliance_risk import choose_bound, describe_risk
 from p2p_flock.cli.alliance_security import Assumptions, choose_bounds, describe_bounds, is_weak
 from p2p_flock.cli.alliance_terms import describe_epsilon
 from p2p_flock.cli.amounts import format_money, parse_flock
@@ -26,7 +27,7 @@ from p2p_flock.daemon.control_messages import (
     params_to_json,
 )
 from p2p_flock.errors import UsageError
-from p2p_flock.params import AllianceParams, validate_params
+from p2p_flock.params import SUSPICION_BOUND_MAX, AllianceParams, validate_params
 from p2p_flock.types import DIGEST_BYTES
 
 FILE_BYTES_MAX = 64 << 10
@@ -35,6 +36,7 @@ FLOCK = 10**18
 # What an alliance may do without, so that a file of parameters need not name it. The root follows from the allowlist.
 _OPTIONAL: dict[str, object] = {
     "absence_slash_bps": 0, "score_target_micro": 0, "join_deadline_s": 0, "allowlist_root": "0x" + NO_ALLOWLIST.hex(),
+    "suspicion_bound": 0,
 }  # fmt: skip
 # DESIGN §6, "Default parameters". Cohort sizes, thresholds and money have no default that fits all.
 _TESTNET: dict[str, object] = {
@@ -73,6 +75,10 @@ PRESETS = {"testnet": _TESTNET, "default": _DEFAULT}
 @click.option("--dropout-share", default=0.1, show_default=True, help="Share of owners that may fail in one round.")
 @click.option("--privacy-bits", default=40, show_default=True, help="Chance of a leak in all rounds: 2^-this.")
 @click.option("--delivery-bits", default=30, show_default=True, help="Chance of a void cohort in a round: 2^-this.")
+@click.option(
+    "--suspicion-bound", type=click.IntRange(0, SUSPICION_BOUND_MAX), metavar="NUMBER",
+    help="Rejected cohorts in a row that suspend a seat, 0 for never [default: safe for the corrupt share].",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check and print the TOML, send nothing.")
 @json_option
 def create(
@@ -90,13 +96,15 @@ def create(
     dropout_share: float,
     privacy_bits: int,
     delivery_bits: int,
+    suspicion_bound: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Create an alliance and escrow its rewards. Later sources win: preset, --from, --params, --set.
 
     Amounts are like "100 FLOCK", or whole wei. Threshold and collusion bound are chosen for the shares and levels
-    below, unless you name both. Joining the alliance yourself is another command.
+    below, unless you name both; what members that cheat can do is shown before anything is sent. Joining the alliance
+    yourself is another command.
 
     lane_bits is what an update costs: 16 or 32 bits a value, or, packed, 10, 12, 15, 20 or 30 (1.33 to 4 bytes). The
     ring must have room for every owner of a cohort: owners · levels · weight_max ≤ 2^(lane_bits − 4), and
@@ -104,6 +112,7 @@ def create(
     """
     assumptions = Assumptions.from_shares(corrupt_share, dropout_share, privacy_bits, delivery_bits)
     values: dict[str, object] = {**_OPTIONAL, **(PRESETS[preset] if preset else {})}
+    del values["suspicion_bound"]  # no preset fits all sizes
     owners: tuple[bytes, ...] = ()
     if source is not None:
         document = _read_toml(source)
@@ -124,10 +133,13 @@ def create(
     if not isinstance(task, str) or not task:
         raise UsageError('no task is named\npass --task NAME, or write task = "NAME" in the --from file')
     values.update(choose_bounds(values, assumptions))
+    if suspicion_bound is not None:
+        values["suspicion_bound"] = suspicion_bound
+    values.setdefault("suspicion_bound", choose_bound(values, assumptions))
     params = _build(values, owners)
     pool = _pool(params, reward_pool)
+    _show_security(params, assumptions, to_stderr=dry_run or as_json)
     if dry_run:
-        _show_security(params, assumptions)
         click.echo(_render(task, pool, params, owners), nl=False)
         return
     listed = [_hex(owner) for owner in owners]
@@ -136,7 +148,7 @@ def create(
     if as_json:
         print_json(result)
     else:
-        _show_created(result, params, assumptions)
+        _show_created(result, params)
 
 
 def _pool(params: AllianceParams, reward_pool: str | None) -> int:
@@ -150,21 +162,20 @@ def _pool(params: AllianceParams, reward_pool: str | None) -> int:
     return pool
 
 
-def _show_created(result: CreateResult, params: AllianceParams, assumptions: Assumptions) -> None:
+def _show_created(result: CreateResult, params: AllianceParams) -> None:
     click.echo(f"Created {result['alliance']}")
     if result["privacy"] is not None:
         click.echo(f"Every trainer adds noise: {describe_epsilon(result['privacy'])}.")
-    _show_security(params, assumptions)
     click.echo(f"It starts when {params.seat_count_min} members have joined, each with")
     click.echo(f"  p2p-flock alliance join {result['alliance']}")
 
 
-def _show_security(params: AllianceParams, assumptions: Assumptions) -> None:
-    """To stderr: what ``--dry-run`` prints is read back by ``--from``."""
+def _show_security(params: AllianceParams, assumptions: Assumptions, to_stderr: bool) -> None:
+    """Before anything is sent. To stderr where ``--from`` or a program reads what is printed."""
     if is_weak(params, assumptions):
-        click.echo("Weaker than asked for:", err=True)
-    for line in describe_bounds(params, assumptions):
-        click.echo(f"  {line}", err=True)
+        click.echo("Weaker than asked for:", err=to_stderr)
+    for line in (*describe_bounds(params, assumptions), *describe_risk(params)):
+        click.echo(f"  {line}", err=to_stderr)
 
 
 def _build(values: Mapping[str, object], owners: tuple[bytes, ...]) -> AllianceParams:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from p2p_flock.cli.alliance_admission import describe_admission, describe_score_target
+from p2p_flock.cli.alliance_risk import describe_risk
 from p2p_flock.cli.alliance_security import describe_bounds
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.daemon.control_messages import AllianceShowResult, params_from_json
@@ -35,7 +36,7 @@ def round_seconds_max(params: AllianceParams) -> int:
 
 
 def describe_terms(result: AllianceShowResult) -> Mapping[str, list[str]]:
-    """Sentences by heading: work, money, privacy. Numbers come from the chain, words from DESIGN §2 and §6.
+    """Sentences by heading: work, money, privacy, cheats. Numbers come from the chain, words from DESIGN §2 and §6.
 
     Raises:
         UsageError: as :func:`params_of`.
@@ -45,6 +46,7 @@ def describe_terms(result: AllianceShowResult) -> Mapping[str, list[str]]:
         "What you join": _work(result, params),
         "What it costs": _money(params),
         "What others learn": _privacy(result, params),
+        "What bad members can do": describe_risk(params),
     }
 
 
@@ -73,7 +75,7 @@ def _money(params: AllianceParams) -> list[str]:
     return [
         f"You stake {stake}. That is also the most you can lose.",
         f"A provable offence (two contradicting signatures, an invalid share) takes "
-        f"{params.provable_slash_bps / 100:g} % of it; being down, late or of another opinion takes nothing.",
+        f"{params.provable_slash_bps / 100:g} % of it; being down, late, suspected or of another opinion takes none.",
         *_absence(params),
         f"Each round pays {format_money(params.reward_per_round, 'FLOCK')} to those who worked in it: 40 % to the "
         "trainers of adopted cohorts, more where the model improved more, 40 % to the validators that voted, up to "

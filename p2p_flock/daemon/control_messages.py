@@ -66,6 +66,7 @@ class StatusResult(TypedDict):
     standing: str
     release_at_s: int | None
     suspended_for: list[int]
+    suspected_for: list[int]
     slashed: SlashResult | None
     role: str
     phase: str

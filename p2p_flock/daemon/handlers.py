@@ -18,6 +18,7 @@ from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.member import compute_weight
 from p2p_flock.daemon.privacy_budget import PrivacyBudget, check_privacy
 from p2p_flock.daemon.purse import read_claimable, read_rewards
+from p2p_flock.daemon.standing import describe_suspicion
 from p2p_flock.daemon.watch_answer import WatchAnswers, describe_standing, ended_rounds, show_round
 from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.errors import P2PFlockError, UsageError
@@ -96,6 +97,8 @@ class Handlers:
             found.append("no peer is connected: check net.bootstrap and the firewall")
         if session is not None and session.chain_trouble is not None:
             found.append(f"the chain cannot be followed: {session.chain_trouble}")
+        if session is not None and self._world.chain.address in session.history.suspected:
+            found.append(f"the seat was suspended: {describe_suspicion(session.history, self._world.chain.address)}")
         if session is not None and session.lineage.disagreement is not None:
             found.append(session.lineage.disagreement)
         if session is not None and abs(self._world.clock.offset_ms) > CLOCK_OFFSET_WARN_MS:
@@ -253,7 +256,7 @@ class Handlers:
         handle = await self._handle(arguments["alliance"])
         session, address = self._session_of(handle), self._world.chain.address
         transactions = []
-        if session is not None and address in session.history.suspended and _own_seat(session, address) is None:
+        if session is not None and _was_suspended(session, address):
             # The seat is gone already; leaving means not to take it again.
             session.upkeep.standing.stay_away()
             self._node.membership.remember(session.id, stays_away=True)
@@ -383,6 +386,12 @@ def _own_seat(session: AllianceSession | None, address: bytes) -> int | None:
     if session is None:
         return None
     return next((index for index, entry in enumerate(session.history.seats) if entry.owner == address), None)
+
+
+def _was_suspended(session: AllianceSession, address: bytes) -> bool:
+    """For either reason, and the seat is gone."""
+    history = session.history
+    return (address in history.suspended or address in history.suspected) and _own_seat(session, address) is None
 
 
 def _phase(session: AllianceSession | None) -> str:

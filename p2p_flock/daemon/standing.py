@@ -1,18 +1,22 @@
-"""This member's standing, and others': suspends who was absent twice, comes back when suspended, publishes addresses.
+"""This member's standing, and others': suspends the absent and the suspected, comes back, publishes addresses.
 
-Run by upkeep. Others are suspended in turns, so that one member pays and the others see that it did. A suspension costs
-no stake and is lifted by the suspended node itself, as soon as it runs again and is up to date.
+Run by upkeep. Others are suspended in turns, so that one member pays and the others see that it did. A suspension
+costs no stake. For absence, it is lifted by the suspended node itself, as soon as it runs again and is up to date. For
+cohorts that were rejected again and again it stands: the node tells its operator, and does not try to come back.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
 from p2p_flock.alliance.history import AllianceHistory
-from p2p_flock.alliance.penalties import compute_suspensions, get_last_settled
+from p2p_flock.alliance.penalties import compute_suspensions
+from p2p_flock.alliance.suspicion import compute_rejected_rounds, compute_suspects
+from p2p_flock.chain_events import RoundSettled, SettledRecord
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError, TransactionFailedError
 
@@ -38,6 +42,8 @@ class Standing:
         self._session = session
         self._stays_away = False
         self._suspended: set[tuple[bytes, int]] = set()  # (owner, second strike) that this node tried
+        self._suspected_after: RoundSettled | None = None  # the last settlement after which this node looked
+        self._is_told = False  # whether the operator knows that the own seat is suspected
         self._reactivations = 0
         self._next_reactivation_ms = 0
         self._registered: bytes | None = None  # what this process published, or gave up publishing
@@ -54,35 +60,63 @@ class Standing:
         Raises:
             ChainError: the endpoint failed; it is tried again.
         """
-        await self._suspend_absent()
+        await self._suspend_others()
+        self._tell_suspected()
         await self._come_back()
         await self._publish_addresses()
 
     # --- others ------------------------------------------------------------------------------------------------
 
-    async def _suspend_absent(self) -> None:
+    async def _suspend_others(self) -> None:
+        """In this node's turn after the last settlement; never its own seat."""
         history, address = self._session.history, self._world.chain.address
         own = next((seat for seat, entry in enumerate(history.seats) if entry.owner == address), None)
-        rounds = get_last_settled(history)
-        if own is None or rounds is None:
+        settled = next((record.settled for record in reversed(history.rounds) if record.settled is not None), None)
+        if own is None or settled is None:
             return
-        first, second = (history.rounds[number].settled for number in rounds)
-        assert first is not None and second is not None
-        due_ms = second.at.timestamp_s * 1000 + SUSPEND_GRACE_MS + own * SUSPEND_TURN_MS
+        due_ms = settled.at.timestamp_s * 1000 + SUSPEND_GRACE_MS + own * SUSPEND_TURN_MS
         if self._world.clock.now_ms() < due_ms:
             return
+        await self._suspend_absent(history)
+        if self._suspected_after != settled:  # once: whoever comes later in turn goes on where an endpoint failed
+            self._suspected_after = settled
+            await self._suspend_suspects(history)
+
+    async def _suspend_absent(self, history: AllianceHistory) -> None:
         for found in compute_suspensions(history):
-            if found.owner == address or (found.owner, found.second) in self._suspended:
+            if found.owner == self._world.chain.address or (found.owner, found.second) in self._suspended:
                 continue
             self._suspended.add((found.owner, found.second))
+            first, second = _records(history, (found.first, found.second))
             try:
-                await self._session.handle.suspend(found.owner, first.record, second.record)
+                await self._session.handle.suspend(found.owner, first, second)
             except TransactionFailedError as error:
                 logger.info("suspending seat %d: %s", found.seat, error.reason)  # somebody else was first
             else:
                 logger.warning("suspended seat %d: absent in rounds %d and %d", found.seat, found.first, found.second)
 
+    async def _suspend_suspects(self, history: AllianceHistory) -> None:
+        for found in compute_suspects(history):
+            if found.owner == self._world.chain.address:
+                continue
+            try:
+                await self._session.handle.suspend_suspected(found.owner, _records(history, found.rounds))
+            except TransactionFailedError as error:
+                logger.info("suspending the suspected seat %d: %s", found.seat, error.reason)  # another was first
+            else:
+                logger.warning("suspended seat %d: its cohorts were rejected %d times in a row up to round %d, none "
+                               "adopted between", found.seat, found.rejections, found.rounds[-1])  # fmt: skip
+
     # --- own seat ----------------------------------------------------------------------------------------------
+
+    def _tell_suspected(self) -> None:
+        """To the log, once: the operator has to look, for nothing happens by itself any more."""
+        history, address = self._session.history, self._world.chain.address
+        if address not in history.suspected:
+            self._is_told = False
+        elif not self._is_told:
+            self._is_told = True
+            logger.error("this node's seat was suspended: %s", describe_suspicion(history, address))
 
     async def _come_back(self) -> None:
         """Reactivate a suspended seat, once it is removed and this node could take part again."""
@@ -152,7 +186,25 @@ class Standing:
 def may_reactivate(history: AllianceHistory, owner: bytes) -> bool:
     """Whether the contract would take ``reactivate`` from this owner, as far as the log tells."""
     seated = any(entry.owner == owner for entry in history.seats)
-    return owner in history.suspended and owner not in history.slashed and not seated and not history.closed
+    is_barred = owner in history.slashed or owner in history.suspected
+    return owner in history.suspended and not is_barred and not seated and not history.closed
+
+
+def describe_suspicion(history: AllianceHistory, owner: bytes) -> str:
+    """What happened to a suspected owner, why, and what to do, in sentences for its operator."""
+    rounds = compute_rejected_rounds(history, owner)
+    named = ", ".join(map(str, rounds))
+    return (
+        f"the cohorts that it trained in were rejected {len(rounds)} times in a row (rounds {named}), none adopted "
+        "between. Nobody sees a single update, so this may be bad luck; more often something is wrong with the data, "
+        "the labels or the versions here. No stake is lost, and this node does not take the seat again: check its data "
+        "and its log, `p2p-flock alliance withdraw ID` once the stake is free, then join anew"
+    )
+
+
+def _records(history: AllianceHistory, rounds: Sequence[int]) -> tuple[SettledRecord, ...]:
+    settled = [history.rounds[number].settled for number in rounds]
+    return tuple(one.record for one in settled if one is not None)
 
 
 def join_addresses(addresses: tuple[str, ...]) -> bytes:

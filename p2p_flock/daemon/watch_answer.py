@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from p2p_flock.alliance.evidence import describe_fault
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.progress import Step, count_strikes
+from p2p_flock.alliance.suspicion import compute_rejected_rounds, compute_runs
 from p2p_flock.alliance.trainer import Phase as TrainerPhase
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import Phase as ValidatorPhase
@@ -72,6 +73,7 @@ class WatchAnswers:
         self._counted_rounds = 0
         self._settled = 0
         self._counts: CountsResult = _no_counts()
+        self._rejections: tuple[int, int] | None = None  # (ended rounds by then, the own run)
 
     def answer(self, session: AllianceSession | None, warnings: Sequence[str]) -> WatchResult:
         """One frame."""
@@ -132,6 +134,8 @@ class WatchAnswers:
             "rounds": self._ended_rounds(session, own),
             **describe_standing(session, address),
             "strikes": None if own is None else count_strikes(history, address),
+            "rejections": None if own is None else self._count_rejections(history),
+            "suspicion_bound": history.params.suspicion_bound,
             "privacy": session.budget.describe(history),
             "holdings": _holdings(session.purse.ask()),
         }
@@ -139,6 +143,7 @@ class WatchAnswers:
     def _count(self, history: AllianceHistory) -> None:
         if history is not self._counted_in:  # another alliance, or the log was folded anew after a reorganisation
             self._counted_in, self._counted_rounds, self._settled, self._counts = history, 0, 0, _no_counts()
+            self._rejections = None
         while self._counted_rounds < len(history.rounds) and history.rounds[self._counted_rounds].ended:
             record = history.rounds[self._counted_rounds]
             self._counted_rounds += 1
@@ -152,6 +157,15 @@ class WatchAnswers:
                 self._counts["rejected"] += 1
             else:
                 self._counts["undecided"] += 1
+
+    def _count_rejections(self, history: AllianceHistory) -> int | None:
+        """In a row, of the own cohorts; counted anew after a round only."""
+        if not history.params.suspicion_bound:
+            return None
+        if self._rejections is None or self._rejections[0] != self._counted_rounds:
+            run = compute_runs(history)[self._world.chain.address]
+            self._rejections = (self._counted_rounds, run.rejections)
+        return self._rejections[1]
 
     def _activity_since_ms(self, session: AllianceSession) -> int | None:
         metrics = session.metrics
@@ -207,13 +221,14 @@ def show_round(session: AllianceSession, record: RoundRecord) -> RoundResult:
 def describe_standing(session: AllianceSession | None, owner: bytes) -> StandingResult:
     """The fields of ``status`` about this member's seat and stake, from the log as far as it is folded."""
     if session is None:
-        return {"standing": "none", "release_at_s": None, "suspended_for": [], "slashed": None}
+        return {"standing": "none", "release_at_s": None, "suspended_for": [], "suspected_for": [], "slashed": None}
     standing, history = session.history.standing(owner), session.history
     suspended, slash = history.suspended.get(owner), history.slashed.get(owner)
     return {
         "standing": standing.state,
         "release_at_s": standing.release_at_s,
         "suspended_for": [] if suspended is None else [suspended.first_round, suspended.second_round],
+        "suspected_for": list(compute_rejected_rounds(history, owner)),
         "slashed": None
         if slash is None
         else {

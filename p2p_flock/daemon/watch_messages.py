@@ -22,6 +22,7 @@ class StandingResult(TypedDict):
     standing: str
     release_at_s: int | None
     suspended_for: list[int]
+    suspected_for: list[int]
     slashed: SlashResult | None
 
 
@@ -136,6 +137,8 @@ class WatchedAllianceResult(StandingResult):
     running: RunningRoundResult | None
     rounds: list[EndedRoundResult]
     strikes: int | None
+    rejections: int | None
+    suspicion_bound: int
     privacy: PrivacyResult | None
     holdings: HoldingsResult | None
 

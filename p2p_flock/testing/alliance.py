@@ -65,6 +65,7 @@ def make_scaled_params(nodes: int, rounds: int, task: TaskManifest) -> AllianceP
         loss_tolerance_micro=10_000, train_seconds=12, seal_seconds=4, unmask_seconds=6, evaluate_seconds=5,
         commit_seconds=4, settle_seconds=4, opening_slot_seconds=1, beacon_margin=1, redraw_rounds=1,
         penalty_window_seconds=60, unbonding_seconds=120, provable_slash_bps=1000, void_count_max=6,
+        suspicion_bound=2 if cohort_count > 1 else 0,  # low, so that few rounds bring one about
     )  # fmt: skip
     validate_params(params)
     return params

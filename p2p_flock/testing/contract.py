@@ -16,6 +16,7 @@ from typing import assert_never
 from p2p_flock.alliance.allowlist import NO_ALLOWLIST, is_on_allowlist
 from p2p_flock.alliance.evidence import Court, Evidence, check_evidence, fault_of, round_of
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.alliance.suspicion import advance_run
 from p2p_flock.chain_events import (
     AllianceClosed,
     KeyRegistered,
@@ -26,6 +27,7 @@ from p2p_flock.chain_events import (
     SeatMoved,
     SeatReactivated,
     SeatRemoved,
+    SeatSuspected,
     SeatSuspended,
     SettledRecord,
     Slashed,
@@ -50,10 +52,11 @@ from p2p_flock.testing.contract_state import (
     Slash,
     State,
     Suspend,
+    SuspendSuspected,
     Withdraw,
     require,
 )
-from p2p_flock.types import Assignment, Domain
+from p2p_flock.types import Assignment, CohortOutcome, Domain
 
 BPS, BENEFICIARY_BPS = 10_000, 1_000
 REMOVALS_PER_OPEN_MAX, QUEUE_STEPS_PER_OPEN_MAX = 4, 16
@@ -101,6 +104,8 @@ class Contract:
                 self._register_key(state, sender, call, log)
             case Suspend():
                 self._suspend(state, call, log)
+            case SuspendSuspected():
+                self._suspend_suspected(state, call, log)
             case Reactivate():
                 self._reactivate(state, sender, call, log)
             case Slash():
@@ -217,7 +222,7 @@ class Contract:
         require(not member.seated or state.phase == CLOSED, "StillSeated")
         releases_at_s = state.since_s + self.params.unbonding_seconds if member.seated else member.releases_at_s
         require(log.timestamp_s >= releases_at_s, "Unbonding")
-        state.members[sender] = replace(member, seated=False, suspended=False, slashed=False, stake=0)
+        state.members[sender] = replace(member, seated=False, suspended=False, suspected=False, slashed=False, stake=0)
         state.stakes -= member.stake
         state.balances[sender] += member.stake
         log.events.append(StakeWithdrawn(log.at, sender, member.stake))
@@ -230,9 +235,8 @@ class Contract:
         for record in (call.first, call.second):
             self.require_record(state, record)
         first, second = call.first.round, call.second.round
-        unsettled = state.void_count + (state.phase == RUNNING)
-        require(second + unsettled + 1 == state.next_round and first < second, "NotConsecutive")
-        require(not any(number in state.settled for number in range(first + 1, second)), "NotConsecutive")
+        self._require_last(state, second)
+        self._require_next(state, first, second)
         require(first >= member.joined_round, "NotAbsent")
         for record in (call.first, call.second):
             position = self.position_in(state, call.owner, record)
@@ -240,6 +244,45 @@ class Contract:
         state.members[call.owner] = replace(member, suspended=True)
         log.events.append(SeatSuspended(log.at, member.seat, call.owner, first, second))
         self._let_go(state, call.owner, log)
+
+    def _require_last(self, state: State, number: int) -> None:
+        unsettled = state.void_count + (state.phase == RUNNING)
+        require(number + unsettled + 1 == state.next_round, "NotConsecutive")
+
+    def _require_next(self, state: State, first: int, second: int) -> None:
+        require(first < second, "NotConsecutive")
+        require(not any(number in state.settled for number in range(first + 1, second)), "NotConsecutive")
+
+    def _suspend_suspected(self, state: State, call: SuspendSuspected, log: Log) -> None:
+        require(state.phase != CLOSED, "AllianceIsClosed")
+        bound, records = self.params.suspicion_bound, call.records
+        require(bound > 0, "SuspicionIsOff")
+        member = self._seated(state, call.owner)
+        require(not member.leaving, "AlreadyLeaving")
+        require(bool(records), "NotConsecutive")
+        first, last = records[0].round, records[-1].round
+        require(first >= member.tenure_round, "RoundBeforeTenure")
+        self._require_last(state, last)
+        run = 0
+        for index, record in enumerate(records):
+            self.require_record(state, record)
+            if index:
+                self._require_next(state, records[index - 1].round, record.round)
+            outcome = self._outcome_of(state, call.owner, record)
+            run = run if outcome is None else advance_run(run, outcome)
+        require(run >= bound, "NotSuspected")
+        state.members[call.owner] = replace(member, suspected=True)
+        log.events.append(SeatSuspected(log.at, member.seat, call.owner, first, last))
+        self._let_go(state, call.owner, log)
+
+    def _outcome_of(self, state: State, owner: bytes, record: SettledRecord) -> CohortOutcome | None:
+        """Of the cohort in which it was a sealed trainer; ``None`` where it was not."""
+        position = self.position_in(state, owner, record)
+        index = -1 if position is None else position - self.params.validator_count
+        if position is None or index < 0 or not self.took_part(record, position):
+            return None
+        assignment = self.assignment(record.seed, record.seat_count)
+        return CohortOutcome(record.outcomes >> 2 * assignment.cohort_of(assignment.trainers[index]) & 3)
 
     def require_record(self, state: State, record: SettledRecord) -> None:
         """Raises :class:`Refused` where it is not what the round was settled with."""
@@ -264,6 +307,7 @@ class Contract:
     def _reactivate(self, state: State, sender: bytes, call: Reactivate, log: Log) -> None:
         require(state.phase != CLOSED, "AllianceIsClosed")
         member = state.members.get(sender)
+        require(member is None or not member.suspected, "SeatIsSuspected")
         if member is None or not member.suspended:
             raise Refused("NotSuspended")
         require(not member.slashed, "AlreadySlashed")

@@ -59,6 +59,12 @@ class Suspend:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspendSuspected:
+    owner: bytes
+    records: tuple[SettledRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reactivate:
     mask_key: bytes
 
@@ -104,7 +110,7 @@ class RoundCall:
     call: SealRound | Commitments | Settlement
 
 
-MemberCall = Join | Leave | RegisterKey | Suspend | Reactivate | Slash | Withdraw
+MemberCall = Join | Leave | RegisterKey | Suspend | SuspendSuspected | Reactivate | Slash | Withdraw
 Call = MemberCall | Claim | Close | VoidRound | RoundCall
 
 
@@ -130,6 +136,7 @@ class MemberRow:
     mask_key: bytes
     previous_key: bytes
     peer_id: str
+    suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

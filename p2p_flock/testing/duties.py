@@ -24,7 +24,16 @@ from p2p_flock.alliance.settling import make_settlement
 from p2p_flock.alliance.watching import EVIDENCE
 from p2p_flock.chain_events import SettledRecord
 from p2p_flock.errors import EvidenceError, WireError
-from p2p_flock.testing.contract_state import Call, Reactivate, RegisterKey, RoundCall, Slash, Suspend, VoidRound
+from p2p_flock.testing.contract_state import (
+    Call,
+    Reactivate,
+    RegisterKey,
+    RoundCall,
+    Slash,
+    Suspend,
+    SuspendSuspected,
+    VoidRound,
+)
 from p2p_flock.testing.ledger import OPEN, REVEALING
 from p2p_flock.wire.codec import decode
 
@@ -55,7 +64,7 @@ class Upkeep:
         self._node = node
         self._registered_in: int | None = None
         self._next_try_ms = 0
-        self._suspended: set[tuple[bytes, int]] = set()
+        self._suspended: set[tuple[bytes, int]] = set()  # (owner, last settled round), for either reason
         self._reactivations = self._next_reactivation_ms = 0
         self._cases: dict[bytes, Case] = {}
         self._is_restored = False
@@ -71,7 +80,7 @@ class Upkeep:
         self._register_key(history)
         self._end_stuck_round(history)
         self._prosecute(history)
-        self._suspend_absent(history)
+        self._suspend_others(history)
         self._come_back(history)
 
     def _send(self, call: Call, on_end: Callable[[str], None] = lambda reason: None) -> None:
@@ -188,11 +197,11 @@ class Upkeep:
 
     # --- standing ------------------------------------------------------------------------------------------------
 
-    def _suspend_absent(self, history: AllianceHistory) -> None:
+    def _suspend_others(self, history: AllianceHistory) -> None:
         node = self._node
         assert node.tip is not None
         duties = node.sim.world.duties(node.tip)
-        if not duties.suspensions:
+        if not duties.suspensions and not duties.suspects:
             return
         own = next((seat for seat, entry in enumerate(history.seats) if entry.owner == node.owner), None)
         if own is None or node.sim.now_ms < duties.settled_at_ms + SUSPEND_GRACE_MS + own * SUSPEND_TURN_MS:
@@ -201,6 +210,11 @@ class Upkeep:
             if found.owner != node.owner and (found.owner, found.second) not in self._suspended:
                 self._suspended.add((found.owner, found.second))
                 self._send(Suspend(found.owner, _record(history, found.first), _record(history, found.second)))
+        for suspect in duties.suspects:
+            if suspect.owner != node.owner and (suspect.owner, suspect.rounds[-1]) not in self._suspended:
+                self._suspended.add((suspect.owner, suspect.rounds[-1]))
+                shown = tuple(_record(history, number) for number in suspect.rounds)
+                self._send(SuspendSuspected(suspect.owner, shown))
 
     def _come_back(self, history: AllianceHistory) -> None:
         node, now_ms = self._node, self._node.sim.now_ms

@@ -21,7 +21,8 @@ from p2p_flock.alliance.gossip import Checked, validate_envelope
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.model import AdoptedCohort, Model, apply_cohorts
-from p2p_flock.alliance.penalties import Suspension, compute_suspensions, get_last_settled
+from p2p_flock.alliance.penalties import Suspension, compute_suspensions
+from p2p_flock.alliance.suspicion import Suspect, compute_suspects
 from p2p_flock.chain_events import RoundOpened, SeatJoined
 from p2p_flock.errors import WireError
 from p2p_flock.params import AllianceParams
@@ -39,11 +40,13 @@ class Duties:
 
     Attributes:
         keys: by owner the mask key that it could use in the next round; ``None`` while that is not known.
+        suspects: whom ``suspendSuspected`` takes.
         settled_at_ms: chain time of the last settlement.
     """
 
     keys: Mapping[bytes, bytes | None] | None
     suspensions: tuple[Suspension, ...]
+    suspects: tuple[Suspect, ...]
     settled_at_ms: int
 
 
@@ -133,10 +136,9 @@ class World:
         upcoming = {entry.owner: history.upcoming_key(entry.owner) for entry in history.seats}
         if all(is_known for is_known, _ in upcoming.values()):
             keys = {owner: key for owner, (_, key) in upcoming.items()}
-        last = get_last_settled(history)
-        settled = history.rounds[last[1]].settled if last is not None else None
+        settled = next((record.settled for record in reversed(history.rounds) if record.settled is not None), None)
         settled_at_ms = 0 if settled is None else settled.at.timestamp_s * 1000
-        duties = Duties(keys, compute_suspensions(history), settled_at_ms)
+        duties = Duties(keys, compute_suspensions(history), compute_suspects(history), settled_at_ms)
         self._duties[id(history)] = (history, missing, duties)  # the history stays, so its identity names it
         return duties
 

@@ -25,6 +25,7 @@ from p2p_flock.testnet.faults.grammar import CutBy, Fault, validate_faults
 from p2p_flock.types import DIGEST_BYTES
 
 NODES_MIN = 6
+SUSPICION_BOUND = 8  # a short run is to show a suspension; `alliance create` chooses by risk
 NODES_MAX = COMPLETE_GRAPH_OWNERS_MAX + 3  # one cohort with a complete graph, and three validators
 
 
@@ -166,6 +167,7 @@ def alliance_params(
         threshold=max(3, largest // 2 + 1),
         lane_bits=lane_bits,
         levels=levels,
+        suspicion_bound=SUSPICION_BOUND if cohorts > 1 else 0,  # one cohort's rejection singles nobody out
     )
     validate_params(params)
     return params

@@ -184,25 +184,30 @@ class Committee:
         survivors = [(1 << len(assignment.trainers)) - 1]
         return (state.round, view, state.beacon_round, seed, MANIFEST_DIGEST, survivors)
 
-    async def ballots(self, state: RoundState, value: BeaconValue) -> tuple[list[bytes], list[bytes], list[Ballot]]:
-        """Commitments, their signatures, and the ballots (all yes, of grade 5), in position order."""
+    async def ballots(
+        self, state: RoundState, value: BeaconValue, votes: Sequence[Vote] = (Vote.YES,)
+    ) -> tuple[list[bytes], list[bytes], list[Ballot]]:
+        """Commitments, their signatures, and the ballots, in position order: one vote a cohort, a yes of grade 5."""
         _, assignment = self.assignment(state, value)
         owners = await self.owners()
         commitments, signatures, ballots = [], [], []
         for position, seat in enumerate(assignment.validators):
             salt = keccak(text=f"salt {position}")
             fields = (self.domain.alliance, state.round, state.seal, position)
-            commitment = compute_commitment(self.domain, state, position, salt)
+            commitment = compute_commitment(self.domain, state, position, salt, votes)
             commitments.append(commitment)
             signatures.append(self.sign(owners[seat], "Commit", (*fields, commitment)))
-            verdicts, grades = bytes([Vote.YES]), bytes([GRADE])
-            ballots.append(Ballot(state.seal, BASE_MODEL, verdicts, grades, SCORE_MICRO, (AGGREGATE,), salt))
+            grades = bytes(GRADE * (vote is Vote.YES) for vote in votes)
+            digests = (AGGREGATE,) * len(votes)
+            ballots.append(Ballot(state.seal, BASE_MODEL, bytes(votes), grades, SCORE_MICRO, digests, salt))
         return commitments, signatures, ballots
 
 
-def compute_commitment(domain: Domain, state: RoundState, position: int, salt: bytes) -> bytes:
+def compute_commitment(domain: Domain, state: RoundState, position: int, salt: bytes, votes: Sequence[Vote]) -> bytes:
     """The contract interface's commitment to :meth:`Committee.ballots`' ballot: keccak of ten words of static type."""
-    marks = position | SCORE_MICRO << 16 | Vote.YES << 48 | GRADE << 80
+    marks = position | SCORE_MICRO << 16
+    for cohort, vote in enumerate(votes):
+        marks |= vote << 48 + 2 * cohort | GRADE * (vote is Vote.YES) << 80 + 4 * cohort
     words = (
         keccak(text="p2p_flock ballot v2"),
         domain.chain_id.to_bytes(32, "big"),
@@ -212,7 +217,7 @@ def compute_commitment(domain: Domain, state: RoundState, position: int, salt: b
         state.seal,
         marks.to_bytes(32, "big"),
         BASE_MODEL,
-        keccak(AGGREGATE),
+        keccak(AGGREGATE * len(votes)),
         salt,
     )
     return keccak(b"".join(words))

@@ -16,6 +16,7 @@ import numpy as np
 from p2p_flock.alliance.pay import NOBODY, RoundFacts, Senders, compute_record, compute_total
 from p2p_flock.alliance.reference import RoundInputs, RoundOutputs, run_round
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
+from p2p_flock.alliance.suspicion import advance_run
 from p2p_flock.alliance.voting import compute_tally
 from p2p_flock.chain.beacon import compute_randomness, sign_beacon, uncompress_g1
 from p2p_flock.chain.contracts import address_bytes, compute_params_hash, load_contract, params_to_abi
@@ -46,12 +47,14 @@ def draw_params(generator: random.Random, rounds: int) -> AllianceParams:
     threshold = generator.randint(3, 4)
     owners = generator.randint(threshold, 2 * threshold - 1)  # the complete graph: 2t > n + c
     seats = validators + cohorts * owners
+    bound = generator.randint(0, 3) if cohorts > 1 else 0
     return replace(
         make_params(validators, cohorts, seats),
         threshold=threshold,
         reward_per_round=generator.choice(REWARDS_WEI),
         round_count=rounds,
         void_count_max=1000,
+        suspicion_bound=bound,
     )
 
 
@@ -79,7 +82,9 @@ class RandomAlliance:
         self._secrets = [digest_of("owner", generator.random(), seat) for seat in range(params.seat_count_min)]
         self.owners = [address_of(secret) for secret in self._secrets]
         self.records: list[SettledRecord] = []
-        self.counts = {"settled": 0, "void": 0, "messy": 0, "recorded first": 0, "undecided": 0, "bonus": 0}
+        self._said: list[dict[bytes, CohortOutcome]] = []  # of each of them
+        names = ("settled", "void", "messy", "recorded first", "undecided", "bonus", "suspected")
+        self.counts = dict.fromkeys(names, 0)
         self.outcomes: set[CohortOutcome] = set()
         self._create()
 
@@ -148,6 +153,8 @@ class RandomAlliance:
         record = SettledRecord(*as_plain(SettledRecord(*settled["record"])))
         assert as_plain(record) == as_plain(expected), (self.params, drawn)
         self._count(record, settled)
+        if self.is_open:
+            self._suspect(drawn.number)
 
     def _draw(self) -> Round:
         opened, generator, params = self._opened, self._random, self.params
@@ -369,6 +376,39 @@ class RandomAlliance:
         base = self.params.reward_per_round * 4_000 // 10_000 // self.params.validator_count
         self.counts["bonus"] += max(record.validator_rewards) > base
         self.records.append(record)
+
+    # --- suspicion ---------------------------------------------------------------------------------------------------
+
+    def _suspect(self, number: int) -> None:
+        """Some owner is suspected by some window of records just when ``alliance/suspicion.py`` counts that many.
+
+        Asked, not done: the seats of these alliances stay.
+        """
+        self._said.append(self._outcomes_of(self.records[-1]))
+        owner, first = self._random.choice(self.owners), self._random.randrange(len(self.records))
+        if self._random.random() < 0.2:
+            first = 0
+        function, records = self._contract.functions["suspendSuspected"], [as_plain(r) for r in self.records[first:]]
+        refusal = self.chain.refusal(HOLDER, self.address, function.encode(owner, records))
+        run, bound = 0, self.params.suspicion_bound
+        for said in self._said[first:]:
+            run = advance_run(run, said[owner]) if owner in said else run
+        assert self.records[-1].round == number
+        self.counts["suspected"] += refusal is None
+        if bound == 0:
+            assert refusal == ("SuspicionIsOff", {})
+        else:
+            assert refusal == (None if run >= bound else ("NotSuspected", {"rejections": run}))
+
+    def _outcomes_of(self, record: SettledRecord) -> dict[bytes, CohortOutcome]:
+        """By owner, what was decided about the cohort in which it was a sealed trainer."""
+        roles = compute_assignment(record.seed, record.seat_count, self.params)
+        bits = sum(word << 256 * index for index, word in enumerate(record.survivors))
+        return {
+            self.owners[seat]: CohortOutcome(record.outcomes >> 2 * roles.cohort_of(seat) & 3)
+            for index, seat in enumerate(roles.trainers)
+            if bits >> index & 1
+        }
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -72,6 +72,12 @@ class Rehearsal:
         answer = self.ask("eth_call", {"to": "0x" + to.hex(), "data": data}, "latest")
         return target.decode(bytes.fromhex(answer[2:]))
 
+    def refusal(self, sender: bytes, to: bytes, data: bytes) -> tuple[str, dict[str, Any]] | None:
+        """Why a transaction would be refused now, ``None`` if it would not be; nothing is sent."""
+        request = {"from": "0x" + sender.hex(), "to": "0x" + to.hex(), "data": "0x" + data.hex()}
+        answer = ask(self._endpoint, "eth_call", [request, "latest"])
+        return decode_revert(bytes.fromhex(answer["error"]["data"][2:])) if "error" in answer else None
+
     def pass_until(self, moment_s: int) -> None:
         """The next block comes at ``moment_s`` at the earliest."""
         self.now_s = max(self.now_s, moment_s - 1)

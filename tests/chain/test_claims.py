@@ -19,7 +19,7 @@ from tests.chain.committee import small_params
 OWNER, CONTRACT = b"\x07" * 20, b"\x09" * 20
 ROUNDS = 150
 RECORDS = tuple(
-    SettledRecord(number, 6, 0b11, bytes(32), (0b1111,), (100,), (200, 200), 33, OWNER, OWNER, OWNER)
+    SettledRecord(number, 6, 0b11, 1, bytes(32), (0b1111,), (100,), (200, 200), 33, OWNER, OWNER, OWNER)
     for number in range(ROUNDS)
 )
 MIDDLE = (len(RECORDS) - 1) // 2

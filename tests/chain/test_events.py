@@ -21,7 +21,7 @@ ROUND = 4
 MODEL, SUM, OTHER, SALT = (bytes([letter]) * 32 for letter in b"msox")
 YES, NO, NONE = Vote.YES, Vote.NO, Vote.UNAVAILABLE
 ADDRESSES = [bytes([number]) * 20 for number in (1, 2, 3)]
-RECORD = SettledRecord(ROUND, 9, 0b101, b"r" * 32, (0b1111,), (11, 0), (7, 0, 9), 3, *ADDRESSES)
+RECORD = SettledRecord(ROUND, 9, 0b101, 0b1001, b"r" * 32, (0b1111,), (11, 0), (7, 0, 9), 3, *ADDRESSES)
 
 
 def log_of(name: str, **values: Any) -> Log:
@@ -39,7 +39,8 @@ def log_of(name: str, **values: Any) -> Log:
 def record_values(record: SettledRecord = RECORD) -> tuple[object, ...]:
     lists = (list(record.survivors), list(record.trainer_rewards), list(record.validator_rewards))
     senders = tuple(Web3.to_checksum_address(a) for a in (record.sealer, record.committer, record.settler))
-    return (record.round, record.seat_count, record.revealed, record.seed, *lists, record.refund, *senders)
+    facts = (record.round, record.seat_count, record.revealed, record.outcomes, record.seed)
+    return (*facts, *lists, record.refund, *senders)
 
 
 def marks(position: int, verdicts: list[Vote], grades: list[int], leading: int = 0) -> int:
@@ -117,6 +118,7 @@ def replaced(**changes: Any) -> tuple[object, ...]:
         pytest.param({"cohortOutcome": [1]}, id="bad_outcome_count"),
         pytest.param({"record": replaced(round=5)}, id="bad_record_round"),
         pytest.param({"record": replaced(revealed=0b111)}, id="bad_record_revealed"),
+        pytest.param({"record": replaced(outcomes=0b0101)}, id="bad_record_outcomes"),
         pytest.param({"record": replaced(trainer_rewards=(11,))}, id="bad_record_trainers"),
         pytest.param({"record": replaced(validator_rewards=(7,))}, id="bad_record_validators"),
     ],

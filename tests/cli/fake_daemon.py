@@ -36,7 +36,7 @@ STATUS: StatusResult = {
     "peer_id": PEER_ID, "address": ADDRESS, "uptime_s": 3_725, "listen_addresses": ["/ip4/127.0.0.1/tcp/4101"],
     "connected_peers": 7, "chain_id": 84_530, "block": 123, "chain_time_s": 1_700_000_000, "alliance": ALLIANCE,
     "task": "heart", "seat": 4, "round": 3, "settled_rounds": 2, "round_count": 11, "role": "trainer", "phase": "train",
-    "standing": "joined", "release_at_s": None, "suspended_for": [], "slashed": None,
+    "standing": "joined", "release_at_s": None, "suspended_for": [], "suspected_for": [], "slashed": None,
     "rounds_behind": 0, "syncing": None,
     "phase_ends_at_s": 1_700_000_020, "model_digest": DIGEST, "score_before": 0.61, "score_after": 0.59,
     "privacy": None, "warnings": ["two endpoints differ"],

@@ -251,6 +251,7 @@ def test_reactivate__takes_the_seat_again(run: RunCommand, daemon: FakeDaemon) -
         ({"standing": "unbonding", "release_at_s": 1_700_000_120}, "withdrawn in 2 min"),
         ({"standing": "unbonding", "release_at_s": 1_700_000_000}, "alliance withdraw ID"),
         ({"standing": "suspended", "suspended_for": [4, 6]}, "absent in rounds 4 and 6"),
+        ({"standing": "suspected", "suspected_for": [4, 6, 9]}, "rejected 3 times in a row, in rounds 4 to 9"),
         ({"slashed": {"fault": "bad share", "round": 2, "amount": str(FLOCK), "transaction": DIGEST}}, "bad share"),
     ],
 )

@@ -157,8 +157,11 @@ def answer(activity: str, round_now: RunningRoundResult | None, **changes: Any) 
         "standing": "joined",
         "release_at_s": None,
         "suspended_for": [],
+        "suspected_for": [],
         "slashed": None,
         "strikes": 0,
+        "rejections": None,
+        "suspicion_bound": 0,
         "privacy": None,
         "holdings": {"stake": str(1_000 * FLOCK), "claimable": str(42 * FLOCK + FLOCK // 4),
                      "eth": str(FLOCK - 12 * 10**14), "flock": str(500 * FLOCK), "as_of_s": 1_700_000_099},
@@ -256,6 +259,14 @@ SAMPLES: dict[str, WatchResult] = {
     "suspended": answer(
         "not_seated", running("train", validators("unknown"), "none"), own_seat=None, strikes=None,
         standing="suspended", suspended_for=[3, 4], release_at_s=NOW_MS // 1000 + 90,
+    ),
+    "rejected": answer(
+        "training", running("train", TRAINER_SEES, "trainer"), rejections=5, suspicion_bound=8, round_count=41,
+    ),
+    "suspected": answer(
+        "not_seated", running("train", validators("unknown"), "none"), own_seat=None, strikes=None, suspicion_bound=3,
+        round_count=31,
+        standing="suspected", suspected_for=[2, 3, 5], release_at_s=NOW_MS // 1000 + 90,
     ),
     "slashed": answer(
         "closed", None, closed=True, standing="unbonding", release_at_s=NOW_MS // 1000 - 5, strikes=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import types
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -13,14 +14,16 @@ import pytest
 from p2p_flock.alliance.earnings import compute_earnings
 from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.progress import Step
+from p2p_flock.alliance.suspicion import compute_runs
 from p2p_flock.alliance.validator import Phase
 from p2p_flock.chain.records import RoundPhase
-from p2p_flock.chain_events import SettledRecord
+from p2p_flock.chain_events import SeatSuspected, SettledRecord
 from p2p_flock.daemon.judging import Judged
 from p2p_flock.daemon.presence import PEERS_MAX, Presence
 from p2p_flock.daemon.privacy_budget import PrivacyBudget
 from p2p_flock.daemon.purse import AGE_MAX_S, PAUSE_S, WATCHED_S, Holdings, Purse
 from p2p_flock.daemon.session import AllianceSession
+from p2p_flock.daemon.standing import describe_suspicion, may_reactivate
 from p2p_flock.daemon.watch_answer import ENDED_ROUNDS_SHOWN, WatchAnswers
 from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.daemon.world import World
@@ -31,6 +34,7 @@ from tests.cli.watch_samples import SAMPLES
 from tests.unit.alliance_log import PARAMS, LogWriter, owner_of
 from tests.unit.test_alliance_validator import validator_in
 
+REJECTED = CohortOutcome.REJECTED
 SEATS = 8
 OWN = 2
 ANSWER_SECONDS_MAX = 0.05  # some ms, on a machine that does ten other things
@@ -151,6 +155,28 @@ def test_answer__counts_outcomes_and_strikes() -> None:
             break
         expected += 1
     assert alliance["strikes"] == expected and alliance["standing"] == "joined"
+
+
+def test_answer__counts_rejections_in_a_row() -> None:
+    """A member would learn only from its suspension that its cohorts are rejected."""
+    past = Past(8)
+    assert (past.answer()["alliance"]["rejections"], past.answer()["alliance"]["suspicion_bound"]) == (None, 0)
+    past.history.params = replace(PARAMS, suspicion_bound=3)
+    alliance = past.answer()["alliance"]
+    run = compute_runs(past.history)[owner_of(OWN)]
+    assert (alliance["rejections"], alliance["suspicion_bound"]) == (run.rejections, 3)
+
+
+def test_answer__tells_a_suspected_member_the_rounds() -> None:
+    """The operator of a suspended seat could not see what it was suspended for."""
+    past = Past(8)
+    rejected = [r.opened.round for r in past.history.rounds if r.settled and r.settled.outcomes == (REJECTED,)]
+    seat, at = OWN, past.log.at()
+    past.history.apply(SeatSuspected(at, seat, owner_of(OWN), 0, past.log.round - 1))
+    trained = [n for n in rejected if seat in cast(Any, past.history.assignment(n)).trainers]
+    assert past.answer()["alliance"]["suspected_for"] == trained
+    assert "withdraw" in describe_suspicion(past.history, owner_of(OWN))
+    assert not may_reactivate(past.history, owner_of(OWN))
 
 
 def test_answer__remembers_counts_until_the_log_is_folded_anew() -> None:

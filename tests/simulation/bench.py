@@ -132,11 +132,13 @@ class Bench:
     def settle(self, ballots: Mapping[int, Ballot], sender: bytes = STRANGER) -> None:
         self.send(sender, RoundCall(self.number, self.settlement(ballots)))
 
-    def run_round(self, absent: Iterable[bytes] = (), silent: Iterable[int] = ()) -> SettledRecord:
-        """A whole round; ``silent`` positions do not vote."""
+    def run_round(
+        self, absent: Iterable[bytes] = (), silent: Iterable[int] = (), votes: Mapping[int, Vote] | None = None
+    ) -> SettledRecord:
+        """A whole round; ``silent`` positions do not vote, the others ``votes``."""
         number = self.number
         self.seal(absent=absent)
-        ballots = {p: self.ballot(p) for p in range(VALIDATORS) if p not in set(silent)}
+        ballots = {p: self.ballot(p, votes) for p in range(VALIDATORS) if p not in set(silent)}
         self.commit(ballots)
         row = self.state.round
         assert row is not None

@@ -56,7 +56,7 @@ from p2p_flock.wire.messages import (
 
 START_MS = OPENS_AT_S * 1000
 SHARE = bytes(32)
-NO_RECORD = SettledRecord(0, 0, 0, SHARE, (), (), (), 0, NOBODY, NOBODY, NOBODY)  # looked at by P6 and P2 only
+NO_RECORD = SettledRecord(0, 0, 0, 0, SHARE, (), (), (), 0, NOBODY, NOBODY, NOBODY)  # looked at by P6 and P2 only
 
 
 class Stage:
@@ -97,7 +97,7 @@ class Stage:
     def owner(self, seat: int) -> bytes:
         return self.context.seat(seat).owner
 
-    def run_round(self, number: int, absent: int = -1, taken_ms: int = 5000) -> None:
+    def run_round(self, number: int, absent: int = -1, taken_ms: int = 5000, outcomes: tuple[int, ...] = (0,)) -> None:
         """A round is sealed, revealed and settled without one member."""
         self.begin(number)
         self.now_ms += taken_ms
@@ -106,7 +106,7 @@ class Stage:
         for position, seat in enumerate(self.context.assignment.validators):
             if seat != absent:
                 self.log(BallotRevealed(self.at(), number, position, b"\x01", b"\x00", 0, (SHARE,), SHARE, b""))
-        self.log(RoundSettled(self.at(), number, (0,), (SHARE,), (0,), (0,), SHARE, False, NO_RECORD))
+        self.log(RoundSettled(self.at(), number, outcomes, (SHARE,), (0,), (0,), SHARE, False, NO_RECORD))
 
 
 # --- P1: the rule on knowledge -------------------------------------------------------------------------------------

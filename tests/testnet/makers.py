@@ -24,7 +24,7 @@ BASE_MODEL = "0x" + "cd" * 32
 
 # 400 wei to two validators, 100 to each of four trainers, 33 to each of three senders.
 RECORD = SettledRecord(
-    *(1, NODES, 0b11, SEED, (0b1111,), (100,), (200, 200), 33),
+    *(1, NODES, 0b11, 1, SEED, (0b1111,), (100,), (200, 200), 33),
     *(b"\x01" * 20, b"\x02" * 20, b"\x03" * 20),
 )
 

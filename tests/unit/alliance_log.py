@@ -21,9 +21,11 @@ from p2p_flock.chain_events import (
     SeatMoved,
     SeatReactivated,
     SeatRemoved,
+    SeatSuspected,
     SeatSuspended,
     SettledRecord,
     Slashed,
+    StakeWithdrawn,
 )
 from p2p_flock.crypto.key_agreement import mask_public_key
 from p2p_flock.params import AllianceParams
@@ -75,6 +77,13 @@ class LogWriter:
     def suspend(self, name: object, first: int, second: int) -> None:
         self.write(SeatSuspended(self.at(), self.names.index(name), owner_of(name), first, second))
         self.leave(name)
+
+    def suspect(self, name: object, first: int, last: int) -> None:
+        self.write(SeatSuspected(self.at(), self.names.index(name), owner_of(name), first, last))
+        self.leave(name)
+
+    def withdraw(self, name: object) -> None:
+        self.write(StakeWithdrawn(self.at(), owner_of(name), self.params.seat_stake))
 
     def reactivate(self, name: object, generation: int) -> None:
         seat, key = len(self.names), key_of(name, generation)
@@ -128,7 +137,10 @@ class LogWriter:
         digest = hashlib.sha256(encode(manifest)).digest()
         self.write(RoundSealed(self.at(), self.round, 0, digest_of("seal"), seed, digest, (bits,), (0, 1), ()))
 
-    def settle(self, outcome: CohortOutcome = CohortOutcome.ADOPTED, closed: bool = False) -> None:
+    def settle(
+        self, outcome: CohortOutcome | tuple[CohortOutcome, ...] = CohortOutcome.ADOPTED, closed: bool = False
+    ) -> None:
+        """One outcome for all cohorts, or one for each."""
         count = self.params.cohort_count
         aggregate = digest_of("aggregate", self.round)
         self.write(BallotsCommitted(self.at(), self.round, (0, 2), (bytes(32), bytes(32))))
@@ -136,20 +148,22 @@ class LogWriter:
         self.write(
             BallotRevealed(self.at(), self.round, 2, verdicts, bytes(count), 0, sums, bytes(32), digest_of("salt"))
         )
-        outcomes, votes = (outcome,) * count, (2,) * count
+        votes = (2,) * count
+        outcomes = (outcome,) * count if isinstance(outcome, CohortOutcome) else outcome
         self.write(
             RoundSettled(
-                self.at(), self.round, outcomes, sums, votes, (0,) * count, bytes(32), closed, self.record(outcome)
+                self.at(), self.round, outcomes, sums, votes, (0,) * count, bytes(32), closed, self.record(outcomes)
             )
         )
 
-    def record(self, outcome: CohortOutcome) -> SettledRecord:
+    def record(self, outcomes: tuple[CohortOutcome, ...]) -> SettledRecord:
         """Every trainer's reward is 11 wei, that of the one validator that reveals 7, a refund 3, to strangers."""
-        rewards = (11 if outcome is CohortOutcome.ADOPTED else 0,) * self.params.cohort_count
+        rewards = tuple(11 if outcome is CohortOutcome.ADOPTED else 0 for outcome in outcomes)
+        packed = sum(outcome << 2 * cohort for cohort, outcome in enumerate(outcomes))
         sealed = next(event for event in reversed(self.events) if isinstance(event, RoundSealed))
         validators = tuple(7 if position == 2 else 0 for position in range(self.params.validator_count))
         senders = (owner_of("sealer"), owner_of("committer"), owner_of("settler"))
-        terms = (self.round, self.frozen_count, 1 << 2, sealed.seed, sealed.survivors)
+        terms = (self.round, self.frozen_count, 1 << 2, packed, sealed.seed, sealed.survivors)
         return SettledRecord(*terms, rewards, validators, 3, *senders)
 
     def void(self) -> None:

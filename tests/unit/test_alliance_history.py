@@ -301,7 +301,7 @@ def test_lying_log__is_named() -> None:
     seal = sealed.events[-1]
     assert isinstance(seal, RoundSealed)
     zero = bytes(32)
-    settled = RoundSettled(at, 0, (1,), (zero,), (2,), (0,), zero, False, sealed.record(CohortOutcome.ADOPTED))
+    settled = RoundSettled(at, 0, (1,), (zero,), (2,), (0,), zero, False, sealed.record((CohortOutcome.ADOPTED,)))
     revealed = BallotRevealed(at, 0, 0, b"\x01", b"\x00", 0, (zero,), zero, zero)
     unsealed_lies: list[ChainEvent] = [
         replace(join, seat=5),

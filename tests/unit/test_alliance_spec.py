@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from p2p_flock.alliance import balloting, leading, proposing, trainer, validator
 from p2p_flock.alliance.gossip import HINTS
+from p2p_flock.alliance.risk import (
+    choose_suspicion_bound,
+    compute_blocking,
+    compute_capture,
+    compute_risk,
+    compute_seat_rates,
+    compute_suspicion_chance,
+    compute_tolerated,
+)
+from p2p_flock.alliance.solver import Population
 from p2p_flock.wire import messages
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +52,55 @@ def test_spec__names_every_record_of_the_journal() -> None:
     kinds = (trainer.SECRETS, trainer.CONTRIBUTION, trainer.UNMASKING, proposing.HAVE, proposing.SEAL_SIGNATURE)
     for kind in (*kinds, balloting.BALLOT):
         assert f"`{kind}`" in spec
+
+
+def table_rows(first_cell: str) -> list[list[str]]:
+    """Cells of the rows of the table whose head begins so."""
+    lines = SPEC.read_text(encoding="utf-8").splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith(f"| {first_cell} |"))
+    rows = takewhile(lambda line: line.startswith("|"), lines[start:])
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_spec__committees_are_captured_as_computed() -> None:
+    """A creator would trust in a committee that is too small."""
+    head, _, *rows = table_rows("validators V")
+    assert len(rows) == 6
+    for label, *cells in rows:
+        share = re.search(r"γ = \.(\d)", label)
+        assert share is not None
+        compute = compute_capture if label.startswith("captured") else compute_blocking
+        for validators, cell in zip(head[1:], cells, strict=True):
+            chance = compute(Population(100, int(validators), 1, 1), int(share[1]) * 10)
+            assert cell == f"{float(chance) * 100:.2g}", (label, validators)
+
+
+def test_spec__bounds_are_those_that_are_chosen() -> None:
+    """A creator would choose a bound by another model than the command does."""
+    _, _, *rows = table_rows("N")
+    assert len(rows) == 8
+    for row in rows:
+        seats, validators, cohorts, rounds, tolerated, bad = (int(cell) for cell in row[:6])
+        population = Population(seats, validators, cohorts, rounds, -(-1000 * bad // seats))
+        bound = choose_suspicion_bound(population)
+        risk = compute_risk(population, bad, bound)
+        told = (f"{risk.clean_share:.0%}", f"{bound}", f"{risk.false_suspicion:.2%}", f"{risk.rounds_to_suspicion:.0f}")
+        assert tuple(cell.replace(" %", "%") for cell in row[6:]) == told
+        assert tolerated == compute_tolerated(population)
+
+
+def test_spec__framing_is_as_likely_as_told() -> None:
+    """A member would fear framing more or less than it must."""
+    population, spec = Population(20, 5, 3, 100, 150), SPEC.read_text(encoding="utf-8")
+    rates = compute_seat_rates(population, 3, True)
+    part = float(rates.rejected / (rates.rejected + rates.adopted))
+    chances = [compute_suspicion_chance(rates, bound, 100) for bound in (15, 5)]
+    for text in (
+        f".{part * 100:.0f} of the verdicts",
+        f"with .{chances[0] * 10_000:04.0f}",
+        f".{chances[1] * 100:.0f}: a low",
+    ):
+        assert text in " ".join(spec.split())
 
 
 @pytest.mark.parametrize("document", [SPEC, WIRE], ids=lambda path: path.name)

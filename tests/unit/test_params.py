@@ -56,6 +56,9 @@ def test_params__the_testnets_are_good() -> None:
         ({"score_target_micro": 1_000_001}, "score"),
         ({"join_deadline_s": -1}, "join deadline"),
         ({"allowlist_root": bytes(31)}, "allowlist"),
+        ({"suspicion_bound": 256}, "suspicion bound"),
+        ({"suspicion_bound": -1}, "suspicion bound"),
+        ({"suspicion_bound": 1}, "two cohorts"),
     ],
 )
 def test_params__refuses(change: dict[str, int | bytes], rule: str) -> None:
@@ -69,6 +72,7 @@ def test_params__of_the_economy_at_their_limits() -> None:
     """What the contract takes, the node would refuse."""
     changes = {"absence_slash_bps": 100, "unbonding_seconds": 121, "score_target_micro": 10**6, "join_deadline_s": 1}
     validate_params(dataclasses.replace(make_params(), **changes, allowlist_root=bytes([1] * 32)))
+    validate_params(dataclasses.replace(make_params(3, 2, 13), suspicion_bound=255))
 
 
 def test_joinable__challenges_of_absence_are_not_answered_yet() -> None:

@@ -44,8 +44,16 @@ interface IAllianceErrors {
     error AddressesTooLong(uint256 bytesMax);
     /// The owner had no seat that counts in this round, or took part in it: it is no strike.
     error NotAbsent(uint32 round);
-    /// These are not the two rounds settled last; read the log of RoundSettled.
+    /// These are not the rounds settled last, each once and none left out; read the log of RoundSettled.
     error NotConsecutive();
+    /// The alliance has no suspicion bound, so nobody is suspended for rejected cohorts.
+    error SuspicionIsOff();
+    /// The owner's tenure began after this round; show the records from its first round on.
+    error RoundBeforeTenure(uint32 round);
+    /// So many rejections in a row do not reach the bound; wait, or show earlier rounds too.
+    error NotSuspected(uint256 rejections);
+    /// This owner was suspended for its rejected cohorts and takes no seat again with this stake; withdraw, then join anew.
+    error SeatIsSuspected();
     /// This owner is not suspended; join if it has no seat.
     error NotSuspended();
     /// The signer holds no stake here, or the statement is older than its tenure, or nobody signed it (owner zero: the

@@ -24,6 +24,8 @@ interface IAllianceEvents {
     event SeatMoved(address indexed owner, uint16 from, uint16 to);
     /// Followed by SeatLeaving, or by SeatRemoved while the alliance waits for seats.
     event SeatSuspended(uint16 indexed seat, address indexed owner, uint32 firstRound, uint32 secondRound);
+    /// `firstRound` and `lastRound`: of the records that were shown. Followed like SeatSuspended.
+    event SeatSuspected(uint16 indexed seat, address indexed owner, uint32 firstRound, uint32 lastRound);
     event SeatReactivated(
         uint16 indexed seat, address indexed owner, bytes32 maskKey, uint32 generation, uint32 joinedRound
     );

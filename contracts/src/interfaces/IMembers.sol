@@ -53,8 +53,17 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     /// @param first the record of the round settled before it
     function suspend(address owner, RoundRecord calldata first, RoundRecord calldata second) external;
 
-    /// @notice Seats a suspended owner again, at the end of the table, from the next round to open. Nothing is paid:
-    /// the stake never left. Peer ID, its signature (over the first mask key) and weight stay those of join().
+    /// @notice Suspends a seat that is suspected: the cohorts in which it was a sealed trainer were rejected
+    /// params().suspicionBound times in a row or more, none adopted between, up to the last settled round. Anyone may.
+    /// Rounds in which it was a validator, was not sealed or had no seat, and cohorts that were undecided or void, say
+    /// nothing: they neither add nor clear. The run goes on over a suspension and reactivate(), and starts anew with a
+    /// tenure. No stake is lost: the seat is removed like a leaver's; its owner withdraws, and may join anew.
+    /// @param records of settled rounds, ascending, none left out between the first of them, which may be any of the owner's
+    /// tenure (a later one only shows less), and the last settled round, which is the last of them
+    function suspendSuspected(address owner, RoundRecord[] calldata records) external;
+
+    /// @notice Seats a suspended owner again, at the end of the table, from the next round to open; not one that was
+    /// suspended as suspected. Nothing is paid: the stake never left. Peer ID, its signature (over the first mask key) and weight stay those of join().
     /// Opens a round if the alliance was waiting for this seat.
     /// @param maskKey a fresh one, X25519
     function reactivate(bytes32 maskKey) external;
@@ -98,6 +107,7 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
     /// @return suspended until reactivate() or withdraw()
     /// @return slashed once in a tenure
     /// @return joinedRound first round of the tenure: evidence of earlier rounds does not count against it
+    /// @return suspected suspended for its rejected cohorts, until withdraw()
     function getMember(address owner)
         external
         view
@@ -108,7 +118,8 @@ interface IMembers is IAllianceErrors, IAllianceEvents {
             uint64 releaseAt,
             bool suspended,
             bool slashed,
-            uint32 joinedRound
+            uint32 joinedRound,
+            bool suspected
         );
 
     /// @notice What claim() would pay.

@@ -68,6 +68,9 @@ library ParamsRules {
         );
         _require(p.scoreTargetMicro <= SCORE_MICRO_MAX, 25);
         _require(p.joinDeadline == 0 || p.joinDeadline > block.timestamp, 26);
+        // The rejection of a round's only cohort accuses all of its trainers alike: whoever makes it happen could have
+        // every honest seat suspended.
+        _require(p.suspicionBound == 0 || cohorts > 1, 27);
     }
 
     /// Survivors below which a cohort is void: max(3, t, c + 3), so that an opened sum always hides three honest owners.

@@ -144,6 +144,7 @@ contract PrivilegesTest is GovernanceTest {
         // Not the factory either: it is for the transaction that makes the clone.
         _only(address(0), "Alliance", "initialize", alliance, data, IAllianceErrors.NotFactory.selector);
         _anyone("Members", ["join", "leave", "registerKey", "withdraw", "registerAddresses", "suspend", "reactivate", "claim", "claimRounds"]);
+        _anyone("Members", ["suspendSuspected", "", "", "", "", "", "", "", ""]);
         _anyone("Evidence", [
             "slashEquivocation", "slashSealEquivocation", "slashInvalidSeal", "slashBadShare", "slashBadDealing", "", "", "", ""
         ]);

@@ -276,6 +276,9 @@ def standing_text(alliance: WatchedAllianceResult, now_s: int) -> str:
     if alliance["strikes"] and alliance["standing"] == "joined":
         count = f"{alliance['strikes']} strike" + ("s" if alliance["strikes"] > 1 else "")
         told.append(f"{count} (two in a row suspend the seat)")
+    rejections, bound = alliance["rejections"] or 0, alliance["suspicion_bound"]
+    if 2 * rejections > bound > 0 and alliance["standing"] == "joined":
+        told.append(f"own cohorts rejected {rejections} times in a row ({bound} suspend the seat)")
     return " · ".join(told)
 
 
@@ -290,6 +293,12 @@ def standing_sentences(result: StandingResult, now_s: int | None) -> list[str]:
     if result["suspended_for"]:
         first, second = result["suspended_for"]
         told.append(f"suspended: absent in rounds {first} and {second}; the node takes the seat again by itself")
+    if result["suspected_for"]:
+        rounds = result["suspected_for"]
+        told.append(
+            f"suspected: its cohorts were rejected {len(rounds)} times in a row, in rounds {rounds[0]} to {rounds[-1]}"
+            "; no stake is lost, the seat is not taken again: check the data, withdraw, join anew"
+        )
     if result["standing"] == "leaving":
         told.append("leaving: the seat goes when the next round opens")
     if result["release_at_s"] is not None and now_s is not None:

@@ -119,6 +119,9 @@ class Money(Checker):
             raise self.fail(f"round {event.round}: senders are paid back {record.refund} each, {is_whole}")
         stated = (record.round, record.seat_count, record.revealed, record.seed, record.survivors)
         seats, shown = len(began.members), sum(1 << position for position in known.reveals)
+        outcomes = tuple(record.outcomes >> 2 * cohort & 3 for cohort in range(len(event.outcomes)))
+        if outcomes != event.outcomes or record.outcomes >> 2 * len(outcomes):
+            raise self.fail(f"round {event.round}: the record tells other outcomes than the log")
         if stated != (event.round, seats, shown, known.sealed.seed, known.sealed.survivors):
             raise self.fail(f"round {event.round}: the record tells another round than the log")
         if _sum_up(record, sizes) > budget:

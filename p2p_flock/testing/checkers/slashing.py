@@ -1,4 +1,7 @@
-"""P5: evidence convicts nobody honest, no honest member is slashed, and suspension follows real absence only."""
+"""P5: evidence convicts nobody honest, no honest member is slashed, and suspension follows real absence or rejections.
+
+And nothing but a slash and the owner's own withdrawal takes from a stake: to be suspended or suspected costs none.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,20 @@ from dataclasses import dataclass, field
 
 from p2p_flock.alliance.accusing import make_court
 from p2p_flock.alliance.evidence import EVIDENCE_BYTES_MAX, EvidenceRecord, check_evidence, fault_of
-from p2p_flock.chain_events import BallotRevealed, RoundSealed, RoundSettled, SeatSuspended, Slashed
+from p2p_flock.chain_events import (
+    BallotRevealed,
+    RoundSealed,
+    RoundSettled,
+    SeatJoined,
+    SeatSuspected,
+    SeatSuspended,
+    Slashed,
+    StakeWithdrawn,
+)
 from p2p_flock.errors import EvidenceError, WireError
 from p2p_flock.testing.checkers.base import Checker, Handler, Roster
-from p2p_flock.testing.facts import Accused, Logged, Reorganised, RoundBegan, Started, Stopped
+from p2p_flock.testing.facts import Accused, BalanceTaken, Logged, Reorganised, RoundBegan, Started, Stopped
+from p2p_flock.types import CohortOutcome
 from p2p_flock.wire.codec import decode
 
 
@@ -24,6 +37,18 @@ class _Round:
     disturbed: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What was decided in ``block`` about the cohort in which a member was a sealed trainer in ``round``."""
+
+    round: int
+    block: int
+    outcome: CohortOutcome
+
+
+VERDICTS_KEPT = 256  # of each member, the newest; no window that nodes show is longer
+
+
 class Slashing(Checker):
     """See the module."""
 
@@ -34,11 +59,13 @@ class Slashing(Checker):
         self._rounds: dict[int, _Round] = {}
         self._down: set[int] = set()
         self._judged: set[bytes] = set()
+        self._verdicts: dict[bytes, list[_Verdict]] = {}  # by owner
+        self._staked: list[tuple[int, int]] = []  # (block, wei that came to the stakes or left them)
 
     def handlers(self) -> Mapping[type, Handler]:
         return {
             RoundBegan: self._began, Accused: self._accused, Logged: self._logged, Reorganised: self._reorganised,
-            Stopped: self._stopped, Started: self._started,
+            Stopped: self._stopped, Started: self._started, BalanceTaken: self._taken,
         }  # fmt: skip
 
     def _of(self, number: int) -> _Round:
@@ -89,12 +116,21 @@ class Slashing(Checker):
                 self._of(event.round).revealed[event.position] = event
             case RoundSettled() as event:
                 self._of(event.round).settled = event
+                self._note_verdicts(event)
+            case SeatJoined() as event:
+                self._verdicts[event.owner] = []
+                self._staked.append((event.at.block, self.roster.params.seat_stake))
+            case StakeWithdrawn() as event:
+                self._staked.append((event.at.block, -event.amount))
             case Slashed() as event:
+                self._staked.append((event.at.block, -event.amount))
                 member = self.roster.member_of(event.owner)
                 if member is not None and self.roster.is_honest(member):
                     raise self.fail(f"the honest member {member} was slashed for fault {event.fault}")
             case SeatSuspended() as event:
                 self._suspended(event)
+            case SeatSuspected() as event:
+                self._suspected(event)
 
     def _reorganised(self, fact: Reorganised) -> None:
         for known in self._rounds.values():
@@ -103,6 +139,40 @@ class Slashing(Checker):
             known.revealed = {p: event for p, event in known.revealed.items() if event.at.block < fact.first_block}
             if known.settled is not None and known.settled.at.block >= fact.first_block:
                 known.settled = None
+        for owner, verdicts in self._verdicts.items():
+            self._verdicts[owner] = [verdict for verdict in verdicts if verdict.block < fact.first_block]
+        self._staked = [(block, wei) for block, wei in self._staked if block < fact.first_block]
+
+    def _taken(self, fact: BalanceTaken) -> None:
+        expected = sum(wei for _, wei in self._staked)
+        if self._staked and fact.stakes != expected:
+            raise self.fail(f"stakes are {fact.stakes} wei; joins, slashes and withdrawals leave {expected}")
+
+    # --- suspicion -----------------------------------------------------------------------------------------------
+
+    def _note_verdicts(self, event: RoundSettled) -> None:
+        known, began = self._rounds[event.round], self.roster.canonical.get(event.round)
+        if began is None or known.sealed is None:
+            return  # P2 complains
+        bits = sum(word << 256 * place for place, word in enumerate(known.sealed.survivors))
+        for index, seat in enumerate(began.context.trainers):
+            if bits >> index & 1:
+                outcome = CohortOutcome(event.outcomes[began.context.assignment.cohort_of(seat)])
+                verdicts = self._verdicts.setdefault(began.context.seat(seat).owner, [])
+                verdicts.append(_Verdict(event.round, event.at.block, outcome))
+                del verdicts[:-VERDICTS_KEPT]
+
+    def _suspected(self, event: SeatSuspected) -> None:
+        """Counted back from the newest verdict, where the contract counts forward from the oldest."""
+        member, bound, rejections = self.roster.member_of(event.owner), self.roster.params.suspicion_bound, 0
+        if not bound:
+            raise self.fail(f"member {member} was suspended as suspected in an alliance without such a rule")
+        for verdict in reversed(self._verdicts.get(event.owner, [])):
+            if verdict.outcome is CohortOutcome.ADOPTED or verdict.round < event.first_round:
+                break
+            rejections += verdict.outcome is CohortOutcome.REJECTED
+        if rejections < bound:
+            raise self.fail(f"member {member} was suspected after {rejections} rejections in a row, not {bound}")
 
     def _suspended(self, event: SeatSuspended) -> None:
         member = self.roster.member_of(event.owner)
