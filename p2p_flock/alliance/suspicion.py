@@ -18,12 +18,13 @@ from itertools import islice
 
 from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.penalties import compute_seats_min, compute_suspensions
+from p2p_flock.params import AllianceParams
 from p2p_flock.types import CohortOutcome
 
-# Settled rounds that are looked at, from the last one back, and records that one call shows at most: a record of 64
-# validators takes 70,000 gas to show and check, and a transaction has 2^24. Rejections before them do not count, which
-# spares seats that come to fewer than b verdicts in so many rounds.
-RECORDS_MAX = 200
+# Settled rounds that are looked at, from the last one back, and records that one call shows at most. Rejections before
+# them do not count, which spares seats that come to fewer than b verdicts in so many rounds.
+RECORDS_MAX = 200  # a record of 64 validators takes 70,000 gas to show and check, and a transaction has 2^24
+CALLDATA_BYTES_MAX = 120_000  # geth and its kin refuse transactions above 128 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,21 @@ def advance_run(run: int, outcome: CohortOutcome) -> int:
     return run + (outcome is CohortOutcome.REJECTED)
 
 
+def compute_records_max(params: AllianceParams) -> int:
+    """How many settled rounds' records one call can show: 170 of three validators, 45 of 64.
+
+    A record is ABI-encoded in words of 32 bytes: an offset, twelve heads, three lengths, and the arrays' entries.
+    """
+    survivor_words = -(-params.seat_count_max // 256)
+    record_bytes = 32 * (16 + survivor_words + params.cohort_count + params.validator_count)
+    return min(RECORDS_MAX, CALLDATA_BYTES_MAX // record_bytes)
+
+
 def compute_runs(history: AllianceHistory) -> Mapping[bytes, Run]:
     """The run of every owner that has a seat, or lost it to a suspension, over its present tenure.
 
-    Of the last :data:`RECORDS_MAX` settled rounds. A suspension for absence and the return from it do not end a run: a
-    poisoner would clear itself by staying away.
+    Of the last settled rounds that one call can show (:func:`compute_records_max`). A suspension for absence and the
+    return from it do not end a run: a poisoner would clear itself by staying away.
     """
     tenures = {entry.owner: entry.joined_round for entry in history.seats}
     for owner in (*history.suspended, *history.suspected):
@@ -133,7 +144,7 @@ def compute_suspects(history: AllianceHistory) -> tuple[Suspect, ...]:
 
 def _last_settled(history: AllianceHistory) -> list[int]:
     settled = (record.opened.round for record in reversed(history.rounds) if record.settled is not None)
-    return list(islice(settled, RECORDS_MAX))[::-1]
+    return list(islice(settled, compute_records_max(history.params)))[::-1]
 
 
 def _outcomes_of(history: AllianceHistory, number: int) -> dict[bytes, CohortOutcome]:

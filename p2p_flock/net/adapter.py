@@ -209,9 +209,9 @@ class Net:
     def silence_s(self, peer_id: str) -> float:
         """For how long a connected peer has said nothing at all; 0 where it is not connected.
 
-        Counted in ticks of half a second of our own loop, so that a node that was itself stopped does not blame its peers.
-        While this is asked the peer is pinged at each tick of silence: whoever does not answer has been stopped, or its
-        network is cut, seconds before its connection breaks. Raises NetError for a peer ID that is none.
+        Counted in ticks of half a second of our own loop, so that a node that was itself stopped does not blame its
+        peers. While this is asked the peer is pinged at each tick of silence: whoever does not answer has been stopped,
+        or its network is cut, seconds before its connection breaks. Raises NetError for a peer ID that is none.
         """
         return self._discovery.silence_s(_peer(peer_id))
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from p2p_flock.alliance.evidence import describe_fault
-from p2p_flock.chain_events import SeatSuspended, Slashed
+from p2p_flock.chain_events import SeatSuspected, SeatSuspended, Slashed
 from p2p_flock.cli.amounts import format_money
 from p2p_flock.errors import UsageError
 from p2p_flock.testing.byzantine.kinds import KINDS
@@ -73,7 +73,8 @@ class Cheat:
     """One dishonest node's account.
 
     Attributes:
-        slashed_for: the faults that were proved, in words; ``suspended``: how often it was.
+        slashed_for: the faults that were proved, in words; ``suspended``: how often it was for absence.
+        suspected: whether its seat was suspended for the cohorts that were rejected with it.
         rejected, adopted, undecided: cohorts in which it was a sealed trainer.
         earned, lost: FLOCK wei; ``earned`` is ``None`` where the chain could not be asked.
     """
@@ -82,6 +83,7 @@ class Cheat:
     kind: str
     slashed_for: tuple[str, ...]
     suspended: int
+    suspected: bool
     rejected: int
     adopted: int
     undecided: int
@@ -98,6 +100,7 @@ class Cheat:
         """For the operator."""
         caught = [f"slashed for {fault}" for fault in self.slashed_for]
         caught += [f"suspended {self.suspended} times".replace(" 1 times", " once")] if self.suspended else []
+        caught += ["lost its seat as a suspect"] if self.suspected else []
         sealed = self.rejected + self.adopted + self.undecided
         caught += [f"{self.rejected} of {sealed} cohorts with it rejected"] if sealed else []
         earned = "unknown" if self.earned is None else format_money(self.earned, "FLOCK")
@@ -111,7 +114,7 @@ def account_for(
     crooked: Mapping[str, str],
     rounds: Sequence[RoundSummary],
     slashed: Sequence[Slashed],
-    suspended: Sequence[SeatSuspended],
+    suspended: Sequence[SeatSuspended | SeatSuspected],
     names: Mapping[bytes, str],
     money: Money | None,
 ) -> list[Cheat]:
@@ -131,7 +134,8 @@ def account_for(
                 node=name,
                 kind=kind,
                 slashed_for=tuple(describe_fault(event.fault) for event in convictions),
-                suspended=sum(event.owner == owner for event in suspended),
+                suspended=sum(event.owner == owner and isinstance(event, SeatSuspended) for event in suspended),
+                suspected=any(event.owner == owner and isinstance(event, SeatSuspected) for event in suspended),
                 rejected=outcomes.count(CohortOutcome.REJECTED),
                 adopted=outcomes.count(CohortOutcome.ADOPTED),
                 undecided=outcomes.count(CohortOutcome.UNDECIDED) + outcomes.count(CohortOutcome.VOID),

@@ -312,7 +312,12 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
     except UsageError as error:
         complaints.append(str(error))
     cheats = account_for(
-        state.options.crooked, rounds, watch.view.slashed, watch.view.suspended, state.names_by_owner, money
+        state.options.crooked,
+        rounds,
+        watch.view.slashed,
+        [*watch.view.suspended, *watch.view.suspected],
+        state.names_by_owner,
+        money,
     )
     _finish(state, watch, rounds, scorer, references, money, _trouble(state, lost, complaints, cheats))
     for cheat in cheats:

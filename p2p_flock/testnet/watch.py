@@ -28,6 +28,7 @@ from p2p_flock.chain_events import (
     SeatMoved,
     SeatReactivated,
     SeatRemoved,
+    SeatSuspected,
     SeatSuspended,
     Slashed,
 )
@@ -93,13 +94,14 @@ class AllianceView:
     Attributes:
         owners: by seat, now. Whoever is suspended loses the seat, and another may move into it.
         members: all who ever joined, in that order.
-        slashed, suspended: every slash and every suspension there was.
+        slashed, suspected, suspended: every slash, every suspension for rejected cohorts, and every one for absence.
     """
 
     rounds: dict[int, RoundLog] = field(default_factory=dict)
     owners: dict[int, bytes] = field(default_factory=dict)
     members: list[bytes] = field(default_factory=list)
     slashed: list[Slashed] = field(default_factory=list)
+    suspected: list[SeatSuspected] = field(default_factory=list)
     suspended: list[SeatSuspended] = field(default_factory=list)
     block: int = 0
     closed: bool = False
@@ -117,6 +119,9 @@ class AllianceView:
                 return
             case SeatSuspended():
                 self.suspended.append(event)
+                return
+            case SeatSuspected():
+                self.suspected.append(event)
                 return
             case AllianceClosed():
                 self.closed = True
@@ -157,7 +162,8 @@ class AllianceView:
     def rewind(self, block: int) -> None:
         """The chain took back what came after ``block``: forget it. What still stands keeps the moment it was seen."""
         seen, before = self._seen, self.rounds
-        self._seen, self.rounds, self.owners, self.members, self.slashed, self.suspended = [], {}, {}, [], [], []
+        self._seen, self.rounds, self.owners, self.members = [], {}, {}, []
+        self.slashed, self.suspended, self.suspected = [], [], []
         self.closed = False
         for event, seen_at in seen:
             if event.at.block <= block:

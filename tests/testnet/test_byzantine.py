@@ -11,7 +11,7 @@ import pytest
 
 from p2p_flock.alliance.evidence import Fault
 from p2p_flock.alliance.history import AllianceHistory
-from p2p_flock.chain_events import SeatSuspended, Slashed
+from p2p_flock.chain_events import SeatSuspected, SeatSuspended, Slashed
 from p2p_flock.daemon.config import ChainSettings, LearningSettings, NodeConfig
 from p2p_flock.errors import UsageError
 from p2p_flock.learning.tasks import digits_data, heart_data
@@ -164,7 +164,10 @@ def test_account__tells_what_each_was_caught_for(tmp_path: Path) -> None:
     rounds = [summarise(log, PARAMS, nodes_of_a_round(tmp_path / str(k)), owners) for k, log in enumerate(logs)]
     at = position(9)
     slashed = [Slashed(at, OWNERS[trainers[1]], trainers[1], 1, Fault.BAD_SHARE, 5 * 10**17, bytes(20))]
-    suspended = [SeatSuspended(at, trainers[0], OWNERS[trainers[0]], 1, 2)]
+    suspended = [
+        SeatSuspended(at, trainers[0], OWNERS[trainers[0]], 1, 2),
+        SeatSuspected(at, trainers[0], OWNERS[trainers[0]], 1, 9),
+    ]
     crooked = {
         NAMES[trainers[0]]: "signflip",
         NAMES[trainers[1]]: "bad-share",
@@ -175,7 +178,7 @@ def test_account__tells_what_each_was_caught_for(tmp_path: Path) -> None:
     assert (first.rejected, first.adopted, first.suspended, first.lost) == (1, 1, 1, 0)
     assert (second.slashed_for, second.lost) == (("bad share",), 5 * 10**17)
     assert (third.rejected, third.adopted, third.line.count("not caught")) == (0, 0, 1)
-    assert "signflip): suspended once, 1 of 2 cohorts with it rejected" in first.line
+    assert "signflip): suspended once, lost its seat as a suspect, 1 of 2 cohorts with it rejected" in first.line
     assert second.describe()["lost"] == str(5 * 10**17) and "slashed for bad share" in second.line
     assert honest_line(crooked, {second.node: second.lost}) == "no honest node lost any of its stake"
     assert "node9" in honest_line(crooked, {"node9": 1})

@@ -8,7 +8,7 @@ import pytest
 
 from p2p_flock.alliance.history import AllianceHistory
 from p2p_flock.alliance.penalties import compute_seats_min, compute_suspensions
-from p2p_flock.alliance.suspicion import RECORDS_MAX, Run, advance_run, compute_runs, compute_suspects
+from p2p_flock.alliance.suspicion import Run, advance_run, compute_records_max, compute_runs, compute_suspects
 from p2p_flock.chain_events import AllianceClosed, SeatReactivated, SeatSuspected
 from p2p_flock.errors import ChainError
 from p2p_flock.testing.alliance import make_params
@@ -152,11 +152,17 @@ def test_runs__of_the_newest_rounds_only() -> None:
     """The work of every node would grow with the age of the alliance, and a proof beyond what a block takes."""
     log = begun(round_count=1000)
     old = settle(log, REJECTED)
-    for _ in range(RECORDS_MAX - 1):
+    for _ in range(compute_records_max(log.params) - 1):
         settle(log, UNDECIDED)
     assert run_of(fold(log)) == Run((old,))
     settle(log, UNDECIDED)
     assert run_of(fold(log)) == Run(())
+
+
+def test_records_max__fits_a_transaction() -> None:
+    """A window that no node of the chain takes would suspend nobody: large committees have long records."""
+    assert compute_records_max(make_params(3, 2, 13)) == 170
+    assert compute_records_max(make_params(64, 2, 80)) == 45
 
 
 # --- suspects ----------------------------------------------------------------------------------------------------
