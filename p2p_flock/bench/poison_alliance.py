@@ -277,7 +277,7 @@ class Alliance:
                     memory.hear(tally.outcome is CohortOutcome.ADOPTED)
         staying = [member for member in self.seats if member not in self.suspended]
         spare = len(staying) - compute_seats_min(setting.params)
-        found = [member for member in staying if self.runs[member] >= setting.suspicion_bound]
+        found = [member for member in staying if self.runs[member] >= setting.params.suspicion_bound]
         for member in sorted(found, key=lambda member: (-self.runs[member], member))[: max(0, spare)]:
             self.suspended[member] = number
             self._leaving.append(member)

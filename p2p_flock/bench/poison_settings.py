@@ -124,6 +124,7 @@ class Setting:
             cohort_count=self.cohorts,
             threshold=max(3, largest // 2 + 1),
             loss_tolerance_micro=round(self.tolerance * 1_000_000),
+            suspicion_bound=self.suspicion_bound,
         )
         validate_params(params)
         return params
