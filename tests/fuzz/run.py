@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INPUTS = 200_000  # where neither bound is given: some minutes over all targets
 EXPLORED = 3000  # inputs that --keep looks at for new lines without atheris, of a target of weight 1
 RSS_MIB_MAX = 3000
-GRACE_SECONDS = 120  # for a guided process to import torch-free halves of the package and to end
+GRACE_SECONDS = 300  # for a guided process to import the package, which takes ten seconds, or minutes on a busy machine
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
