@@ -28,14 +28,14 @@ ROUND_SECONDS_MAX = 90.0  # of which none is expected to last a third
 TRIES = 2  # of a cell whose phase passed between two looks
 
 
-def run_cells(plan: Plan, nodes: int, freeze_seconds: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run_cells(plan: Plan, given: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One testnet of the grid: what to tell of the run, and of each cell."""
-    words = ["--nodes", str(nodes), "--rounds", str(plan.rounds)]
-    words += [word for fault in plan.faults(freeze_seconds) for word in ("--fault", fault)]
-    run = run_testnet(words, START_SECONDS_MAX + plan.rounds * ROUND_SECONDS_MAX)
+    words = ["--nodes", str(given.nodes), "--rounds", str(plan.rounds)]
+    words += [word for fault in plan.faults(given.seconds) for word in ("--fault", fault)]
+    run = run_testnet(words, START_SECONDS_MAX + plan.rounds * ROUND_SECONDS_MAX, kept=given.keep)
     report = run.report or {"rounds": [], "faults": [], "stake_lost_by_node": {}, "complaints": []}
     quiet = compute_undisturbed(report, plan)
-    results = read_cells(report, plan, alliance_params(nodes, plan.rounds))
+    results = read_cells(report, plan, alliance_params(given.nodes, plan.rounds))
     return {
         "command": run.command,
         "seconds": round(run.seconds, 1),
@@ -67,7 +67,7 @@ def measure(words: Sequence[str], scenarios: Sequence[Scenario], given: argparse
     for _ in range(TRIES):
         missed = []
         for plan in make_plans(cells, given.cells_per_testnet):
-            run, results = run_cells(plan, given.nodes, given.seconds)
+            run, results = run_cells(plan, given)
             figures["runs"].append(run)
             found = {result["cell"]: result for result in results}
             missed += [cell for cell in plan.cells if found[cell.name]["outcome"] == "missed"]
@@ -75,7 +75,7 @@ def measure(words: Sequence[str], scenarios: Sequence[Scenario], given: argparse
             _save(figures, given.json)
         cells = tuple(missed)
     for scenario in scenarios:
-        run_of = run_testnet(scenario.arguments(given.nodes), scenario.limit_seconds, scenario.beside)
+        run_of = run_testnet(scenario.arguments(given.nodes), scenario.limit_seconds, scenario.beside, given.keep)
         figures["scenarios"].append(judge_run(scenario, run_of))
         _save(figures, given.json)
     return figures
@@ -117,6 +117,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cells-per-testnet", type=int, default=CELLS_PER_TESTNET, metavar="N", help=f"[{CELLS_PER_TESTNET}]"
     )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every testnet's folder and report in there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, after every run")
     parser.add_argument(
         "--figures", type=Path, nargs="+", metavar="FILE", help="measure nothing: join these earlier files"

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,11 +42,18 @@ class Run:
     report: dict[str, Any] | None
 
 
-def run_testnet(arguments: Sequence[str], limit_seconds: float, beside: Beside | None = None) -> Run:
-    """One testnet; its words go to standard error. Nothing of it runs when this returns."""
+def run_testnet(
+    arguments: Sequence[str], limit_seconds: float, beside: Beside | None = None, kept: Path | None = None
+) -> Run:
+    """One testnet; its words go to standard error. Nothing of it runs when this returns.
+
+    Args:
+        kept: a folder in which the run's own folder and report stay, under the moment at which it began.
+    """
     with tempfile.TemporaryDirectory(prefix="p2p_flock-faults-") as folder, contextlib.ExitStack() as stack:
         directory, path = Path(folder) / "testnet", Path(folder) / "report.json"
-        words = ["-m", "p2p_flock.testnet", *arguments, "--directory", str(directory), "--report", str(path)]
+        where = ["--directory", str(directory), "--report", str(path)]
+        words = ["-m", "p2p_flock.testnet", *arguments, "--no-references", *where]
         environment = {**os.environ, "FLOCK_TESTNET_STARTED_AT": str(time.time())}
         if beside is not None:
             stack.enter_context(beside(directory))
@@ -58,8 +66,15 @@ def run_testnet(arguments: Sequence[str], limit_seconds: float, beside: Beside |
             is_late = True
         finally:
             _end(process, directory)
+            if kept is not None:  # before a small disk that was mounted in it is gone
+                shutil.copytree(folder, kept / f"{time.time():.0f}", ignore=_ignore_sockets)
         report = json.loads(path.read_text()) if path.exists() else None
     return Run(describe(arguments), process.returncode, time.monotonic() - began, is_late, report)
+
+
+def _ignore_sockets(folder: str, names: list[str]) -> list[str]:
+    paths = {name: Path(folder) / name for name in names}
+    return [name for name, path in paths.items() if not path.is_dir() and not path.is_file()]
 
 
 def _end(process: subprocess.Popen[bytes], directory: Path) -> None:

@@ -45,11 +45,19 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument("--lane-bits", type=int, default=32, help=f"ring that updates are added in: {rings} [32]")
     parser.add_argument("--seed", type=int, default=1, help="of the data's partition and split [1]")
     parser.add_argument("--report", type=Path, help="JSON report [testnet-report.json here]")
+    parser.add_argument(
+        "--no-references",
+        action="store_true",
+        help="compute no scores to compare with at the end (pooled, alone, plain FedAvg)",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the run's directory after a success")
     parser.add_argument("--block-time", type=float, default=0.2, help="seconds between blocks [0.2]")
     parser.add_argument("--directory", type=Path, help="where the run writes; new or empty [a temporary one]")
     parser.add_argument(
         "--test-mode", default="", help=f"for tests, comma-separated: {', '.join(TEST_MODES)}; gives away private data"
+    )
+    parser.add_argument(
+        "--void-count-max", type=int, metavar="N", help="void rounds in a row that close the alliance [10]"
     )
     _add_trouble(parser)
     given = parser.parse_args(arguments)
@@ -67,6 +75,8 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         data=given.data,
         seed=given.seed,
         report=given.report,
+        void_count_max=given.void_count_max,
+        references=not given.no_references,
         keep=given.keep,
         block_time=given.block_time,
         directory=given.directory,

@@ -33,7 +33,7 @@ from p2p_flock.testnet.faults.wiring import BOOTSTRAP, Wiring
 from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.money import Money, money_line, read_money
 from p2p_flock.testnet.network import Network, Node
-from p2p_flock.testnet.options import Options, alliance_params
+from p2p_flock.testnet.options import Options
 from p2p_flock.testnet.processes import Processes, find_processes, marked_environment
 from p2p_flock.testnet.report import References, RunTimes, Trouble, build_report, curve_line, write_report
 from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer
@@ -105,9 +105,7 @@ def run(options: Options) -> int:
     display, processes = Display(), Processes(directory)
     state = Run(
         options=options,
-        params=alliance_params(
-            options.nodes, options.rounds, options.spare_seats, options.task, options.lane_bits, options.cohorts
-        ),
+        params=options.params,
         processes=processes,
         display=display,
         launched_at=launched_at,
@@ -298,19 +296,8 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
     complaints = _complaints(state, rounds) + judge_stakes(lost, state.options.crooked)
     money = await _read_money(state, watch)
     complaints += [] if money is None else money.complaints()
-    references = References()
-    try:
-        references = await compute_references(
-            state.options.task,
-            state.options.seed,
-            [node.data for node in state.nodes],
-            rounds,
-            state.names,
-            state.metrics,
-            state.processes.directory / "logs" / "baseline.log",
-        )
-    except UsageError as error:
-        complaints.append(str(error))
+    references, failures = await _references(state, rounds)
+    complaints += failures
     cheats = account_for(
         state.options.crooked,
         rounds,
@@ -327,6 +314,24 @@ async def _conclude(state: Run, watch: Watch, scorer: Scorer) -> int:
     for complaint in complaints:
         state.display.say(f"FAILED: {complaint}")
     return 1 if complaints else 0
+
+
+async def _references(state: Run, rounds: Sequence[RoundSummary]) -> tuple[References, list[str]]:
+    """What the same data gives otherwise, unless nobody asked; and the complaint where it cannot be told."""
+    if not state.options.references:
+        return References(), []
+    try:
+        return await compute_references(
+            state.options.task,
+            state.options.seed,
+            [node.data for node in state.nodes],
+            rounds,
+            state.names,
+            state.metrics,
+            state.processes.directory / "logs" / "baseline.log",
+        ), []
+    except UsageError as error:
+        return References(), [str(error)]
 
 
 def _complaints(state: Run, rounds: Sequence[RoundSummary]) -> list[str]:
@@ -423,10 +428,11 @@ def _finish(
     write_report(report, path)
     overheads = [s.seconds.overhead for s in rounds if s.seconds.overhead is not None]
     state.display.say(curve_line(report["curve"]))
-    state.display.say(
-        f"{scorer.score_name} {report['final_score']} (one member alone {report['local_only_score']}, plain FedAvg "
-        f"{report['plain_fedavg_score']}, all data pooled {report['pooled_score']})"
+    compared = (
+        f" (one member alone {report['local_only_score']}, plain FedAvg {report['plain_fedavg_score']}, "
+        f"all data pooled {report['pooled_score']})"
     )
+    state.display.say(f"{scorer.score_name} {report['final_score']}{compared if state.options.references else ''}")
     if overheads:
         middle = sorted(overheads)[len(overheads) // 2]
         state.display.say(

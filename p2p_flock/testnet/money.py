@@ -7,16 +7,18 @@ the records in the log.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from p2p_flock.alliance.sortition import compute_assignment
 from p2p_flock.chain.alliance_contract import read_contract
-from p2p_flock.chain.client import RpcClient
-from p2p_flock.chain.contracts import ALLIANCE, TOKEN, address_bytes
+from p2p_flock.chain.client import Call, Json, RpcClient
+from p2p_flock.chain.contracts import ALLIANCE, TOKEN, address_bytes, address_text, load_contract
 from p2p_flock.chain_events import SettledRecord
 from p2p_flock.cli.amounts import format_money
+from p2p_flock.errors import RpcError
 from p2p_flock.params import AllianceParams
 
 NOBODY = bytes(20)
@@ -33,6 +35,7 @@ class Money:
         claimable: by account (20 bytes), what ``getReward`` says of all settled rounds.
         trainers, validators, refunds: what the records say was earned.
         escrowed: what the members staked and the creator paid in.
+        stuck: accounts whose stake the contract would not give back once unbonding is over, and why.
     """
 
     funded: int
@@ -47,6 +50,7 @@ class Money:
     validators: int
     refunds: int
     escrowed: int
+    stuck: Mapping[bytes, str] = field(default_factory=dict)
 
     def complaints(self) -> list[str]:
         """What does not add up, in sentences; empty where every wei is accounted for."""
@@ -57,7 +61,9 @@ class Money:
             "what the records say was earned is not what can be claimed": self.earned == claimable or self.is_claimed,
             "what can be claimed is not what the contract owes": self.owed == claimable + self.credited,
         }
-        return [f"money: {sentence}" for sentence, holds in checks.items() if not holds]
+        return [f"money: {sentence}" for sentence, holds in checks.items() if not holds] + [
+            f"money: the stake of 0x{owner.hex()} cannot be withdrawn: {reason}" for owner, reason in self.stuck.items()
+        ]
 
     @property
     def earned(self) -> int:
@@ -72,8 +78,9 @@ class Money:
         """For the report; ``names``: node by account. Amounts are wei as text."""
         values = dataclasses.asdict(self)
         claimable = {names.get(owner, "0x" + owner.hex()): str(amount) for owner, amount in self.claimable.items()}
-        amounts = {name: str(value) for name, value in values.items() if name != "claimable"}
-        return {**amounts, "claimable_by_node": claimable, "conserved": not self.complaints()}
+        amounts = {name: str(value) for name, value in values.items() if name not in ("claimable", "stuck")}
+        stuck = {names.get(owner, "0x" + owner.hex()): reason for owner, reason in self.stuck.items()}
+        return {**amounts, "claimable_by_node": claimable, "stuck_by_node": stuck, "conserved": not self.complaints()}
 
 
 async def read_money(
@@ -117,7 +124,30 @@ async def read_money(
         validators=sum(sum(record.validator_rewards) for record in records),
         refunds=sum(_refunds(record) for record in records),
         escrowed=params.seat_stake * len(owners) + params.reward_per_round * params.round_count,
+        stuck=await _find_stuck(client, contract, params, owners),
     )
+
+
+async def _find_stuck(
+    client: RpcClient, contract: bytes, params: AllianceParams, owners: Sequence[bytes]
+) -> dict[bytes, str]:
+    """Each owner's withdrawal is tried as it would be after unbonding: a view call at that time, nothing is posted."""
+    abi = load_contract(ALLIANCE)
+    later = hex(int(time.time()) + 2 * params.unbonding_seconds)
+    stuck: dict[bytes, str] = {}
+    for owner in owners:
+        request: dict[str, Json] = {
+            "from": address_text(owner),
+            "to": address_text(contract),
+            "data": "0x" + abi.functions["withdraw"].selector.hex(),
+        }
+        try:
+            await client.agreed((Call("eth_call", (request, "latest", {}, {"time": later})),))
+        except RpcError as error:
+            name = abi.errors.get((error.data or b"")[:4], (error.message,))[0]
+            if name != "NothingToWithdraw":  # somebody was quicker
+                stuck[owner] = name
+    return stuck
 
 
 def money_line(money: Money) -> str:

@@ -42,6 +42,8 @@ class Options:
         lane_bits: the ring that updates are added in; levels are as many as it has room for.
         faults: that befall the network while it runs. cut_by: what partitions it, where they do.
         byzantine: how many of the nodes are dishonest, and how.
+        void_count_max: void rounds in a row that close the alliance, ``None`` for the preset's.
+        references: whether the same data's other scores are computed at the end: pooled, alone, by plain FedAvg.
     """
 
     nodes: int = 8
@@ -61,12 +63,20 @@ class Options:
     faults: tuple[Fault, ...] = ()
     cut_by: CutBy = CutBy.AUTO
     byzantine: tuple[Band, ...] = ()
+    void_count_max: int | None = None
+    references: bool = True
 
     @property
     def crooked(self) -> dict[str, str]:
         """Kind by name of each dishonest node; who they are follows from the seed."""
         chosen = choose_crooked(self.byzantine, self.nodes, self.seed)
         return {f"node{index}": kind for index, kind in chosen.items()}
+
+    @property
+    def params(self) -> AllianceParams:
+        """Of the alliance; see :func:`alliance_params`."""
+        params = alliance_params(self.nodes, self.rounds, self.spare_seats, self.task, self.lane_bits, self.cohorts)
+        return params if self.void_count_max is None else replace(params, void_count_max=self.void_count_max)
 
     @property
     def needs_test_mode(self) -> bool:
@@ -99,6 +109,8 @@ class Options:
         validate_source(self.task, self.partition, self.data, self.nodes)
         if self.lane_bits not in RINGS:
             raise UsageError(f"--lane-bits {self.lane_bits}: give one of {', '.join(map(str, RINGS))}.")
+        if self.void_count_max is not None and not 1 <= self.void_count_max < 2**16:
+            raise UsageError(f"--void-count-max {self.void_count_max}: give 1 to {2**16 - 1}.")
         if self.rounds < 1:
             raise UsageError(f"--rounds {self.rounds}: give at least 1.")
         if not 0.1 <= self.block_time <= 12:

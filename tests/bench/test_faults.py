@@ -26,7 +26,7 @@ from p2p_flock.bench.faults_cells import (
     read_cells,
 )
 from p2p_flock.bench.faults_run import Run, run_testnet
-from p2p_flock.bench.faults_scenarios import SCENARIOS, choose_scenarios, judge_run
+from p2p_flock.bench.faults_scenarios import SCENARIOS, VOIDS, choose_scenarios, judge_run
 from p2p_flock.bench.faults_table import render
 from p2p_flock.errors import UsageError
 from p2p_flock.testnet.faults.grammar import FaultPhase, TargetKind, parse_fault, validate_faults
@@ -213,6 +213,9 @@ def run_of(report: dict[str, Any] | None, is_late: bool = False) -> Run:
         ("disk-full", report_of(entry(3, node3=None), complaints=["node3 ended with exit code 1; see"]), True),
         ("disk-full", report_of(entry(3, node4=None), complaints=["node3 ended with exit code 1; see"]), False),
         ("half-gone", None, False),
+        ("half-gone", report_of(money={}), False),
+        ("half-gone", report_of(*(entry(PLAN.rounds - i, outcome="voided") for i in range(VOIDS)), money={}), True),
+        ("half-gone", report_of(*(entry(PLAN.rounds - i, outcome="voided") for i in range(VOIDS)), money=None), False),
     ],
 )
 def test_scenario__is_judged_by_what_it_asks(name: str, report: dict[str, Any] | None, is_good: bool) -> None:
@@ -226,6 +229,8 @@ def test_scenario__is_judged_by_what_it_asks(name: str, report: dict[str, Any] |
 
 def test_run__a_testnet_that_refuses_is_a_result(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """An hour of cells would be lost with the first testnet that fails."""
-    run = run_testnet(["--nodes", "1"], 60.0)
+    kept = tmp_path / "kept"
+    run = run_testnet(["--nodes", "1"], 60.0, kept=kept)
     assert (run.exit_code, run.report, run.is_late) == (1, None, False)
     assert "--nodes 1" in capfd.readouterr().err and run.command == "scripts/testnet --nodes 1"
+    assert len(list(kept.iterdir())) == 1, "what went wrong could not be looked up"

@@ -43,11 +43,12 @@ def test_money__that_is_all_there_is_conserved() -> None:
         pytest.param({"stakes": STAKES - 1}, id="bad_booked_too_little"),
         pytest.param({"validators": 401}, id="bad_earned_and_not_claimable"),
         pytest.param({"credited": MONEY.credited + 1}, id="bad_owed_twice"),
+        pytest.param({"stuck": {b"\x01" * 20: "StillSeated"}}, id="bad_stake_that_nobody_gets_back"),
     ],
 )
-def test_money__that_is_missing_or_counted_twice_is_told(changes: dict[str, int]) -> None:
+def test_money__that_is_missing_or_counted_twice_is_told(changes: dict[str, object]) -> None:
     """A contract that loses or makes money would pass every run."""
-    wrong = replace(MONEY, **changes)  # type: ignore[arg-type]  # all of these fields are integers
+    wrong = replace(MONEY, **changes)  # type: ignore[arg-type]  # by name
     assert len(wrong.complaints()) == 1
     assert "NOT" in money_line(wrong)
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from p2p_flock.errors import UsageError
 from p2p_flock.params import RINGS, compute_sum_bound_max
+from p2p_flock.testnet.__main__ import parse_arguments
 from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options, alliance_params
 from p2p_flock.testnet.ports import choose_ports, is_free
 from p2p_flock.testnet.processes import Processes, find_processes, stop_directory
@@ -103,6 +105,16 @@ def test_options__give_valid_parameters(nodes: int) -> None:
     spare_seats = min(nodes // 2, NODES_MAX - nodes)
     Options(nodes=nodes, spare_seats=spare_seats).validate()
     assert alliance_params(nodes, 3, spare_seats).seat_count_max == nodes + spare_seats
+
+
+def test_options__references_and_void_rounds_are_the_operators_choice() -> None:
+    """A measurement would wait minutes for scores that nobody asked for, or ten void rounds for an alliance's end."""
+    assert parse_arguments([]).references and parse_arguments([]).params.void_count_max == 10
+    options = parse_arguments(["--no-references", "--void-count-max", "3"])
+    options.validate()
+    assert not options.references and options.params == replace(parse_arguments([]).params, void_count_max=3)
+    with pytest.raises(UsageError, match="--void-count-max 0"):
+        replace(options, void_count_max=0).validate()
 
 
 @pytest.mark.parametrize("nodes", range(NODES_MIN, NODES_MAX + 1))
