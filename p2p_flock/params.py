@@ -120,6 +120,11 @@ class AllianceParams:
         """Fewest surviving owners a cohort may be opened with: max(3, t, c + 3)."""
         return max(3, self.threshold, self.collusion_bound + 3)
 
+    @property
+    def seats_min(self) -> int:
+        """Seats below which no round opens: the committee, and as many trainers as every cohort needs."""
+        return self.validator_count + self.cohort_count * self.survivors_min
+
     def cohort_owners_max(self, seat_count: int) -> int:
         """Most trainers one cohort can have when ``seat_count`` seats are frozen."""
         return -(-(seat_count - self.validator_count) // self.cohort_count)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
-from p2p_flock.params import AllianceParams
 from p2p_flock.types import Assignment
 
 STRIKES = 2  # in a row: one missed round happens to everybody
@@ -45,11 +44,6 @@ def _absent_seats(record: RoundRecord, assignment: Assignment) -> list[int]:
     return unsealed + silent
 
 
-def compute_seats_min(params: AllianceParams) -> int:
-    """Seats below which no round opens: the committee, and as many trainers as every cohort needs."""
-    return params.validator_count + params.cohort_count * params.survivors_min
-
-
 def get_last_settled(history: AllianceHistory) -> tuple[int, int] | None:
     """The two rounds settled last, or ``None`` before there are two."""
     settled: list[int] = []
@@ -74,7 +68,7 @@ def compute_suspensions(history: AllianceHistory) -> tuple[Suspension, ...]:
     absent, before = compute_absent(history, second), compute_absent(history, first)
     if absent is None or before is None:
         return ()
-    spare = sum(not entry.leaving for entry in history.seats) - compute_seats_min(history.params)
+    spare = sum(not entry.leaving for entry in history.seats) - history.params.seats_min
     found = [
         Suspension(entry.owner, seat, first, second)
         for seat, entry in enumerate(history.seats)

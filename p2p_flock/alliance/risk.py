@@ -20,9 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import comb, expm1, inf, log1p
-
-import numpy as np
+from math import ceil, comb, expm1, inf, log1p
 
 from p2p_flock.alliance.solver import Population, compute_tail
 from p2p_flock.params import SUSPICION_BOUND_MAX
@@ -30,6 +28,7 @@ from p2p_flock.params import SUSPICION_BOUND_MAX
 FALSE_SUSPICION_MAX = 0.01  # for each honest seat, over the alliance's life
 LIFE_CAPTURE_MAX = 0.01
 CLEAN_COHORTS_MIN = Fraction(1, 4)  # in one round, in the mean
+SETTLED_RUNS = 8  # after as many times what a whole run takes, the chance of a round no longer changes
 TRUE_SUSPICION_MIN = 0.5  # a bound by which a poisoner is rather missed than found serves nobody
 SURE_PERMILLE = 1000
 
@@ -155,16 +154,24 @@ def compute_seat_rates(
 def compute_suspicion_chance(rates: SeatRates, bound: int, round_count: int) -> float:
     """P[a run of ``bound`` rejections without an adoption between, at some time in so many rounds].
 
-    State r is a run of r; the last state keeps. The chain's transition matrix to the power of the rounds.
+    State r of the chain is a run of r. Round by round until its distribution among the seats not yet suspected has
+    settled, from then on at the rate that it has then (its Perron eigenvalue): long alliances cost no more than short.
     """
     rejected, adopted = float(rates.rejected), float(rates.adopted)
-    step = np.zeros((bound + 1, bound + 1))
-    for run in range(bound):
-        step[run, 0] += adopted
-        step[run, run] += 1 - rejected - adopted
-        step[run, run + 1] += rejected
-    step[bound, bound] = 1
-    return min(1.0, float(np.linalg.matrix_power(step, round_count)[0, bound]))
+    if rejected == 0:
+        return 0.0
+    stays = 1 - rejected - adopted
+    exact_rounds = min(round_count, ceil(SETTLED_RUNS * bound / (rejected + adopted)))
+    runs = [1.0] + [0.0] * (bound - 1)
+    suspected, rate = 0.0, 0.0
+    for _ in range(exact_rounds):
+        arriving = runs[-1] * rejected
+        rate = arriving / sum(runs)
+        suspected += arriving
+        cleared = adopted * sum(runs)
+        runs = [stays * runs[0] + cleared] + [stays * runs[i] + rejected * runs[i - 1] for i in range(1, bound)]
+    later = -expm1((round_count - exact_rounds) * log1p(-rate)) if rate < 1 else 1.0
+    return min(1.0, suspected + (1 - suspected) * later)
 
 
 def compute_rounds_to_suspicion(rates: SeatRates, bound: int) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from p2p_flock.alliance.history import AllianceHistory
-from p2p_flock.alliance.penalties import compute_seats_min, compute_suspensions
+from p2p_flock.alliance.penalties import compute_suspensions
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import CohortOutcome
 
@@ -129,7 +129,7 @@ def compute_suspects(history: AllianceHistory) -> tuple[Suspect, ...]:
         return ()
     settled = _last_settled(history)
     absent = {found.owner for found in compute_suspensions(history)}
-    spare = sum(not entry.leaving for entry in history.seats) - compute_seats_min(history.params) - len(absent)
+    spare = sum(not entry.leaving for entry in history.seats) - history.params.seats_min - len(absent)
     runs = compute_runs(history)
     found = []
     for seat, entry in enumerate(history.seats):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import floor, inf, log10
 
-from p2p_flock.alliance.penalties import compute_seats_min
 from p2p_flock.alliance.risk import (
     FALSE_SUSPICION_MAX,
     LIFE_CAPTURE_MAX,
@@ -83,7 +82,7 @@ def _table(params: AllianceParams, population: Population, risks: list[Risk]) ->
 def _rule(params: AllianceParams) -> list[str]:
     if not params.suspicion_bound:
         return []
-    spare = max(0, params.seat_count_max - compute_seats_min(params))
+    spare = max(0, params.seat_count_max - params.seats_min)
     return [
         f"Whose cohorts are rejected {params.suspicion_bound} times in a row, none adopted between, loses the seat, "
         f"never any stake. Of {params.seat_count_max} seats {spare} can go before too few are left for a round. The "

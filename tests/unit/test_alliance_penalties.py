@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2p_flock.alliance.evidence import describe_fault
 from p2p_flock.alliance.history import AllianceHistory
-from p2p_flock.alliance.penalties import Suspension, compute_absent, compute_seats_min, compute_suspensions
+from p2p_flock.alliance.penalties import Suspension, compute_absent, compute_suspensions
 from p2p_flock.chain_events import ABSENCE_FAULT
 from p2p_flock.testing.alliance import DOMAIN
 from tests.unit.alliance_log import LogWriter, owner_of
@@ -90,7 +90,7 @@ def test_suspensions__void_rounds_between_do_not_matter() -> None:
 def test_suspensions__never_below_the_structural_minimum() -> None:
     """The alliance would wait for the very member that is away."""
     log, _ = find_log()
-    spare = MEMBERS - compute_seats_min(log.params)
+    spare = MEMBERS - log.params.seats_min
     assert spare == 2
     leaving = [name for name in log.names if name != log.names[compute_suspensions(fold(log))[0].seat]][:spare]
     for name in leaving:

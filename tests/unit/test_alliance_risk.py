@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import combinations, product
 from math import inf
 
+import numpy as np
 import pytest
 
 from p2p_flock.alliance.risk import (
@@ -133,6 +134,22 @@ def test_suspicion_chance__as_enumerated(bound: int) -> None:
             longest = max(longest, run)
         total += chance if longest >= bound else 0
     assert compute_suspicion_chance(rates, bound, rounds) == pytest.approx(float(total), rel=1e-12)
+
+
+@pytest.mark.parametrize(("rejected", "adopted"), [(0.3, 0.2), (0.05, 0.01), (0.4, 0.0), (0.02, 0.3)])
+def test_suspicion_chance__of_a_long_alliance(rejected: float, adopted: float) -> None:
+    """A chance extrapolated wrongly would sell a bound as safe: against the transition matrix's power."""
+    rates = SeatRates(Fraction(rejected), Fraction(adopted))
+    for bound in (1, 8, 24):
+        step = np.zeros((bound + 1, bound + 1))
+        for run in range(bound):
+            step[run, 0] += adopted
+            step[run, run] += 1 - rejected - adopted
+            step[run, run + 1] += rejected
+        step[bound, bound] = 1
+        for rounds in (1, 100, 100_000):
+            exact = float(np.linalg.matrix_power(step, rounds)[0, bound])
+            assert compute_suspicion_chance(rates, bound, rounds) == pytest.approx(exact, rel=1e-6, abs=1e-12)
 
 
 def test_rounds_to_suspicion__is_the_mean_of_the_chain() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from p2p_flock.alliance.history import AllianceHistory
-from p2p_flock.alliance.penalties import compute_seats_min, compute_suspensions
+from p2p_flock.alliance.penalties import compute_suspensions
 from p2p_flock.alliance.suspicion import Run, advance_run, compute_records_max, compute_runs, compute_suspects
 from p2p_flock.chain_events import AllianceClosed, SeatReactivated, SeatSuspected
 from p2p_flock.errors import ChainError
@@ -212,7 +212,7 @@ def test_suspects__most_rejected_first_as_long_as_seats_are_spare() -> None:
         settle(log, REJECTED, others=REJECTED)
     history = fold(log)
     found, runs = compute_suspects(history), compute_runs(history)
-    spare = SEATS - compute_seats_min(log.params) - len(compute_suspensions(history))
+    spare = SEATS - log.params.seats_min - len(compute_suspensions(history))
     assert 0 < len(found) == spare < SEATS
     counts = [suspect.rejections for suspect in found]
     assert counts == sorted(counts, reverse=True)
