@@ -6,8 +6,8 @@ takes more waits, so its own sender feels it; whoever goes on for long where no 
 `HardenedSwarm.ban`. *Preferred* peers are those that the daemon wants (members of its alliance, and the bootstrap nodes
 that its operator named); everybody else is a stranger, and strangers together never get what one member may.
 
-Every bucket holds what an honest node can need at once; the rate is what it may cost us for ever. On the machine of
-docs/threat-model.md one core handles 3,000 checked messages a second, so 100 from one peer are 3 %.
+Every bucket holds what an honest node can need at once; the rate is what it may cost us for ever. Both are judgements,
+not derived from a model; `scripts/bench attacks` measures what they leave of an honest node's service.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Rate:
     burst: float
 
 
-# Connections. A handshake costs us 8 ms of CPU. An alliance on one machine (a testnet) has one address.
+# Connections. A handshake costs us a key agreement and a signature, in Python. An alliance on one machine (a testnet) has one address.
 HANDSHAKES_PER_ADDRESS = Rate(4.0, 400.0)
 # Bans of strangers from one address; each one beyond the burst keeps all strangers from there out for a minute, since
 # identities are free and addresses are not. Members behind the same address still get in.
