@@ -34,7 +34,8 @@ class Rate:
     burst: float
 
 
-# Connections. A handshake costs us a key agreement and a signature, in Python. An alliance on one machine (a testnet) has one address.
+# Connections. A handshake costs us a key agreement and a signature, in Python. A testnet on one machine has one
+# address.
 HANDSHAKES_PER_ADDRESS = Rate(4.0, 400.0)
 # Bans of strangers from one address; each one beyond the burst keeps all strangers from there out for a minute, since
 # identities are free and addresses are not. Members behind the same address still get in.
