@@ -22,7 +22,7 @@ from p2p_flock.bench.faults_table import render
 from p2p_flock.errors import UsageError
 from p2p_flock.testnet.options import alliance_params
 
-CELLS_PER_TESTNET = 18  # every role and phase in one way, in 93 rounds: some nine minutes
+CELLS_PER_TESTNET = 18  # every role and phase in one way, in 111 rounds: some eight minutes
 START_SECONDS_MAX = 300.0
 ROUND_SECONDS_MAX = 90.0  # of which none is expected to last a third
 TRIES = 2  # of a cell whose phase passed between two looks

@@ -1,9 +1,9 @@
 """The grid of faults: every role in every phase, killed, restarted or frozen; and what a testnet's report says of each.
 
-Called by ``bench/faults.py``; pure. A testnet takes some undisturbed rounds, then a faulted one and four without a
-fault in turn, so that every cell is measured against rounds of its own run. A round of the testnet takes four seconds,
-so a node that is stopped for ten, or starts again, is missed in the rounds after the struck one too: those *overlap*.
-Each is judged by what the node was in it, and the first round after them must be as any other.
+Called by ``bench/faults.py``; pure. A testnet takes some undisturbed rounds, then a faulted one and five without a
+fault in turn, so that every cell is measured against rounds of its own run. A round of the testnet takes two to four
+seconds, so a node that is stopped for ten, or starts again, is missed in the rounds after the struck one too: those
+*overlap*. Each is judged by what the node was in it, and the first round after them must be as any other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PHASES = ("TRAIN", "SEAL", "UNMASK", "EVALUATE", "COMMIT", "SETTLE")
 WAYS = ("kill", "restart", "freeze")
 RESTART_SECONDS = 5.0
 FREEZE_SECONDS = 10.0
-ROUNDS_PER_CELL = 5
+ROUNDS_PER_CELL = 6
 # Undisturbed rounds before the first fault: the first trains with cold workers, and a median of few is a poor measure.
 WARM_UP_ROUNDS = 3
 # Beyond the one timeout: a broken connection is noticed at once, forgiven for 1 s, and what is posted waits for blocks

@@ -104,7 +104,7 @@ def test_cells__are_chosen_by_words() -> None:
 def test_result__is_what_was_lost_against_the_runs_own_median() -> None:
     """The first round's cold start, or one in which the node was still away, would be the measure."""
     report = report_of(entry(1, 30.0), entry(FIRST + 1, 30.0))
-    assert compute_undisturbed(report, PLAN) == [4.0] * 6
+    assert compute_undisturbed(report, PLAN) == [4.0] * 8
     result = first(report)
     assert (result.outcome, result.lost_seconds, result.next_lost_seconds) == ("settled", 5.0, 0.0)
     good = first(report_of())
