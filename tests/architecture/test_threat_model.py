@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from p2p_flock.alliance.risk import compute_blocking, compute_capture, compute_committee_chance
+from p2p_flock.alliance.solver import Population
 from p2p_flock.bench.attacks import CASES, TABLE_BEGINS, TABLE_ENDS, Row, render, write_table
 from p2p_flock.net import admission, hardening, limits
 
@@ -44,6 +46,35 @@ def test_threat_model__numbers_are_those_of_the_code() -> None:
     assert hardening.BAN_SECONDS == 120.0 and "for two minutes" in text
     assert limits.BANS_PER_ADDRESS.burst == 8.0 and "after eight bans from one address" in text
     assert limits.LINES_PER_STATEMENT.burst == 20.0 and "speak twenty times a minute" in text
+
+
+def test_threat_model__captured_committees_are_computed() -> None:
+    """A chance worked out by hand would stay when the quorums change."""
+    table = MODEL.partition("### Captured committees")[2].partition("A prevented verdict")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line[:3] == "| 1" or line[:3] in ("| 2", "| 5")
+    ]
+    assert len(rows) == 7
+    for owners, validators, *shown in rows:
+        seats, bad = (int(number) for number in owners.split(","))
+        population = Population(seats, int(validators), 1, 1, 0, 0)
+        chances = (
+            compute_capture(population, bad),
+            compute_committee_chance(population, bad, population.validator_count // 2 + 1),
+            compute_blocking(population, bad),
+        )
+        for text, chance in zip(shown, chances, strict=True):
+            assert read_chance(text) == pytest.approx(float(chance), rel=0.35, abs=1e-12), (owners, validators, text)
+
+
+def read_chance(text: str) -> float:
+    """``2·10⁻⁶``, ``.9 %`` or ``0``."""
+    power = re.fullmatch(r"(\d+)·10⁻(\S)", text)
+    if power:
+        return int(power[1]) * 10.0 ** -"⁰¹²³⁴⁵⁶⁷⁸⁹".index(power[2])
+    return float(text.rstrip(" %")) / (100 if "%" in text else 1)
 
 
 def test_attacks__the_table_is_of_this_version() -> None:
