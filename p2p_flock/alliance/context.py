@@ -12,7 +12,7 @@ from functools import cached_property
 from p2p_flock.alliance.manifest import TaskManifest
 from p2p_flock.alliance.privacy import NoiseShare, compute_noise_share
 from p2p_flock.alliance.sortition import compute_assignment
-from p2p_flock.crypto.fixed_point import compute_sum_bound
+from p2p_flock.crypto.fixed_point import compute_squared_norm_max, compute_sum_bound
 from p2p_flock.crypto.signing import envelope_digest, recover_address
 from p2p_flock.params import AllianceParams
 from p2p_flock.ports import Recoverer, Signer
@@ -115,6 +115,17 @@ class RoundContext:
         share = self.noise_shares[cohort]
         weights = tuple(self.weight_of(seat) for seat in sealed)
         return compute_sum_bound(weights, self.params.levels_in(self.stage), 0 if share is None else share.bound)
+
+    def squared_norm_max(self, cohort: int, sealed: Iterable[int]) -> int:
+        """The squared norm that the honest sum of updates over these sealed seats can have. For TRAINING only.
+
+        In STATISTICS every lane has a bound of its own, and an opening beyond it fails (:meth:`sum_bound`).
+        """
+        assert self.stage is Stage.TRAINING
+        share = self.noise_shares[cohort]
+        weights = [self.weight_of(seat) for seat in sealed]
+        variance = 0 if share is None else share.variance * len(weights)
+        return compute_squared_norm_max(sum(weights), self.params.levels, self.manifest.width(self.stage), variance)
 
     # --- deadlines, chain time in ms ---------------------------------------------------------------------------
 

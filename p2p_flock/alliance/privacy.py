@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, isqrt
+from math import ceil
 from typing import Final
 
 from p2p_flock.alliance.manifest import TaskManifest
+from p2p_flock.crypto.fixed_point import compute_norm_max
 from p2p_flock.crypto.noise import compute_noise_bound
 from p2p_flock.errors import ParameterError
 from p2p_flock.params import AllianceParams, compute_holder_count, compute_sum_bound_max
@@ -42,11 +43,9 @@ class NoiseShare:
 def compute_sensitivity(levels: int, weight: int, lane_count: int) -> int:
     """Δ: the L2 norm of a clipped, rounded, weighted update at most, in ring units.
 
-    Clipping leaves a norm of ``levels``. Stochastic rounding moves each coordinate by less than 1, the vector by less
-    than √d; that worst case is counted (conditional rounding as in Kairouz et al. 2021 would count about half of it).
-    One more for the float arithmetic of the clipping.
+    The worst case of rounding is counted (conditional rounding as in Kairouz et al. 2021 would count about half of it).
     """
-    return weight * (levels + isqrt(lane_count - 1) + 1 + 1)
+    return weight * compute_norm_max(levels, lane_count)
 
 
 def compute_noise_sharers(params: AllianceParams, owners: int) -> int:

@@ -7,20 +7,39 @@ another round, another seal or another sum; and it is committed before any is re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.crypto.fixed_point import compute_squared_norm
 from p2p_flock.crypto.signing import GRADE_MAX, ballot_commitment, commit_digest, pack_marks
 from p2p_flock.crypto.suite import hash32, keccak256
+from p2p_flock.crypto.vectors import Vector
 from p2p_flock.errors import CryptoError
 from p2p_flock.params import SCORE_MICRO_MAX
 from p2p_flock.ports import Signer
-from p2p_flock.types import CohortOutcome, Vote
+from p2p_flock.types import CohortOutcome, Stage, Vote
 from p2p_flock.wire.messages import Ballot, BallotCommitment
 
 NO_AGGREGATE = bytes(32)  # the aggregate digest of a cohort that could not be opened
 LOSS_SCALE = 1_000_000  # losses are compared in millionths: a float is never compared across machines
+
+
+def is_possible_sum(context: RoundContext, cohort: int, sealed: Iterable[int], total: Vector[np.int64]) -> bool:
+    """Whether honest members, who all clip, can have made this opened sum. Whole numbers: all validators agree.
+
+    Longer ones prove that somebody in the cohort cheated, not who. The clip at the merge would make most of them
+    harmless to the model, but they drown the honest updates of their cohort, and no loss tells of it.
+
+    Args:
+        sealed: the cohort's sealed seats.
+        total: the lifted ring sum; read once, in blocks.
+    """
+    if context.stage is not Stage.TRAINING:
+        return True  # every lane has a bound of its own there, and an opening beyond it fails
+    return compute_squared_norm(total) <= context.squared_norm_max(cohort, sealed)
 
 
 def is_acceptable_change(loss_before: float, loss_after: float, tolerance_micro: int) -> bool:

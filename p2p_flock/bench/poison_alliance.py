@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, isqrt
+from math import ceil
 
 import numpy as np
 
 from p2p_flock.alliance.model import AdoptedCohort, Model, apply_cohorts
 from p2p_flock.alliance.pay import compute_mean_grade, compute_trainer_rewards, compute_validator_rewards
-from p2p_flock.alliance.penalties import compute_seats_min
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
 from p2p_flock.alliance.suspicion import advance_run
 from p2p_flock.alliance.voting import NO_AGGREGATE, CohortTally, compute_grade, compute_tally, is_acceptable_change
 from p2p_flock.bench.poison_members import VICTIM_OFFSET, Members
 from p2p_flock.bench.poison_model import Reals, compute_losses
 from p2p_flock.bench.poison_settings import AGAINST_VICTIM, ALWAYS_YES, OPPOSITE, Defence
-from p2p_flock.crypto.fixed_point import Encoder, compute_squared_norm, compute_sum_bound
+from p2p_flock.crypto.fixed_point import Encoder, compute_squared_norm, compute_squared_norm_max, compute_sum_bound
 from p2p_flock.crypto.ring import Ring
 from p2p_flock.crypto.signing import GRADE_MAX
 from p2p_flock.crypto.suite import hash32, sha256
@@ -60,17 +59,6 @@ def encode_crooked(members: Members, update: Reals, key: bytes) -> np.ndarray[tu
     params = setting.params
     encoder = Encoder(kept, True, setting.clip_norm * times, params.levels * times, 1, params.lane_bits, key)
     return np.concatenate(list(encoder.encode(CHUNK_BYTES)))
-
-
-def is_possible_sum(one: AdoptedCohort, levels: int) -> bool:
-    """Whether members that all clip can have made this sum.
-
-    A member's clipped, scaled update has a norm of levels + 1 at most (``crypto/fixed_point.py``), rounding moves each
-    of D lanes by less than one, weights multiply: ‖Σ‖ ≤ Σw · (levels + 1 + √D). In integers, so that all validators
-    agree. Longer sums prove that somebody in the cohort cheated; they do not prove who.
-    """
-    most = one.weight_total * (levels + 2 + isqrt(one.integer_sum.size))
-    return compute_squared_norm(one.integer_sum) <= most * most
 
 
 @dataclass
@@ -210,8 +198,9 @@ class Alliance:
         return found
 
     def is_possible(self, one: AdoptedCohort) -> bool:
-        """Whether honest members can have made a sum as long as this one; always so without the check."""
-        return not self.defence.has_norm_check or is_possible_sum(one, self.members.setting.params.levels)
+        """What ``alliance.voting.is_possible_sum`` says of this sum; always yes without the check."""
+        most = compute_squared_norm_max(one.weight_total, self.members.setting.params.levels, one.integer_sum.size)
+        return not self.defence.has_norm_check or compute_squared_norm(one.integer_sum) <= most
 
     def lie(self, cohort: Sequence[int], is_good: bool, grade: int) -> tuple[bool, int]:
         """A bad validator's vote; ``is_good`` and ``grade`` are its honest ones."""
@@ -276,7 +265,7 @@ class Alliance:
                 if memory is not None and tally.outcome in (CohortOutcome.ADOPTED, CohortOutcome.REJECTED):
                     memory.hear(tally.outcome is CohortOutcome.ADOPTED)
         staying = [member for member in self.seats if member not in self.suspended]
-        spare = len(staying) - compute_seats_min(setting.params)
+        spare = len(staying) - setting.params.seats_min
         found = [member for member in staying if self.runs[member] >= setting.params.suspicion_bound]
         for member in sorted(found, key=lambda member: (-self.runs[member], member))[: max(0, spare)]:
             self.suspended[member] = number

@@ -29,6 +29,7 @@ DITHER_BYTES_PER_LANE = 2
 DITHER_BITS = 8 * DITHER_BYTES_PER_LANE
 NOISE_BLOCK = 1 << 13  # lanes; every call for noise but an update's last asks for a multiple of it
 _BLOCK = 1 << 16  # lanes per pass: temporaries stay in cache
+_NOISE_TAIL = 50  # t: e^-t is the chance that honest noise exceeds one of its bounds
 _FLOAT32_BITS = 24  # levels of so many bits are exact in float32, times any power of two
 
 Reals = npt.NDArray[np.float64]
@@ -257,6 +258,37 @@ def compute_sum_bound(weights: tuple[int, ...], levels: int, noise_bound: int = 
         weights: of the n sealed members.
     """
     return levels * sum(weights) + len(weights) * noise_bound
+
+
+def compute_norm_max(levels: int, lane_count: int) -> int:
+    """The L2 norm of an encoded update before weighting at most, in steps of the ring: levels + ⌈√d⌉ + 1.
+
+    Clipping leaves a norm of ``levels``, and one more is for its float arithmetic (see the module). Rounding moves each
+    of d lanes by less than one, the vector by less than √d; that worst case is counted.
+    """
+    return levels + isqrt(lane_count - 1) + 1 + 1
+
+
+def compute_squared_norm_max(weight_total: int, levels: int, lane_count: int, noise_variance: int = 0) -> int:
+    """The squared norm that an opened sum of clipped updates has at most. A longer one proves that somebody cheated.
+
+    A = W · :func:`compute_norm_max` bounds the sum s of the weighted updates: norms add up. That is certain. With noise
+    n of total variance v per lane, ‖s + n‖² = ‖s‖² + 2⟨s, n⟩ + ‖n‖², and only chance bounds it: discrete Gaussians and
+    their sums are subgaussian with the proxy v (Canonne, Kamath and Steinke 2020), so ⟨s, n⟩ ≤ A·√(2tv) but for e^-t,
+    and ‖n‖² ≤ v·(d + 2·√(dt) + 2t) but for e^-t (Hsu, Kakade and Zhang 2012, theorem 2.1). With t = 50 an honest cohort
+    exceeds it with a chance below 2^-71, beside the sampler's own distance from the law (``crypto/noise.py``).
+
+    Args:
+        weight_total: W, the summed weights of the sealed members.
+        lane_count: d ≥ 1.
+        noise_variance: v, of all sealed members' shares together; 0 without noise.
+    """
+    longest = weight_total * compute_norm_max(levels, lane_count)
+    if not noise_variance:
+        return longest * longest
+    across = 2 * longest * (isqrt(2 * _NOISE_TAIL * noise_variance) + 1)
+    own = noise_variance * (lane_count + 2 * (isqrt(lane_count * _NOISE_TAIL) + 1) + 2 * _NOISE_TAIL)
+    return longest * longest + across + own
 
 
 def compute_squared_norm(total: Vector[np.int64]) -> int:

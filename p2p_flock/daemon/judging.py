@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from p2p_flock.alliance.aggregates import open_aggregate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.model import AdoptedCohort, Model, sum_statistics
-from p2p_flock.alliance.voting import compute_grade, compute_score_micro, is_acceptable_change
+from p2p_flock.alliance.voting import compute_grade, compute_score_micro, is_acceptable_change, is_possible_sum
 from p2p_flock.crypto.vectors import SourceVector, Vector
 from p2p_flock.daemon.model_files import apply_in_store, locate_parameters, make_initial_model
 from p2p_flock.errors import StoreError, TaskError, WorkerCrashedError
@@ -123,6 +123,7 @@ class Judge:
                     for cohort, one in adopted.items()
                 }
             )
+        too_long = await trio.to_thread.run_sync(find_impossible, context, manifest, adopted)
         files = [
             await trio.to_thread.run_sync(self._make_candidate, self.model, context, one) for one in adopted.values()
         ]
@@ -132,8 +133,10 @@ class Judge:
         tolerance = context.params.loss_tolerance_micro
         verdicts, grades = {}, {}
         for cohort, loss_after in zip(adopted, result.losses_after, strict=True):
-            verdicts[cohort] = is_acceptable_change(result.loss_before, loss_after, tolerance)
-            grades[cohort] = compute_grade(result.loss_before, loss_after)
+            verdicts[cohort] = cohort not in too_long and is_acceptable_change(
+                result.loss_before, loss_after, tolerance
+            )
+            grades[cohort] = 0 if cohort in too_long else compute_grade(result.loss_before, loss_after)
             logger.info("evaluate: cohort %d: loss %.4f to %.4f", cohort, result.loss_before, loss_after)
         self.judged[context.round] = Judged(
             loss_before=result.loss_before,
@@ -194,6 +197,25 @@ def open_adopted(
     sealed = get_sealed_entries(context.cohorts[cohort], manifest)
     integers = open_aggregate(context.cohorts[cohort], source, context.sum_bound(cohort, sealed))
     return AdoptedCohort(integers, compute_weight_total(context, cohort, manifest), digest)
+
+
+def find_impossible(context: RoundContext, manifest: Manifest, sums: Mapping[int, AdoptedCohort]) -> frozenset[int]:
+    """The cohorts whose sum is longer than clipping members can make it: a vote of no, whatever the losses say.
+
+    Reads every sum once, in blocks.
+    """
+    found = set()
+    for cohort, one in sums.items():
+        sealed = get_sealed_entries(context.cohorts[cohort], manifest)
+        if not is_possible_sum(context, cohort, sealed, one.integer_sum):
+            logger.warning(
+                "evaluate: cohort %d: no: its sum is longer than that of honest members can be, so at least one of its "
+                "%d trainers did not clip its update; which one cannot be told",
+                cohort,
+                len(sealed),
+            )
+            found.add(cohort)
+    return frozenset(found)
 
 
 def compute_weight_total(context: RoundContext, cohort: int, manifest: Manifest) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from p2p_flock.alliance.aggregates import decode_aggregate
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.model import AdoptedCohort, Model, apply_cohorts
+from p2p_flock.alliance.voting import is_possible_sum
 from p2p_flock.errors import WireError
 from p2p_flock.secagg.answer import get_sealed_entries
 from p2p_flock.types import Stage
@@ -57,7 +58,7 @@ class Learning:
     def apply_one(
         self, context: RoundContext, model: Model, cohort: int, digest: bytes, blob: bytes | None, manifest: Manifest
     ) -> NDArray[np.float64] | None:
-        """The parameters that this sum alone would lead to; ``None`` for bytes that are no sum of the cohort."""
+        """The parameters that this sum alone would lead to; ``None`` for bytes that are no sum of honest members."""
         key = (model.digest, digest, cohort)
         if key not in self._candidates:
             self._candidates[key] = _apply(context, model, cohort, digest, blob, manifest)
@@ -74,6 +75,8 @@ def _apply(
         integers = decode_aggregate(context.cohorts[cohort], blob, context.sum_bound(cohort, sealed))
     except WireError:
         return None  # a liar's, who says that it opened this
+    if not is_possible_sum(context, cohort, sealed, integers):
+        return None
     one = AdoptedCohort(integers, sum(map(context.weight_of, sealed)), digest)
     candidate = apply_cohorts(model, context.manifest, context.params.levels_in(context.stage), [one])
     return np.asarray(candidate.parameters[:], dtype=np.float64)

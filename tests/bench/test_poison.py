@@ -13,7 +13,7 @@ import pytest
 
 from p2p_flock.alliance.model import AdoptedCohort
 from p2p_flock.bench.poison import list_jobs
-from p2p_flock.bench.poison_alliance import Alliance, encode_crooked, encode_honest, is_possible_sum
+from p2p_flock.bench.poison_alliance import Alliance, encode_crooked, encode_honest
 from p2p_flock.bench.poison_committee import compute_tail, count_captures
 from p2p_flock.bench.poison_data import CLASSES, IMAGES, Part, read_archive, shrink, split_digits
 from p2p_flock.bench.poison_framing import count_framed
@@ -144,14 +144,16 @@ def test_norm_check__refuses_what_honest_members_cannot_sum_to(blobs: Part) -> N
 def test_norm_check__never_refuses_honest_sums(blobs: Part) -> None:
     """Honest members at their clip, all in one direction, make the longest honest sum."""
     members = Members(SMALL, split_digits(blobs, 20, 1, False), NOBODY, 1)
-    levels, ring = SMALL.params.levels, Ring(SMALL.params.lane_bits)
+    ring = Ring(SMALL.params.lane_bits)
     update = np.random.default_rng(1).standard_normal(PARAMETERS)
     words = [encode_honest(members, update, bytes([index]) * 32) for index in range(5)]
     total = ring.lift(sum(words[1:], start=words[0]), PARAMETERS, 0)
 
-    assert is_possible_sum(AdoptedCohort(total, 5), levels)
+    checked = Alliance(members, DEFENCES[1])
+    assert checked.is_possible(AdoptedCohort(total, 5))
     crooked = ring.lift(sum(words[1:], start=encode_crooked(members, 3 * update, bytes(32))), PARAMETERS, 0)
-    assert not is_possible_sum(AdoptedCohort(crooked, 5), levels)
+    assert not checked.is_possible(AdoptedCohort(crooked, 5))
+    assert Alliance(members, DEFENCES[0]).is_possible(AdoptedCohort(crooked, 5))
 
 
 def test_crooked_trainer__is_not_bound_by_the_clip(blobs: Part) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
+from p2p_flock.alliance.aggregates import encode_aggregate
+from p2p_flock.crypto.suite import sha256
 from p2p_flock.crypto.vectors import MemorySink
 from p2p_flock.daemon.judging import Judge
 from p2p_flock.daemon.model_files import keep_model
@@ -36,19 +40,29 @@ class SettledWorker:
         return True, ""
 
 
-async def judge(
-    tmp_path: Path, worker: SettledWorker, stage: Stage = Stage.TRAINING, target: int = 900_000
-) -> EvaluationFinished:
-    """A round's opened sum, judged by this worker."""
+def open_round() -> bytes:
+    """The aggregate that the round's own contributions open to."""
     (asked,) = effects_of(OpenCohort, tell_answers(validator_in(Phase.OPENING), ROUND.trainers[:3]))
     assert isinstance(asked, OpenCohort)
     sink = MemorySink()
     opened = open_sum(asked.opening, ROUND.blobs_of().__getitem__, sink)
-    assert isinstance(opened, Opened)
+    assert isinstance(opened, Opened) and opened.aggregate_digest == sha256(bytes(sink.data))
+    return bytes(sink.data)
+
+
+async def judge(
+    tmp_path: Path,
+    worker: SettledWorker,
+    stage: Stage = Stage.TRAINING,
+    target: int = 900_000,
+    lanes: tuple[int, ...] = (),
+) -> EvaluationFinished:
+    """A round's opened sum, or one with these lanes, judged by this worker."""
+    blob = encode_aggregate(ROUND.context.cohorts[0], np.array(lanes, dtype=np.uint32)) if lanes else open_round()
     blobs, models = BlobStore(tmp_path / "blobs", 1 << 20), ModelStore(tmp_path / "models")
-    blobs.put(bytes(sink.data))
+    blobs.put(blob)
     found = Judge(cast(Worker, worker), keep_model(models, ROUND.setting.model), models, tmp_path)
-    effect = Evaluate(stage, {0: opened.aggregate_digest})
+    effect = Evaluate(stage, {0: sha256(blob)})
     task = make_task(statistics_count=6)  # either stage has as many lanes
     context = replace(ROUND.context, manifest=task, params=replace(ROUND.context.params, score_target_micro=target))
     return await found.judge(context, effect, SEAL.manifest, blobs)
@@ -80,3 +94,20 @@ async def test_judge__without_a_target_no_score_is_published(tmp_path: Path) -> 
     """Everybody could count a hospital's test records from what its ballots say, and nobody needs to know."""
     found = await judge(tmp_path, SettledWorker(0.8, 0.4, 0.8125), target=0)
     assert found == EvaluationFinished({0: True}, {0: 8}, 0)
+
+
+async def test_judge__a_sum_too_long_for_clipped_updates_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever does not clip would drown its cohort, and be adopted where that shows in no loss."""
+    weight_total = sum(ROUND.context.weight_of(seat) for seat in ROUND.trainers)
+    # Six lanes of at most W · levels, as in any sum that opens; W · (levels + ⌈√6⌉ + 1) is the longest norm.
+    longest = weight_total * (ROUND.context.params.levels + 3 + 1)
+    lane = int(longest / 6**0.5)
+    better = SettledWorker(0.8, 0.4, 0.5)
+    caplog.set_level(logging.WARNING)
+    assert await judge(tmp_path / "a", better, lanes=(lane,) * 6) == EvaluationFinished({0: True}, {0: 8}, 500_000)
+    assert not caplog.records
+    refused = await judge(tmp_path / "b", better, lanes=(lane + 1,) * 6)
+    assert refused == EvaluationFinished({0: False}, {0: 0}, 500_000)
+    assert "cohort 0" in caplog.text and "did not clip" in caplog.text

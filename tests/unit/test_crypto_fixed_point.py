@@ -9,10 +9,13 @@ from math import isqrt, sqrt
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from p2p_flock.crypto import fixed_point
 from p2p_flock.crypto.fixed_point import Encoder
 from p2p_flock.crypto.masking import keystream
+from p2p_flock.crypto.noise import Noise
 from p2p_flock.crypto.ring import Ring
 from p2p_flock.errors import LocalProtocolError, ParameterError, UsageError
 from p2p_flock.params import RINGS
@@ -297,3 +300,66 @@ def test_compute_sum_bound__counts_everybody_s_noise() -> None:
     """Biases would not come off, or honest noise would be out of range."""
     assert fixed_point.compute_sum_bound((1, 2, 3), 10) == 60
     assert fixed_point.compute_sum_bound((1, 2, 3), 10, 7) == 81
+
+
+ALL_UP, ALL_DOWN = b"\xff", b"\x00"  # of dither: every lane is rounded up, or down
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    st.integers(1, 20),
+    st.integers(1, 60),
+    st.sampled_from([ALL_UP, ALL_DOWN]),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_norm_max__holds_whatever_honest_members_do(
+    weights: list[int], side: int, steps: int, dither_byte: bytes, seed: int
+) -> None:
+    """Honest cohorts would be rejected, and after some such rounds their members suspected of poisoning."""
+    count, levels, chance = side * side, steps * side + 1, np.random.default_rng(seed)
+    sign = 1.0 if dither_byte == ALL_UP else -1.0
+    # Nobody's norm is below the clip. All alike, and every lane is rounded away from zero: as long as a sum can be.
+    alike = np.full(count, sign)
+    unlike = [chance.normal(0, 1, count) * 10 ** chance.uniform(0, 3) for _ in weights]
+    longest = fixed_point.compute_squared_norm_max(sum(weights), levels, count)
+    for updates in ([alike] * len(weights), unlike):
+        total = np.zeros(count, dtype=np.int64)
+        for update, weight in zip(updates, weights, strict=True):
+            bits = dither_byte * (fixed_point.DITHER_BYTES_PER_LANE * count)
+            words = fixed_point.encode_update(update.astype(np.float32), 0.5, levels, weight, bits, 32)
+            total += words.view(np.int32)
+        found = fixed_point.compute_squared_norm(total)
+        assert found <= longest
+        if updates[0] is alike:  # the bound is not much above what can happen: by two steps for each member
+            assert isqrt(found) + 2 * sum(weights) + 1 >= isqrt(longest)
+
+
+def test_norm_max__a_member_that_does_not_clip_exceeds_it() -> None:
+    """A sum that is mostly one member's would pass for honest."""
+    chance = np.random.default_rng(1)
+    updates = [chance.normal(0, 1, 2000) for _ in range(4)]
+    clips = [1.0, 1.0, 1.0, 5.0]
+    words = [
+        fixed_point.encode_update(update, clip, round(LEVELS * clip), 1, dither(2000, key), 32).view(np.int32)
+        for key, (update, clip) in enumerate(zip(updates, clips, strict=True))
+    ]
+    longest = fixed_point.compute_squared_norm_max(4, LEVELS, 2000)
+    assert fixed_point.compute_squared_norm(np.sum(words, axis=0, dtype=np.int64)) > longest
+    assert fixed_point.compute_squared_norm(4 * words[0].astype(np.int64)) <= longest
+
+
+@pytest.mark.parametrize(("lanes", "variance"), [(1, 16), (50, 10_000), (20_000, 16), (20_000, 10**9)])
+def test_norm_max__leaves_room_for_noise(lanes: int, variance: int) -> None:
+    """Private alliances would reject each other's honest noise, or take any vector that hides in it."""
+    members = 3
+    shares = [Noise(bytes([key]) * 32, variance)(0, lanes) for key in range(members)]
+    signal = np.full(lanes, members * LEVELS // isqrt(lanes), dtype=np.int64)
+    longest = fixed_point.compute_squared_norm_max(members, LEVELS, lanes, members * variance)
+    noisy = signal + sum(shares)
+    assert fixed_point.compute_squared_norm(noisy) <= longest
+    if lanes > 10_000:  # close to what there is on average; norms that add up would give more
+        deviation = sqrt(members * variance * lanes)
+        assert longest < (members * fixed_point.compute_norm_max(LEVELS, lanes) + 1.1 * deviation) ** 2
+    hidden = np.full(lanes, isqrt(longest // lanes) + 1, dtype=np.int64)
+    assert fixed_point.compute_squared_norm(hidden + sum(shares)) > longest or lanes == 1
