@@ -46,18 +46,20 @@ class Collection:
         self._held: dict[int, frozenset[int]] = {}  # by cohort, until something changes there
         self._quarrels: dict[int, tuple[tuple[int, int], ...]] = {}  # the same
 
-    def announce(self, seat: int, contribution: Contribution) -> None:
-        """Take a contribution's announcement.
+    def announce(self, seat: int, contribution: Contribution) -> bool:
+        """Take a contribution's announcement; whether it is news.
 
         Raises:
             RemoteProtocolError: the trainer has no usable key, or announced another one before.
         """
         if seat not in self._context.eligible_trainers:
             raise RemoteProtocolError(seat, DropReason.NO_MASK_KEY)
+        is_new = seat not in self._announced
         if self._announced.setdefault(seat, contribution) != contribution:
             raise RemoteProtocolError(seat, DropReason.EQUIVOCATION, "two contributions in one round")
         self._learned.pop(seat, None)
         self._note_named(seat, contribution)
+        return is_new
 
     def learn(self, seat: int, contribution: Contribution) -> None:
         """Take what another validator's proposal names, where nothing was announced here."""
@@ -174,6 +176,10 @@ class Collection:
         if cohort not in self._held:
             self._held[cohort] = self.aggregators[cohort].held()
         return self._held[cohort]
+
+    def is_held(self, seat: int) -> bool:
+        """Whether :meth:`held_roots` names this eligible trainer."""
+        return seat in self._held_in(self._context.assignment.cohort_of(seat))
 
     def held_count(self) -> int:
         """How many contributions :meth:`held_roots` names."""

@@ -11,6 +11,7 @@ from enum import Enum
 from p2p_flock.alliance.collecting import Collection
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.leading import Attendance, compute_patience_ms, is_gone, turn_starts_ms
+from p2p_flock.alliance.lost_trainers import LostTrainers
 from p2p_flock.alliance.sealing import (
     Quarrels,
     Seal,
@@ -60,12 +61,15 @@ NEVER_MS = 2**62
 class SealDesk:
     """What this validator knows and promised about the seal of its round."""
 
-    def __init__(self, context: RoundContext, seat: int, sign: Signer, attendance: Attendance) -> None:
+    def __init__(
+        self, context: RoundContext, seat: int, sign: Signer, attendance: Attendance, lost_trainers: LostTrainers
+    ) -> None:
         self._context = context
         self._seat = seat
         self._position = context.assignment.validators.index(seat)
         self._sign = sign
         self._attendance = attendance
+        self._lost_trainers = lost_trainers
         self._own_roots: dict[int, bytes] = {}
         self._have_count = 0
         self._haves: dict[int, tuple[Envelope, dict[int, bytes]]] = {}
@@ -183,16 +187,16 @@ class SealDesk:
         return {seat: roots for seat, (_, roots) in self._haves.items() if seat != self._seat}
 
     def _say_have(self, collection: Collection, now_ms: int) -> list[Effect]:
-        is_due, due_count = now_ms >= self._context.train_deadline_ms, len(self._context.eligible_trainers)
-        if not is_due and collection.held_count() + 2 * len(collection.quarrels()) < due_count:
-            return []  # said before every held one is looked at: this is asked after each message
-        said = self._haves.get(self._seat)
-        if said is not None and collection.held_count() <= len(said[1]):
+        said, is_due = self._haves.get(self._seat), now_ms >= self._context.train_deadline_ms
+        lost = self._find_lost(now_ms)
+        lacking = frozenset(seat for seat in lost if not collection.is_held(seat))
+        if said is not None:
+            if collection.held_count() <= len(said[1]):
+                return []
+        elif not is_due and not self._is_all_here(collection, lacking):
             return []
         held = collection.held_roots()
-        quarrelling = {seat for pair in collection.quarrels() for seat in pair}
-        complete = held.keys() | quarrelling >= self._context.eligible_trainers
-        if not (complete or is_due) or not held:
+        if not held:
             return []
         if self._ready_at_ms is None:
             self._ready_at_ms = now_ms
@@ -206,7 +210,29 @@ class SealDesk:
         self._own_roots.update(roots)
         self._haves[self._seat] = (envelope, roots)
         self._have_count += 1
-        return [Persist(HAVE, str(self._have_count), encode(have)), Send(self._others(), envelope)]
+        effects: list[Effect] = [Persist(HAVE, str(self._have_count), encode(have)), Send(self._others(), envelope)]
+        if said is None and lacking and not is_due:
+            seats = ", ".join(map(str, sorted(lacking)))
+            effects.append(Report("collect", f"not waiting for trainers whose connection is down: seats {seats}"))
+        return effects
+
+    def _find_lost(self, now_ms: int) -> frozenset[int]:
+        return self._lost_trainers.find_lost(now_ms)
+
+    def _is_all_here(self, collection: Collection, lacking: frozenset[int]) -> bool:
+        """Whether every contribution is held or quarrels, but for those of ``lacking``, the lost trainers.
+
+        Where no cohort can be sealed without the lost ones they are waited for: nothing is gained by going on.
+        """
+        eligible, quarrels = self._context.eligible_trainers, collection.quarrels()
+        if collection.held_count() + 2 * len(quarrels) + len(lacking) < len(eligible):
+            return False  # said before every held one is looked at: this is asked after each message
+        held = collection.held_roots()
+        quarrelling = {seat for pair in quarrels for seat in pair}
+        if held.keys() | quarrelling >= eligible:
+            return True
+        is_viable = some_cohort_is_viable(self._context, held)
+        return is_viable and held.keys() | quarrelling | lacking >= eligible
 
     def _propose(self, collection: Collection, now_ms: int) -> list[Effect]:
         """Propose when it is this node's turn and the Have messages suffice."""
@@ -247,7 +273,7 @@ class SealDesk:
         assert self._ready_at_ms is not None
         if len(self._haves) < self._context.params.seal_quorum:
             return False
-        complete = self._complete(quarrels)
+        complete = self._complete(quarrels, now_ms)
         waiting_for = [
             seat
             for seat in self._context.assignment.validators
@@ -258,9 +284,9 @@ class SealDesk:
         # After the train deadline only validators that said nothing are waited for.
         return now_ms >= self._context.train_deadline_ms and all(seat in self._haves for seat in waiting_for)
 
-    def _complete(self, quarrels: Quarrels) -> set[int]:
-        """Validators that hold everything that is due."""
-        everyone = drop_quarrels(self._context.eligible_trainers, quarrels)
+    def _complete(self, quarrels: Quarrels, now_ms: int) -> set[int]:
+        """Validators that hold everything that is due; what a lost trainer contributed is due from nobody."""
+        everyone = drop_quarrels(self._context.eligible_trainers, quarrels) - self._find_lost(now_ms)
         return {seat for seat, (_, roots) in self._haves.items() if roots.keys() >= everyone}
 
     def _patience_ends_ms(self) -> int:
@@ -280,7 +306,7 @@ class SealDesk:
             return
         order = self._context.assignment.validators
         if self._complete_at_ms is None:
-            complete = self._complete(collection.quarrels())
+            complete = self._complete(collection.quarrels(), now_ms)
             self._complete_at_ms = now_ms if len(complete) >= self._context.params.verdict_quorum else None
         if now_ms >= self._patience_ends_ms():
             for seat in order:

@@ -17,6 +17,7 @@ from p2p_flock.alliance.balloting import BALLOT, BallotDesk
 from p2p_flock.alliance.collecting import Collection, Stage
 from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.leading import Attendance
+from p2p_flock.alliance.lost_trainers import LostTrainers
 from p2p_flock.alliance.proposing import HAVE, SEAL_SIGNATURE, SealDesk
 from p2p_flock.alliance.sealing import decode_sealed_manifest
 from p2p_flock.alliance.watching import EVIDENCE, Watch
@@ -92,7 +93,8 @@ class ValidatorMachine:
         self._pending: set[int] = set()  # cohorts whose opening has not come back yet
         self._attendance = Attendance()
         self._collection = Collection(context)
-        self._seals = SealDesk(context, seat, sign, self._attendance)
+        self._lost_trainers = LostTrainers(context, seat)
+        self._seals = SealDesk(context, seat, sign, self._attendance, self._lost_trainers)
         self._ballots = BallotDesk(context, seat, sign, self._attendance)
         self._watch = Watch(context, seat)
         self._is_nonsense = False  # what was sealed is no manifest: there is nothing to open
@@ -160,6 +162,7 @@ class ValidatorMachine:
     def _reachable(self, event: Event, now_ms: int) -> list[Effect]:
         assert isinstance(event, SeatReachable)
         self._attendance.note_connection(event.seat, event.reachable, now_ms)
+        self._lost_trainers.note_connection(event.seat, event.reachable, now_ms)
         if event.reachable:
             self._repeat_at_ms = now_ms  # whoever comes back missed what was said meanwhile
         return []
@@ -172,8 +175,8 @@ class ValidatorMachine:
         try:
             match message:
                 case Contribution():
-                    if self.phase is Phase.SEALING:
-                        self._collection.announce(seat, message)
+                    if self.phase is Phase.SEALING and self._collection.announce(seat, message):
+                        self._lost_trainers.note_progress(seat, now_ms)
                 case Have():
                     self._seals.add_have(event.envelope, message)
                 case SealProposal():
@@ -202,6 +205,8 @@ class ValidatorMachine:
         if stage is not None and self._asked.get(seat) == (stage, None):
             self._asked[seat] = (stage, now_ms + FETCH_RETRY_MS)
             heappush(self._retries, (now_ms + FETCH_RETRY_MS, seat))
+        if event.blobs or event.sizes:
+            self._lost_trainers.note_progress(seat, now_ms)
         effects: list[Effect] = []
         if self._sealed is not None and self.manifest is None:
             effects += self._take_manifest(event.blobs)

@@ -34,7 +34,8 @@ def plan(sim: Simulation, chance: random.Random) -> None:
     if faults.heal_ms == 0:
         return
     for _ in range(faults.partitions):
-        sim.network.split(len(sim.nodes), sim.now_ms + chance.randrange(faults.heal_ms))
+        cut = sim.network.split(len(sim.nodes), sim.now_ms + chance.randrange(faults.heal_ms))
+        sim.at(cut.end_ms - sim.now_ms, partial(sim.tell_mended, cut))
     for member in chance.sample(members, min(faults.deaths, len(sim.nodes))):
         sim.at(chance.randrange(faults.heal_ms), partial(sim.nodes[member].stop, "killed for good", True))
     for member in chance.sample(members, min(faults.restores, len(sim.nodes))):
@@ -56,7 +57,10 @@ def plan(sim: Simulation, chance: random.Random) -> None:
 
 def heal(sim: Simulation) -> None:
     """Whoever is to come back comes back; endpoints show the truth."""
+    mended = list(sim.network.partitions)
     sim.network.partitions.clear()
+    for cut in mended:
+        sim.tell_mended(cut)
     for node in sim.nodes:
         for endpoint in node.endpoints:
             endpoint.heal()

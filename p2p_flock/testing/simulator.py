@@ -41,7 +41,7 @@ from p2p_flock.testing.facts import (
 )
 from p2p_flock.testing.learning import Learning
 from p2p_flock.testing.ledger import BLOCK_MS, Block, Ledger
-from p2p_flock.testing.network import NOTICED_MS, PULL_TIMEOUT_MS, Network
+from p2p_flock.testing.network import NOTICED_MS, PULL_TIMEOUT_MS, Network, Partition
 from p2p_flock.testing.node import Node
 from p2p_flock.testing.sharing import sharing
 from p2p_flock.testing.suites import Suite
@@ -400,7 +400,7 @@ class Simulation(Timeline):
         )
 
     def tell_reachable(self, node: Node, is_reachable: bool) -> None:
-        """Validators see connections come and go; a trainer's machine has no use for it."""
+        """Validators see everybody's connections come and go; a trainer's machine has no use for it."""
         for other in self.nodes:
             if other is not node and other.context is not None:
                 self.at(NOTICED_MS, partial(self._tell_reachable, other, node, is_reachable))
@@ -412,6 +412,13 @@ class Simulation(Timeline):
         seats = [seat for seat, number in enumerate(self.members_of(context)) if number == other.number]
         for seat in seats:
             node.tell(ports.SeatReachable(seat, is_reachable))
+
+    def tell_mended(self, cut: Partition) -> None:
+        """A partition is over: who began a round behind it is connected again."""
+        for node in self.nodes:
+            for other in self.nodes:
+                if (node.number in cut.side) != (other.number in cut.side) and self._serves(node.number, other.number):
+                    self.at(NOTICED_MS, partial(self._tell_reachable, node, other, True))
 
     def unreachable_seats(self, node: Node) -> list[int]:
         """Seats of the node's round whose nodes it has no connection to."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from p2p_flock.alliance.context import RoundContext
+from p2p_flock.alliance.lost_trainers import compute_lost_after_ms
 from p2p_flock.alliance.pay import NOBODY, RoundFacts, Senders, compute_record
 from p2p_flock.chain_events import (
     BallotRevealed,
@@ -218,7 +219,7 @@ def test_p3__length_is_judged_by_who_was_lost() -> None:
     trainer = Stage("P3").context.trainers[0]
     validator = Stage("P3").context.assignment.validators[0]
     params = make_params()
-    lengths = {None: 10_000, validator: 20_000, trainer: 10_000 + params.train_seconds * 1000}
+    lengths = {None: 10_000, validator: 20_000, trainer: 10_000 + compute_lost_after_ms(params.train_seconds)}
     for lost, allowed_ms in lengths.items():
         for taken_ms, is_caught in ((allowed_ms - 1000, False), (allowed_ms + 10_000, True)):
             stage = Stage("P3")
@@ -232,6 +233,21 @@ def test_p3__length_is_judged_by_who_was_lost() -> None:
                     stage.log(event)
             else:
                 stage.log(event)
+
+
+def test_p3__whoever_is_waited_for_again_may_cost_the_train_phase() -> None:
+    """A trainer that is started again, or without which nothing can be sealed, is waited for; P3 would blame nobody."""
+    first, *others = Stage("P3").context.trainers
+    assert len(others) == 4 and make_params().survivors_min == 3
+    back: list[Fact] = [Stopped(0, first, False, "killed"), Started(0, first, False)]
+    dead: list[Fact] = [Stopped(0, seat, True, "killed") for seat in others[:3]]
+    for facts in (back, dead):
+        stage = Stage("P3")
+        stage.begin(2)
+        for fact in facts:
+            stage.tell(fact)
+        stage.now_ms += 10_000 + make_params().train_seconds * 1000
+        stage.log(RoundSettled(stage.at(), 2, (0,), (SHARE,), (0,), (0,), SHARE, False, NO_RECORD))
 
 
 def test_p3__void_because_of_one_is_caught() -> None:

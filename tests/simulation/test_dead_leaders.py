@@ -61,7 +61,7 @@ def test_validator_dead_at_any_moment__costs_one_timeout(position: int) -> None:
 
 
 @pytest.mark.parametrize("moment", [0, 2, 5, 8, 12])
-def test_trainer_dead_at_any_moment__costs_the_rest_of_the_train_phase(moment: int) -> None:
+def test_trainer_dead_at_any_moment__costs_a_share_of_the_train_phase(moment: int) -> None:
     """One dropout would cost the round, or its cohort its sum."""
     result, recorder = run_struck(dies_at(Role.TRAINER, 0, moment))
     assert (outcomes(recorder), result.rounds_voided) == ([(CohortOutcome.ADOPTED,)], 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2p_flock.alliance import balloting, leading, proposing, trainer, validator
+from p2p_flock.alliance import balloting, leading, lost_trainers, proposing, trainer, validator
 from p2p_flock.alliance.gossip import HINTS
 from p2p_flock.alliance.risk import (
     choose_suspicion_bound,
@@ -42,6 +42,8 @@ def test_spec__numbers_are_those_of_the_code() -> None:
     assert trainer.FETCH_RETRY_MS == validator.FETCH_RETRY_MS == 1000 and "asks again every 1 s" in spec
     assert trainer.LAST_CALL_PERMILLE == 800 and "80 % of the unmask phase" in spec
     assert leading.GONE_GRACE_MS == 1000 and "a grace of 1 s" in spec
+    assert lost_trainers.LOST_AFTER_SHARE == 6 and "for a sixth of the train phase" in spec
+    assert lost_trainers.CONNECTED_SEATS_MAX == 256 and "more than 256 seats nobody is lost" in spec
     assert messages.DOCUMENT_BYTES_MAX == 256 << 10 and messages.MANIFEST_BYTES_MAX == messages.CHUNK_BYTES == 1 << 20
     assert all(f"`{hint}`" in wire for hint in HINTS)
 

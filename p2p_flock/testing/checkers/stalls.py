@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from p2p_flock.alliance.lost_trainers import compute_lost_after_ms
 from p2p_flock.chain_events import AllianceClosed, RoundSealed, RoundSettled, RoundVoided
 from p2p_flock.params import AllianceParams
 from p2p_flock.testing.checkers.base import Checker, Handler, Roster
@@ -130,7 +131,7 @@ class Stalls(Checker):
                 self._is_closed = False
 
     def _judge(self, number: int, known: _Round, now_ms: int) -> None:
-        """The round's length against what its dead may cost: trainers the train phase, a validator one timeout."""
+        """The round's length against what its dead may cost: trainers a share of TRAIN, a validator one timeout."""
         params, taken_ms = self.roster.params, now_ms - known.opens_at_ms
         self._check_limit(number, known, now_ms)
         if not self.roster.is_calm or self.roster.quiet_round_ms is None:
@@ -140,13 +141,28 @@ class Stalls(Checker):
         timeout_s = max(params.seal_seconds, params.unmask_seconds, params.commit_seconds, params.settle_seconds)
         allowed_ms = self.roster.quiet_round_ms + validators * (timeout_s * 1000 + GRACE_MS)
         if known.lost:
-            allowed_ms += params.train_seconds * 1000 if trainers else 0
+            allowed_ms += self._compute_train_wait_ms(number, known, validators) if trainers else 0
             allowed_ms += GRACE_MS
         if taken_ms > allowed_ms:
             lost = ", ".join(f"{role.value} {member}" for member, role in known.lost)
             raise self.fail(f"round {number} took {taken_ms} ms where {allowed_ms} are due (lost: {lost or 'nobody'})")
         if isinstance(known.ended, RoundVoided) and len(known.lost) <= 1:
             raise self.fail(f"round {number} is void because of a single member")
+
+    def _compute_train_wait_ms(self, number: int, known: _Round, validators: int) -> int:
+        """How long the round may wait for its lost trainers: for the dead a share of the train phase.
+
+        Who came back is waited for again, who is silent keeps its connections, and without whom no cohort can be sealed
+        is waited for too: the whole phase. A validator that was started again counts the share anew.
+        """
+        params, began = self.roster.params, self.roster.canonical[number]
+        members = [member for member, role in known.lost if role is Role.TRAINER]
+        lost = {began.members.index(member) for member in members}
+        left = began.context.eligible_trainers - lost
+        largest = max(len(left & set(cohort)) for cohort in began.context.assignment.cohorts)
+        if self._down >= set(members) and len(lost) == len(members) and largest >= params.survivors_min:
+            return min(params.train_seconds * 1000, (1 + validators) * compute_lost_after_ms(params.train_seconds))
+        return params.train_seconds * 1000
 
     def _check_limit(self, number: int, known: _Round, now_ms: int) -> None:
         """After healing no round outlasts all its deadlines and the members' patience."""
