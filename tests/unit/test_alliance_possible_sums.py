@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from p2p_flock.alliance.aggregates import encode_aggregate
 from p2p_flock.alliance.voting import is_possible_sum
 from p2p_flock.crypto.noise import Noise
+from p2p_flock.crypto.suite import sha256
 from p2p_flock.testing.alliance import digest_of, make_setting
+from p2p_flock.testing.learning import Learning
 from p2p_flock.types import Stage
+from tests.unit.alliance_round import make_round
 
 CONTEXT = make_setting().context
 
@@ -40,3 +44,14 @@ def test_sum__may_hold_the_noise_of_a_private_alliance() -> None:
     assert is_possible_sum(private, 0, seats, total)
     assert private.squared_norm_max(0, seats) > CONTEXT.squared_norm_max(0, seats)
     assert private.squared_norm_max(0, seats[1:]) < private.squared_norm_max(0, seats)
+
+
+def test_simulated_member__judges_by_the_same_rule() -> None:
+    """Simulations would adopt what real nodes reject."""
+    crowd = make_round()
+    learning, manifest = Learning(1, crowd.setting.model), crowd.manifest()
+    longest = sum(crowd.context.weight_of(seat) for seat in crowd.trainers) * (1000 + 3 + 1)
+    for lane, is_taken in ((int(longest / 6**0.5), True), (int(longest / 6**0.5) + 1, False)):
+        blob = encode_aggregate(crowd.context.cohorts[0], np.full(6, lane, dtype=np.uint32))
+        found = learning.apply_one(crowd.context, crowd.setting.model, 0, sha256(blob), blob, manifest)
+        assert (found is not None) is is_taken
