@@ -2,7 +2,9 @@
 
 Run by the driver of a validator. A process that is stopped (SIGSTOP, a suspended virtual machine, a cut cable) answers
 no ping; the network closes its connection after nine seconds, and a round's timeouts are of the same order. Until then
-the machine is told that the seat cannot be reached, and that it can again with the first byte that comes.
+the machine is told that the seat cannot be reached, and that it can again with the first byte that comes. Trainers are
+not pinged: they are many, a machine that trains may well answer late, and nobody waits less than a share of the train
+phase for one (alliance/lost_trainers.py); the nine seconds come on top of it.
 """
 
 from __future__ import annotations

@@ -10,9 +10,11 @@ from functools import cache
 
 import pytest
 
-from p2p_flock.alliance.lost_trainers import compute_lost_after_ms
+from p2p_flock.alliance import validator
+from p2p_flock.alliance.lost_trainers import LostTrainers, compute_lost_after_ms
 from p2p_flock.chain_events import RoundSealed, RoundSettled
 from p2p_flock.ports import Effect, MaskUpdate, Train, Transact
+from p2p_flock.testing.checkers import Violation
 from p2p_flock.testing.facts import Logged, RoundBegan
 from p2p_flock.testing.node import Node
 from tests.simulation.running import FOREVER, Fate, Recorder, run_struck
@@ -80,6 +82,20 @@ def test_trainer_dead_before_it_contributed__costs_later_rounds_nothing() -> Non
     assert (result.rounds_settled, result.rounds_voided) == (3, 0)
     first, *later = measure(recorder).values()
     assert first[0] > quiet_ms() and all(sealed == 4 and taken_ms <= quiet_ms() for taken_ms, sealed in later)
+
+
+class PatientLostTrainers(LostTrainers):
+    """The planted bug: nobody is ever lost."""
+
+    def find_lost(self, now_ms: int) -> frozenset[int]:
+        return frozenset()
+
+
+def test_p3__waiting_for_the_dead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checker of P3 would let a dead trainer cost the whole train phase again."""
+    monkeypatch.setattr(validator, "LostTrainers", PatientLostTrainers)
+    with pytest.raises(Violation, match="lost: trainer"):
+        run_struck(strikes([0], MaskUpdate, FOREVER))
 
 
 def test_trainer_back_within_the_share__is_in_the_sum() -> None:
