@@ -4,11 +4,16 @@ Run by whoever creates an alliance and by whoever is about to join one, next to 
 takes. Chances of one round are exact ratios; only over many rounds they are floats. All draws are without replacement,
 as the sortition's: the bad ones in a committee of V out of N owners are hypergeometric.
 
-The model of one round, worst case for the honest wherever it is a choice. A bad owner poisons whenever it trains, and
-as a validator votes the opposite of what it sees. An honest validator recognises a poisoned sum with chance q, all of
-them alike. With A = ⌈2V/3⌉ and k bad validators: if V − k ≥ A the honest decide; if k ≥ A the bad do, and reject every
-honest seat's cohort and adopt every bad one's; else nothing is decided. A poisoned sum that is not recognised has the
-votes of all. Nobody leaves, although every suspected seat makes the next rounds safer.
+The model of one round, worst case for the honest. An honest validator recognises a poisoned sum with chance q, all of
+them alike. With A = ⌈2V/3⌉ and k bad validators, k ≥ A decide what they like and V − k ≥ A honest ones what they see;
+else nothing is decided but what both want. What a bad owner gains by depends on whom the question is about:
+
+- a bad seat always poisons, and the bad vote yes to what it trained: it goes as late as it can;
+- an honest seat is framed: every bad owner poisons beside it, and votes no to whatever cohort it is in. So its poisoned
+  sums are rejected whoever validates, and clean ones are adopted only where the honest have a committee. Whatever else
+  the bad do, it is rejected less often, or cleared more often.
+
+Nobody leaves, although every suspected seat makes the next rounds safer.
 
 A seat is suspected when its cohorts were rejected b times in a row (``suspicion.py``). Rounds are independent, for each
 draws anew, so the run is a Markov chain with states 0 to b (runs of successes: Feller, An Introduction to Probability
@@ -121,7 +126,7 @@ def compute_tolerated(population: Population) -> int:
 def compute_seat_rates(
     population: Population, bad_count: int, is_honest: bool, detection_permille: int = SURE_PERMILLE
 ) -> SeatRates:
-    """How one round counts for a given seat, in the model of the module.
+    """How one round counts for a given seat at worst, in the model of the module: a bad one, or a framed honest one.
 
     Args:
         bad_count: M, bad owners among all N; the seat itself is one of them unless it is honest.
@@ -139,15 +144,15 @@ def compute_seat_rates(
             honest_left = others - bad - (validators - bad_validators)
             clean = Fraction(comb(honest_left, size - 1), comb(trainers - 1, size - 1)) if is_honest else Fraction(0)
             poisoned = 1 - clean
-            chance = in_cohort * drawn
-            if validators - bad_validators >= quorum:
-                rejected += chance * poisoned * recognised
-                adopted += chance * (clean + poisoned * (1 - recognised))
-            elif bad_validators >= quorum:
-                rejected += chance if is_honest else 0
-                adopted += 0 if is_honest else chance
+            chance, seen = in_cohort * drawn, poisoned * recognised
+            if is_honest:
+                rejected += chance * (seen if bad_validators < quorum else 1)
+                adopted += chance * (1 - seen) if validators - bad_validators >= quorum else 0
+            elif validators - bad_validators >= quorum:
+                rejected += chance * seen
+                adopted += chance * (1 - seen)
             else:
-                adopted += 0 if is_honest else chance * (1 - recognised)
+                adopted += chance * (1 if bad_validators >= quorum else 1 - seen)
     return SeatRates(rejected, adopted)
 
 

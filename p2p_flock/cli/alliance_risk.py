@@ -86,7 +86,8 @@ def _rule(params: AllianceParams) -> list[str]:
     return [
         f"Whose cohorts are rejected {params.suspicion_bound} times in a row, none adopted between, loses the seat, "
         f"never any stake. Of {params.seat_count_max} seats {spare} can go before too few are left for a round. The "
-        "rows on suspension assume that a poisoned sum is always recognised, and that nobody else goes meanwhile."
+        "rows on suspension assume that a poisoned sum is always recognised, that nobody else goes meanwhile, and that "
+        "all bad owners do their worst to have that one honest seat suspended."
     ]
 
 

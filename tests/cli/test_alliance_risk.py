@@ -50,7 +50,7 @@ def test_risk__is_a_table_by_share_of_bad_owners() -> None:
     assert table["have 14 of 21 votes in a round"] == "never never 1 in 660,000"
     assert table["ever, in 200 rounds"] == "never never 1 in 3,300"
     assert table["cohorts with none of them"] == "64 % 38 % 22 %"
-    assert table["honest seat ever suspended"].endswith("0.99 %")
+    assert table["honest seat ever suspended"].endswith("4.2 %")
     assert table["after rounds, on average"] == "41 42 50"
     assert not [line for line in lines if line.startswith("Warning")]
     told = " ".join(lines)

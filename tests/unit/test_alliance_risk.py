@@ -96,13 +96,11 @@ def test_seat_rates__as_enumerated(count: int, validators: int, cohorts: int, ba
     for state, bad_validators in draws:
         if state == "none":
             continue
-        if validators - bad_validators >= quorum:
-            rejected += recognised if state == "poisoned" else 0
-            adopted += 1 if state == "clean" else 1 - recognised
-        elif bad_validators >= quorum:
-            rejected, adopted = rejected + is_honest, adopted + (not is_honest)
-        elif not is_honest:
-            adopted += 1 - recognised
+        for is_seen, chance in ((True, recognised), (False, 1 - recognised)):
+            is_poison = state == "poisoned" and is_seen  # as the honest see it; the bad vote for their own only
+            no = (validators if is_honest else validators - bad_validators) if is_poison else bad_validators * is_honest
+            rejected += chance if no >= quorum else 0
+            adopted += chance if validators - no >= quorum else 0
     rates = compute_seat_rates(Population(count, validators, cohorts, 1), bad_count, is_honest, 700)
     assert rates == SeatRates(rejected / len(draws), adopted / len(draws))
 
@@ -163,7 +161,7 @@ def test_rounds_to_suspicion__is_the_mean_of_the_chain() -> None:
 
 @pytest.mark.parametrize(
     ("seats", "validators", "cohorts", "rounds", "corrupt", "bound"),
-    [(20, 5, 3, 100, 150, 15), (23, 7, 4, 101, 200, 12), (50, 21, 7, 200, 300, 24), (100, 15, 20, 200, 200, 14)],
+    [(20, 5, 3, 100, 150, 15), (23, 7, 4, 101, 200, 12), (50, 21, 7, 200, 300, 30), (100, 15, 20, 200, 200, 15)],
 )
 def test_bound__is_the_smallest_safe_one(
     seats: int, validators: int, cohorts: int, rounds: int, corrupt: int, bound: int
@@ -214,3 +212,9 @@ def test_tolerated__is_the_last_that_holds() -> None:
     population = Population(100, 15, 16, 200)
     assert compute_ever(compute_capture(population, tolerated[2]), 200) <= 0.01
     assert compute_ever(compute_capture(population, tolerated[2] + 1), 200) > 0.01
+
+
+def test_framed_seat__is_suspended_as_often_as_told() -> None:
+    """A member would be told that framing is rarer than it is; figures of SPEC, "Framing"."""
+    found = [compute_risk(Population(50, 21, 6, 200), bad, 24).false_suspicion for bad in (10, 15, 20)]
+    assert [f"{chance:.4f}"[1:] for chance in found] == [".0002", ".1973", ".9982"]
