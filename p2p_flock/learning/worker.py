@@ -80,7 +80,15 @@ class _Torch:
 
     def __init__(self) -> None:
         self.memory_bytes_max = 0  # no limit
+        self._is_joining = False
         self._thread: threading.Thread | None = None
+
+    def note(self, operation: str) -> None:
+        """Who joins has its data checked and then has round 0 before it; who asks for the initial model without that
+        has been a member before, was started again, and may be called upon in a round that is running."""
+        self._is_joining |= operation == "check_data"
+        if operation == "initial_parameters" and not self._is_joining:
+            self.begin()
 
     @property
     def asked_for(self) -> bool:
@@ -112,6 +120,7 @@ def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoRetu
     task: Task | None = None
     torch, operation = _Torch(), "open"
     while True:
+        torch.note(operation)
         body = _next_request(requests, torch, operation)
         operation = get_text(body, "operation")
         started = time.perf_counter()

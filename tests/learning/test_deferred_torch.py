@@ -67,3 +67,18 @@ loading.wait()
 print("torch.nn" in sys.modules)
 """
     assert run(code) == "False False True True"
+
+
+def test_worker__of_a_member_that_was_started_again_loads_torch_at_once() -> None:
+    """It would miss the rounds of ten more seconds, and the others would wait for its ballot in them."""
+    code = """
+from p2p_flock.learning.worker import _Torch
+joining, returning = _Torch(), _Torch()
+for operation in ("open", "manifest", "check_data", "initial_parameters"):
+    joining.note(operation)
+    if operation != "check_data":
+        returning.note(operation)
+print(joining.asked_for, returning.asked_for)
+returning.wait()
+"""
+    assert run(code) == "False True"
