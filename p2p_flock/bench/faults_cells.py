@@ -29,7 +29,8 @@ WARM_UP_ROUNDS = 3
 # and pollers (testing/checkers/stalls.py). A stopped process is noticed by its pings instead (daemon/attention.py).
 GRACE_SECONDS = 3.5
 FREEZE_GRACE_SECONDS = GRACE_SECONDS + 2.0
-# A process that was killed needs so long to be in its round: Python, keys, the log, connections.
+# A process that was killed is back when it has trained or judged again, which the testnet tells: Python, keys, the log,
+# connections, and torch. At the end of a run, when nothing is left to do, it counts as back after so long.
 START_SECONDS = 8.0
 
 
@@ -206,10 +207,17 @@ def find_overlaps(report: Mapping[str, Any], plan: Plan) -> dict[int, list[int]]
     for number, cell in plan.struck.items():
         record = _record_of(report, number, cell)
         done = None if record is None else record["done"]
-        back = None if done is None else done + (0.0 if cell.way == "freeze" else START_SECONDS)
+        back = None if record is None or done is None else _back(record, done, cell)
         after = range(number + 1, number + ROUNDS_PER_CELL)
         found[number] = [each for each in after if back is not None and (opened.get(each) or back) < back]
     return found
+
+
+def _back(record: Mapping[str, Any], done: float, cell: Cell) -> float:
+    if cell.way == "freeze":
+        return done
+    told = record.get("back")
+    return done + START_SECONDS if told is None else float(told)
 
 
 def _record_of(report: Mapping[str, Any], number: int, cell: Cell) -> Mapping[str, Any] | None:

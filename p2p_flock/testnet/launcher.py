@@ -28,6 +28,7 @@ from p2p_flock.testnet.bring_up import Members
 from p2p_flock.testnet.byzantine import Cheat, account_for, honest_line
 from p2p_flock.testnet.costs import RunCosts
 from p2p_flock.testnet.faults.injector import Injector
+from p2p_flock.testnet.faults.recovery import find_back
 from p2p_flock.testnet.faults.scene import Scene
 from p2p_flock.testnet.faults.wiring import BOOTSTRAP, Wiring
 from p2p_flock.testnet.metrics import NodeMetrics
@@ -361,7 +362,9 @@ def _without(by_node: Mapping[str, str | None], crooked: Collection[str]) -> dic
 def _trouble(state: Run, lost: Mapping[str, int], complaints: Sequence[str], cheats: Sequence[Cheat] = ()) -> Trouble:
     records = state.injector.records if state.injector is not None else ()
     return Trouble(
-        faults=[record.describe() for record in records],
+        faults=[
+            {**record.describe(), "back": find_back(record.nodes, record.done, state.metrics)} for record in records
+        ],
         network_faults_by=state.wiring.network_faults_by,
         nodes_gone=state.gone,
         stake_lost_by_node=lost,

@@ -111,6 +111,15 @@ def test_result__is_what_was_lost_against_the_runs_own_median() -> None:
     assert good.keeps_p3 and good.is_agreed and good.is_good and good.nodes == ("node1",)
 
 
+def test_overlap__lasts_until_a_killed_node_works_again() -> None:
+    """A node whose process loads its libraries would count as there, or one that is never called upon as away."""
+    report = report_of()
+    kill = report["faults"][1]
+    assert len(read_cells(report, PLAN, PARAMS)[1].overlaps) == 2, "eight seconds after a start in the struck round"
+    kill["back"] = kill["done"] + 15.0
+    assert len(read_cells(report, PLAN, PARAMS)[1].overlaps) == 4
+
+
 def test_overlap__is_judged_by_what_the_node_was_in_it() -> None:
     """A stopped node that is drawn again would break P3 by being away; or every round after a fault be excused."""
     (one, two), another = first(report_of(entry(FIRST + 1, 12.0))).overlaps, first(report_of(entry(LAST, 12.0)))
