@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p_flock.bench.faults_cells import FREEZE_SECONDS, Plan, choose_cells, compute_undisturbed, make_plans, read_cells
-from p2p_flock.bench.faults_run import Run, describe_machine, read_commit, run_testnet
+from p2p_flock.bench.faults_run import Run, describe_command, describe_machine, read_commit, run_testnet, today
 from p2p_flock.bench.faults_scenarios import SCENARIOS, Scenario, choose_scenarios, judge_run
 from p2p_flock.bench.faults_table import render
 from p2p_flock.errors import UsageError
@@ -57,7 +57,8 @@ def measure(words: Sequence[str], scenarios: Sequence[Scenario], given: argparse
     """All figures. ``words``: which cells; ``["none"]`` for none."""
     cells = () if list(words) == ["none"] else choose_cells(words)
     figures: dict[str, Any] = {
-        "command": "scripts/bench faults " + " ".join(sys.argv[1:]),
+        "command": describe_command("faults", sys.argv[1:]),
+        "date": today(),
         "commit": read_commit(),
         "machine": describe_machine(),
         "runs": [],
@@ -90,10 +91,16 @@ def _save(figures: dict[str, Any], path: Path | None) -> None:
 def join(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Several files' figures as one; of a cell, or a scenario, that is in several the last counts."""
     joined = dict(found[-1])
-    joined["runs"] = [run for figures in found for run in figures["runs"]]
+    joined["runs"] = [{"commit": figures["commit"], **run} for figures in found for run in figures["runs"]]
+    joined["command"] = list(dict.fromkeys(command for figures in found for command in _as_list(figures["command"])))
+    joined["commit"] = ", ".join(dict.fromkeys(figures["commit"] for figures in found))
     for key, name in (("cells", "cell"), ("scenarios", "scenario")):
         joined[key] = list({entry[name]: entry for figures in found for entry in figures[key]}.values())
     return joined
+
+
+def _as_list(command: str | list[str]) -> list[str]:
+    return command if isinstance(command, list) else [command]
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -96,6 +96,17 @@ def describe(arguments: Sequence[str]) -> str:
     return " ".join(["scripts/testnet", *(f"'{word}'" if " " in word or "#" in word else word for word in arguments)])
 
 
+def describe_command(name: str, words: Sequence[str]) -> str:
+    """The command that took the figures, without where it wrote them: that is the reader's affair."""
+    places = [place for index, word in enumerate(words) if word in ("--json", "--keep") for place in (index, index + 1)]
+    return " ".join(["scripts/bench", name, *(word for index, word in enumerate(words) if index not in places)])
+
+
+def today() -> str:
+    """The date in UTC, for the head of a table."""
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
 def describe_machine() -> str:
     """For the head of a table."""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

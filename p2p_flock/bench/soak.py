@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from p2p_flock.bench.faults_run import describe_machine, read_commit, run_testnet
+from p2p_flock.bench.faults_run import describe_command, describe_machine, read_commit, run_testnet, today
 from p2p_flock.bench.faults_table import render_soak
 from p2p_flock.testnet.metrics import LEVEL_KEYS
 
@@ -117,7 +117,8 @@ def main() -> int:
             return 1
         report, complaints = run.report, run.report["complaints"]
     figures = {
-        "command": "scripts/bench soak " + " ".join(sys.argv[1:]),
+        "command": describe_command("soak", sys.argv[1:]),
+        "date": today(),
         "commit": read_commit(),
         "machine": describe_machine(),
         **summarise(report),

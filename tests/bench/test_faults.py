@@ -25,7 +25,7 @@ from p2p_flock.bench.faults_cells import (
     make_plans,
     read_cells,
 )
-from p2p_flock.bench.faults_run import Run, run_testnet
+from p2p_flock.bench.faults_run import Run, describe_command, run_testnet
 from p2p_flock.bench.faults_scenarios import SCENARIOS, VOIDS, choose_scenarios, judge_run
 from p2p_flock.bench.faults_table import render
 from p2p_flock.errors import UsageError
@@ -171,7 +171,7 @@ def test_allowed__is_one_timeout_and_what_it_takes_to_notice() -> None:
 def figures_of(report: dict[str, Any]) -> dict[str, Any]:
     cells = [result.describe() for result in read_cells(report, PLAN, PARAMS)]
     run = {"rounds": 8, "undisturbed": [4.0, 4.5], "median": 4.25, "seconds": 99.0, "stake_lost": "0", "complaints": []}
-    head = {"command": "scripts/bench faults", "commit": "abc", "machine": "a machine"}
+    head = {"command": "scripts/bench faults", "date": "2026-11-23", "commit": "abc", "machine": "a machine"}
     return {**head, "runs": [run], "cells": cells, "scenarios": []}
 
 
@@ -189,6 +189,14 @@ def test_join__the_last_measurement_of_a_cell_counts() -> None:
     before, after = figures_of(report_of(entry(FIRST, 90.0))), figures_of(report_of())
     joined = join([before, after])
     assert len(joined["cells"]) == 2 and len(joined["runs"]) == 2 and joined["cells"] == after["cells"]
+    assert joined["command"] == ["scripts/bench faults"] and joined["commit"] == "abc"
+    assert render(join([joined, after])).count("`scripts/bench faults`") == 1
+
+
+def test_command__is_without_the_places_that_only_this_machine_has() -> None:
+    """A table would tell where somebody keeps files, and a reader could not repeat it."""
+    words = ["--cells", "kill:", "--json", "/here/a.json", "--keep", "/here/kept", "--seconds", "9"]
+    assert describe_command("faults", words) == "scripts/bench faults --cells kill: --seconds 9"
 
 
 # --- beside the grid ---------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def test_soak__a_leak_of_one_in_each_round_shows() -> None:
         not descriptors["is_flat"] and descriptors["growth_max"] == 75.0 and descriptors["slope"] == pytest.approx(0.5)
     )
     assert not found["figures"]["daemon_tasks"]["is_flat"]
-    assert "**no**" in render_soak({**found, "command": "c", "commit": "a", "machine": "m"})
+    assert "**no**" in render_soak({**found, "command": "c", "date": "d", "commit": "a", "machine": "m"})
 
 
 def test_soak__the_first_rounds_and_what_comes_and_goes_are_no_leak() -> None:
