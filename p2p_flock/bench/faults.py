@@ -130,6 +130,7 @@ def parse_arguments() -> argparse.Namespace:
         "--figures", type=Path, nargs="+", metavar="FILE", help="measure nothing: join these earlier files"
     )
     parser.add_argument("--soak", type=Path, metavar="FILE", help="a file of `scripts/bench soak`, for the table")
+    parser.add_argument("--remark", default="", metavar="TEXT", help="what a reader must know, below the table's head")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the tables there, as Markdown")
     return parser.parse_args()
 
@@ -148,7 +149,7 @@ def main() -> int:
             sys.stderr.write(f"scripts/bench faults: {error}\n")
             return 2
     soak = json.loads(given.soak.read_text()) if given.soak is not None else None
-    text = render(figures, soak)
+    text = render(figures, soak, given.remark)
     sys.stdout.write(text)
     if given.table is not None:
         given.table.write_text(text)

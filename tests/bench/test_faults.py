@@ -177,7 +177,8 @@ def figures_of(report: dict[str, Any]) -> dict[str, Any]:
 
 def test_table__shows_what_does_not_hold() -> None:
     """A reader would find only what went well."""
-    good = render(figures_of(report_of()))
+    good = render(figures_of(report_of()), remark="It was a busy machine.")
+    assert "It was a busy machine." in good
     assert "**2 of 2 cells hold; 2 rounds settled, 2 on one digest, 0 FLOCK wei" in good
     assert "+5.0 (10.5)" in good and "+0.0v, +0.0v, +0.0" in good and "do not hold" not in good
     text = render(figures_of(report_of(entry(FIRST, 90.0), entry(SECOND, outcome="voided"))))
