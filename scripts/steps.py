@@ -51,14 +51,14 @@ class Result:
 STEPS = (
     Step("format", (str(BIN / "ruff"), "format", "--check", "."), "tools", 60),
     Step("lint", (str(BIN / "ruff"), "check", "."), "tools", 60),
-    Step("imports", (*PYTEST, "tests/architecture"), "tools", 120),
+    Step("imports", (*PYTEST, "tests/architecture"), "tools", 300),
     Step("types", (str(BIN / "mypy"),), "tools", 300),
-    Step("contracts", (str(ROOT / "scripts" / "contracts"), "--check", "--test"), "tools", 600),
+    Step("contracts", (str(ROOT / "scripts" / "contracts"), "--check", "--test"), "tools", 900),
     Step(
         "unit",
         (*PYTEST, *PARALLEL, "-m", "not slow", "tests", "--ignore=tests/architecture", "--ignore=tests/e2e"),
         "unit",
-        600,
+        1200,
     ),
     Step(
         "simulate",
@@ -67,9 +67,9 @@ STEPS = (
             *("--seeds", "200", "--nodes", "30", "--rounds", "2", "--faults", "all", "--large", "1000"),
         ),
         "alone",  # it takes both processors
-        600,
+        900,
     ),
-    Step("e2e", (*PYTEST, *PATIENT, "-m", "not slow", "tests/e2e"), "alone", 600),
+    Step("e2e", (*PYTEST, *PATIENT, "-m", "not slow", "tests/e2e"), "alone", 1200),
     Step("slow", (*PYTEST, *PATIENT, "-m", "slow", "tests"), "alone", 7200, is_default=False),
 )
 CORE_TESTS = tuple(
