@@ -52,7 +52,7 @@ STEPS = (
     Step("format", (str(BIN / "ruff"), "format", "--check", "."), "tools", 60),
     Step("lint", (str(BIN / "ruff"), "check", "."), "tools", 60),
     Step("imports", (*PYTEST, "tests/architecture"), "tools", 300),
-    Step("types", (str(BIN / "mypy"),), "tools", 300),
+    Step("types", (str(BIN / "mypy"),), "tools", 600),
     Step("contracts", (str(ROOT / "scripts" / "contracts"), "--check", "--test"), "tools", 900),
     Step(
         "unit",
