@@ -32,6 +32,12 @@ def pick(found: Iterable[Found], setting: str, rule: str, attack: str) -> list[F
     return [one for one in found if (one["setting"], one["rule"], one["attack"]) == (setting, rule, attack)]
 
 
+def of_same_seeds(runs: Iterable[Found], others: Iterable[Found]) -> list[Found]:
+    """Those runs that have a counterpart: seeds differ by more than what is compared."""
+    seeds = {one["seed"] for one in others}
+    return [run for run in runs if run["seed"] in seeds]
+
+
 def share(value: float) -> str:
     """``.938``."""
     return f"{value:.3f}".removeprefix("0")
@@ -66,16 +72,14 @@ def compute_honest_suspended(runs: Sequence[Found], setting: Setting) -> float:
 
 def render_bounds(found: Sequence[Found]) -> str:
     """The issue's rows: what must be, what is, met or missed; for each way of ours."""
-    lines = ["| row | attack | judged | must | found | |", "|---|---|---|---|---|---|"]
+    lines = ["| row | attack | judged | seeds | must | found | |", "|" + "---|" * 7]
     for setting in SETTINGS:
-        clean = pick(found, setting.name, "fedavg", NOBODY.name)
         for defence in DEFENCES:
             runs = pick(found, setting.name, defence.name, setting.headline)
+            clean = of_same_seeds(pick(found, setting.name, "fedavg", NOBODY.name), runs)
             if clean and runs:
-                lines += [
-                    f"| {setting.title} | {setting.headline} | {defence.name} | {must} | {text} | {verdict} |"
-                    for must, text, verdict in check_bounds(setting, clean, runs)
-                ]
+                head = f"| {setting.title} | {setting.headline} | {defence.name} | {len(runs)} |"
+                lines += [f"{head} {' | '.join(cells)} |" for cells in check_bounds(setting, clean, runs)]
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 
@@ -127,9 +131,9 @@ def render_rules(found: Sequence[Found]) -> str:
 def render_attacks(found: Sequence[Found]) -> str:
     """Every attack that was run: accuracy, who was suspended, what became of poisoned cohorts."""
     lines = [
-        "| row | attack | FedAvg | judged | accuracy | recall | precision | honest suspended | bad ones gone after "
-        "| poisoned adopted | clean adopted | backdoor, FedAvg → ours | victim suspended |",
-        "|" + "---|" * 13,
+        "| row | attack | seeds | FedAvg, the same seeds | judged | accuracy | recall | precision | honest suspended "
+        "| bad ones gone after | poisoned adopted | clean adopted | backdoor, FedAvg → ours | victim suspended |",
+        "|" + "---|" * 14,
     ]
     for setting in SETTINGS:
         attacks = dict.fromkeys(one["attack"] for one in found if one["setting"] == setting.name)
@@ -138,7 +142,9 @@ def render_attacks(found: Sequence[Found]) -> str:
             for defence in DEFENCES:
                 runs = pick(found, setting.name, defence.name, attack)
                 if runs:
-                    cells = [setting.name, attack, spread(plain), defence.name, *describe(setting, plain, runs)]
+                    same = of_same_seeds(plain, runs)
+                    cells = [setting.name, attack, str(len(runs)), spread(same), defence.name]
+                    cells += describe(setting, same, runs)
                     lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
