@@ -38,15 +38,11 @@ class MaskKeys:
 
     def find(self, public: bytes) -> bytes | None:
         """The secret of a public key, or ``None``: then the key was made elsewhere, or an old backup was restored."""
-        for number in self._secrets.rounds(self._name):
-            for record in self._secrets.load(self._name, number):
-                if record.key == public.hex():
-                    return record.body
-        return None
+        held = self._secrets.load_all(self._name)
+        return next((record.body for record in held if record.key == public.hex()), None)
 
     def erase_except(self, keep: frozenset[bytes]) -> None:
         """Forget every secret whose public key is not in ``keep``."""
-        for number in self._secrets.rounds(self._name):
-            records = self._secrets.load(self._name, number)
-            if not any(bytes.fromhex(record.key) in keep for record in records):
-                self._secrets.erase(self._name, number)
+        held = self._secrets.load_all(self._name)
+        kept = {record.round for record in held if bytes.fromhex(record.key) in keep}
+        self._secrets.erase(self._name, *{record.round for record in held} - kept)

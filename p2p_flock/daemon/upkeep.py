@@ -42,6 +42,7 @@ class Upkeep:
         self._registered_key: bytes | None = None  # the newest one; the log shows it only once it is confirmed
         self._next_try_ms = 0
         self._next_finality_check_ms = 0
+        self._keys_final_at: int | None = None  # the finalized block with which spent keys are still to be erased
 
     async def run(self) -> None:
         """Do what is due."""
@@ -143,6 +144,7 @@ class Upkeep:
 
     async def _erase_final_secrets(self) -> None:
         """Erase round secrets at finality of the round's end: masked vectors are public for ever (SPEC, "Keys")."""
+        await self._erase_spent_keys()
         now_ms = self._world.clock.now_ms()
         if now_ms < self._next_finality_check_ms:
             return
@@ -161,8 +163,16 @@ class Upkeep:
             assert ended is not None
             if ended.at.block <= finalized:
                 await trio.to_thread.run_sync(self._keep_and_erase, contract, round_number)
-        in_use = self._keys_in_use(finalized)
+        self._keys_final_at = finalized
+        await self._erase_spent_keys()
+
+    async def _erase_spent_keys(self) -> None:
+        """Once a finality check is due; in the next run again where a round is unsealed, which may be so every time."""
+        if self._keys_final_at is None:
+            return
+        in_use = self._keys_in_use(self._keys_final_at)
         if in_use is not None:
+            self._keys_final_at = None
             await trio.to_thread.run_sync(self._session.keys.erase_except, in_use)
 
     def _keys_in_use(self, finalized: int) -> frozenset[bytes] | None:

@@ -122,12 +122,17 @@ class RoundSecrets:
         Raises:
             StoreError: the file is damaged or encrypted under another key.
         """
+        return tuple(record for record in self.load_all(alliance) if record.round == round_number)
+
+    def load_all(self, alliance: str) -> tuple[Record, ...]:
+        """The secrets of all rounds, in the order of saving; one reading of the file.
+
+        Raises:
+            StoreError: as in :meth:`load`.
+        """
         with self._lock:
-            return tuple(
-                Record(alliance, entry.round, entry.kind, entry.key, entry.body)
-                for entry in self._read(alliance)
-                if entry.round == round_number
-            )
+            entries = self._read(alliance)
+        return tuple(Record(alliance, entry.round, entry.kind, entry.key, entry.body) for entry in entries)
 
     def rounds(self, alliance: str) -> tuple[int, ...]:
         """Rounds whose secrets are held, ascending.
@@ -138,15 +143,15 @@ class RoundSecrets:
         with self._lock:
             return tuple(sorted({entry.round for entry in self._read(alliance)}))
 
-    def erase(self, alliance: str, round_number: int) -> None:
-        """Forget a round for good, once its settlement or void is final. Erasing what is not held does nothing.
+    def erase(self, alliance: str, *round_numbers: int) -> None:
+        """Forget rounds for good, once their settlement or void is final. Erasing what is not held does nothing.
 
         Raises:
             StoreError: the file is damaged or the disk refuses.
         """
         with self._lock:
             held = self._read(alliance)
-            kept = tuple(entry for entry in held if entry.round != round_number)
+            kept = tuple(entry for entry in held if entry.round not in round_numbers)
             if len(kept) != len(held):
                 self._write(alliance, kept)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,28 @@ def test_mask_keys__foreign_key_is_not_found(secrets: RoundSecrets) -> None:
     keys = MaskKeys(secrets, ALLIANCE)
     keys.create()
     assert keys.find(mask_public_key(b"x" * 32)) is None
+
+
+class CountingSecrets(RoundSecrets):
+    """Counts how often a file is read, decrypted and decoded."""
+
+    readings = 0
+
+    def _read(self, alliance: str) -> Any:
+        self.readings += 1
+        return super()._read(alliance)
+
+
+def test_mask_keys__are_found_by_one_reading(secrets: RoundSecrets, tmp_path: Path) -> None:
+    """A file is decrypted and decoded whole: with a reading per key, a hundred keys cost every round two seconds."""
+    keys = MaskKeys(secrets, ALLIANCE)
+    for _ in range(12):
+        newest = keys.create()
+    counting = CountingSecrets(tmp_path / "round_secrets", tmp_path / "secrets.key")
+    keys = MaskKeys(counting, ALLIANCE)
+    assert keys.find(newest) is not None and counting.readings == 1
+    keys.erase_except(frozenset({newest}))
+    assert counting.readings == 3 and len(secrets.rounds(f"{ALLIANCE}:keys")) == 1
 
 
 def test_mask_keys__erased_except_the_named(secrets: RoundSecrets) -> None:
