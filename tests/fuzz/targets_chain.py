@@ -27,15 +27,12 @@ from p2p_flock.chain.contracts import (
 from p2p_flock.chain.events import Log, decode_log, decode_round_state, parse_log
 from p2p_flock.chain.http import HttpEndpoint
 from p2p_flock.chain.sent import explain_refusal, is_about_nonce, is_known, parse_receipt, sort_simulations
-from p2p_flock.chain_events import SettledRecord
 from p2p_flock.crypto.signing import pack_marks
 from p2p_flock.errors import BeaconError, ChainError, RpcError
 from tests.fuzz.target import Form, Target
 
 CONTRACT = bytes(range(20))
 SECRET = bytes(31) + b"\x07"
-# What RoundRecord says of the cohorts, where this version's has it (suspicion): one word, two bits a cohort.
-OUTCOMES = (0b1001,) if "outcomes" in SettledRecord.__slots__ else ()
 CALLS = tuple(Call(method) for method in ("eth_getLogs", "eth_getBlockByNumber", "eth_call"))
 
 
@@ -188,7 +185,8 @@ def run_event(data: bytes) -> bool:
 def settled_log() -> Log:
     """A settlement of two cohorts by two validators that contradicts itself nowhere."""
     event = next(e for e in load_contract(ALLIANCE).events.values() if e.name == "RoundSettled")
-    record = (4, 9, 0b101, b"r" * 32, *OUTCOMES, [15], [11, 0], [7, 0, 9], 3, *(bytes([n]) * 20 for n in (1, 2, 3)))
+    # Outcomes stand after the bitmap of revealed ballots: 0b1001 is an adopted and a rejected cohort.
+    record = (4, 9, 0b101, 0b1001, b"r" * 32, [15], [11, 0], [7, 0, 9], 3, *(bytes([n]) * 20 for n in (1, 2, 3)))
     values = {
         "round": 4, "cohortOutcome": [1, 2], "aggregateDigests": [b"s" * 32, b"o" * 32], "votesFor": [2, 1],
         "votesAgainst": [0, 1], "baseModelDigest": b"m" * 32, "closed": False, "record": record,
