@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from p2p_flock.crypto.vectors import ByteSource
 from p2p_flock.daemon.config import SettingsForTest
 from p2p_flock.ports import Event, UpdateComputed
 from p2p_flock.secagg import contributor, opening
+from p2p_flock.store.files import make_private_folder, write_all
 
 
 class TestRecorder:
@@ -55,9 +57,9 @@ class TestRecorder:
 
     def _save(self, kind: str, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
         if self._folder is not None:
-            folder = self._folder / kind
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(folder / f"{name}.npy", values)
+            make_private_folder(self._folder / kind)
+            with open(self._folder / kind / f"{name}.npy", "wb", opener=_private) as file:
+                np.save(file, values)
 
 
 def open_sent_recorder(settings: SettingsForTest, home: Path) -> Callable[[bytes], None] | None:
@@ -65,13 +67,18 @@ def open_sent_recorder(settings: SettingsForTest, home: Path) -> Callable[[bytes
     if settings.record_sent_path is None:
         return None
     path = home / settings.record_sent_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("ab", buffering=0)
+    make_private_folder(path.parent)
+    descriptor = _private(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)  # for as long as the process runs
 
     def record(data: bytes) -> None:
-        file.write(data)
+        write_all(descriptor, data)
 
     return record
+
+
+def _private(path: str, flags: int) -> int:
+    """Raw updates and what is sent are the owner's, in test mode too."""
+    return os.open(path, flags, 0o600)
 
 
 def disable_masks() -> None:
