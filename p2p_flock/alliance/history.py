@@ -11,10 +11,9 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from p2p_flock.alliance.seat_table import NEVER, SeatEntry, SeatTable, describe_happening
 from p2p_flock.alliance.sortition import compute_assignment, compute_seed
 from p2p_flock.chain_events import (
-    ABSENCE_FAULT,
-    BEFORE_ROUND_ZERO,
     AbsenceAnswered,
     AbsenceChallenged,
     AddressesRegistered,
@@ -23,6 +22,7 @@ from p2p_flock.chain_events import (
     BallotsCommitted,
     ChainEvent,
     KeyRegistered,
+    LogPosition,
     RoundOpened,
     RoundSealed,
     RoundSettled,
@@ -44,34 +44,6 @@ from p2p_flock.types import Assignment, CohortOutcome, Domain, RoundSnapshot, Se
 from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Manifest
 
-NEVER = -1  # before round 0
-_MemberEvent = SeatSuspended | SeatSuspected | Slashed | AddressesRegistered | StakeWithdrawn
-
-
-@dataclass(frozen=True, slots=True)
-class SeatEntry:
-    """One row of the seat table.
-
-    Attributes:
-        key, key_round: the newest registered mask key and the round during which it was registered (NEVER = before 0);
-            a key counts from the round after.
-        binding_valid: the peer ID's signature over the join was checked and is good.
-        joined_round: first round of its tenure, which lasts from join to withdrawal; what it did before is past.
-        active_round: first round since it was last seated, by joining or by reactivation.
-        removed_at_s: of a former seat, chain time of its removal.
-    """
-
-    owner: bytes
-    peer_id: str
-    weight: int
-    key: bytes
-    key_round: int
-    binding_valid: bool
-    joined_round: int = 0
-    active_round: int = 0
-    leaving: bool = False
-    removed_at_s: int | None = None
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -89,6 +61,7 @@ class RoundRecord:
     """What happened in one round. ``seats`` are frozen; ``manifest`` is the sealed one once its content is known.
 
     ``manifest_invalid``: what was sealed is no manifest of this seal; then ``manifest`` has no entries.
+    ``committed``: each transaction that brought commitments, and how many stood on chain after it.
     """
 
     opened: RoundOpened
@@ -99,6 +72,7 @@ class RoundRecord:
     manifest: Manifest | None = None
     manifest_invalid: bool = False
     commitments: dict[int, bytes] = field(default_factory=dict)
+    committed: list[tuple[LogPosition, int]] = field(default_factory=list)
     reveals: dict[int, BallotRevealed] = field(default_factory=dict)
     settled: RoundSettled | None = None
     voided: RoundVoided | None = None
@@ -118,31 +92,22 @@ class RoundRecord:
         )
 
 
-class AllianceHistory:
+class AllianceHistory(SeatTable):
     """The fold. Not a machine: it has no deadlines and says nothing."""
 
     def __init__(self, domain: Domain, params: AllianceParams) -> None:
+        super().__init__()
         self.domain = domain
         self.params = params
-        self.seats: list[SeatEntry] = []
         self.rounds: list[RoundRecord] = []
         self.closed = False
         self._closed_at_s = 0
-        self.withdrawn: set[bytes] = set()  # owners whose tenure is over, until they join anew
-        self.slashed: dict[bytes, Slashed] = {}  # owner -> in its present tenure
-        self.suspended: dict[bytes, SeatSuspended] = {}  # owner -> until it reactivates or joins anew
-        self.suspected: dict[bytes, SeatSuspected] = {}  # owner -> until its tenure ends
-        self.addresses: dict[bytes, bytes] = {}  # owner -> what it registered last, hostile text as likely as not
-        # owner -> its entry when it lost its seat; a reactivated seat is the same member's
-        self._unseated: dict[bytes, SeatEntry] = {}
         # owner -> (key, round during which it was installed by a sealed manifest)
         self._manifest_keys: dict[bytes, tuple[bytes, int]] = {}
         # owner -> latest round in which the owner was elected trainer, as far as roles are known
         self._elected: dict[bytes, int] = {}
         self._elections_counted = 0
         self._assignments: dict[tuple[int, bytes], Assignment] = {}  # asked for often, 1 ms each at eight seats
-        # What a SeatMoved wrote over; the contract's SeatRemoved follows in the same transaction
-        self._vacated: tuple[int, SeatEntry] | None = None
 
     def copy(self) -> AllianceHistory:
         """An independent fold of the same log. For simulations, where many nodes go on from one block."""
@@ -151,7 +116,13 @@ class AllianceHistory:
             is_table = isinstance(value, list | dict | set) and name != "_assignments"  # a cache, right for all
             setattr(other, name, value.copy() if is_table else value)
         other.rounds = [
-            replace(record, keys=dict(record.keys), commitments=dict(record.commitments), reveals=dict(record.reveals))
+            replace(
+                record,
+                keys=dict(record.keys),
+                commitments=dict(record.commitments),
+                committed=list(record.committed),
+                reveals=dict(record.reveals),
+            )
             for record in self.rounds
         ]
         return other
@@ -184,94 +155,9 @@ class AllianceHistory:
                 self.closed, self._closed_at_s = True, event.at.timestamp_s
             case _:
                 assert_never(event)
-
-    def _seat(self, event: SeatJoined | SeatReactivated, binding_valid: bool) -> None:
-        if event.seat != len(self.seats):
-            raise ChainError(f"seat {event.seat} joined while the table has {len(self.seats)}; compare RPC endpoints")
-        if any(entry.owner == event.owner for entry in self.seats):
-            raise ChainError("the log seats one owner twice; compare RPC endpoints")
-        key_round = event.round - 1  # the key counts in the first round that may include the seat
-        if isinstance(event, SeatJoined):
-            self._forget_tenure(event.owner)
-            self.withdrawn.discard(event.owner)
-            terms = (event.owner, event.peer_id, event.weight, event.mask_key, key_round, binding_valid)
-            entry = SeatEntry(*terms, joined_round=event.round, active_round=event.round)
-        elif event.owner not in self.suspended or event.owner in self.slashed or event.owner not in self._unseated:
-            raise ChainError("the log reactivates an owner that was not suspended; compare RPC endpoints")
-        else:
-            # The binding was over the first mask key of the join, which this seat's peer ID signed for all its keys.
-            entry = replace(
-                self._unseated[event.owner], key=event.mask_key, key_round=key_round, active_round=event.round,
-                leaving=False, removed_at_s=None,
-            )  # fmt: skip
-        self.suspended.pop(event.owner, None)
-        self._unseated.pop(event.owner, None)
-        self.seats.append(entry)
-
-    def _apply_member_event(self, event: _MemberEvent) -> None:
-        if not isinstance(event, Slashed | StakeWithdrawn):
-            self._index(event.owner, event.seat)
-        match event:
-            case SeatSuspended():
-                self.suspended[event.owner] = event
-            case SeatSuspected():
-                self.suspected[event.owner] = event
-            case Slashed():
-                # Absence may be slashed up to three times, takes little, and leaves the seat.
-                if event.fault == ABSENCE_FAULT:
-                    return
-                if event.owner in self.slashed:
-                    raise ChainError("the log slashes one owner twice in a tenure; compare RPC endpoints")
-                self.slashed[event.owner] = event
-            case AddressesRegistered():
-                self.addresses[event.owner] = event.addresses
-            case StakeWithdrawn():
-                if self.joined_round(event.owner) is None:
-                    raise ChainError("the log pays a stake back that nobody has; compare RPC endpoints")
-                self.withdrawn.add(event.owner)
-                self._forget_tenure(event.owner)
-            case _:
-                assert_never(event)
-
-    def _forget_tenure(self, owner: bytes) -> None:
-        for table in (self.suspended, self.suspected, self.slashed):
-            table.pop(owner, None)
-
-    def _apply_seat_event(self, event: SeatLeft | SeatRemoved | SeatMoved | KeyRegistered) -> None:
-        match event:
-            case SeatLeft():
-                self.seats[self._index(event.owner, event.seat)] = replace(self.seats[event.seat], leaving=True)
-            case SeatRemoved():
-                if self._vacated is None:
-                    self._check_last(self._index(event.owner, event.seat))
-                    removed = self.seats.pop()
-                elif (self._vacated[0], self._vacated[1].owner) != (event.seat, event.owner):
-                    raise ChainError("the log removes another seat than it moved; compare RPC endpoints")
-                else:
-                    removed = self._vacated[1]
-                self._unseated[event.owner] = replace(removed, removed_at_s=event.at.timestamp_s)
-                self._vacated = None
-            case SeatMoved():
-                self._check_last(self._index(event.owner, event.from_seat))
-                if not 0 <= event.to_seat < event.from_seat:
-                    raise ChainError("the log moves a seat to where none is; compare RPC endpoints")
-                self._vacated = (event.to_seat, self.seats[event.to_seat])
-                self.seats[event.to_seat] = self.seats.pop()
-            case KeyRegistered():
-                index = self._index(event.owner, event.seat)
-                key_round = NEVER if event.round == BEFORE_ROUND_ZERO else event.round
-                self.seats[index] = replace(self.seats[index], key=event.mask_key, key_round=key_round)
-            case _:
-                assert_never(event)
-
-    def _index(self, owner: bytes, seat: int) -> int:
-        if not (0 <= seat < len(self.seats) and self.seats[seat].owner == owner):
-            raise ChainError(f"the log names seat {seat} with an owner it does not have; compare RPC endpoints")
-        return seat
-
-    def _check_last(self, seat: int) -> None:
-        if seat != len(self.seats) - 1:
-            raise ChainError("the log takes a seat from the middle of the table; compare RPC endpoints")
+        happening = describe_happening(event, len(self.rounds) - 1)
+        if happening is not None:
+            self.happenings.append(happening)
 
     def _apply_round_event(
         self,
@@ -289,6 +175,7 @@ class AllianceHistory:
                 if len(event.positions) != len(event.commitments):
                     raise ChainError("the log holds commitments without positions; compare RPC endpoints")
                 record.commitments.update(zip(event.positions, event.commitments, strict=True))
+                record.committed.append((event.at, len(record.commitments)))
             case BallotRevealed():
                 if event.position not in record.commitments:
                     raise ChainError("the log reveals a ballot that was not committed; compare RPC endpoints")
@@ -325,11 +212,6 @@ class AllianceHistory:
             raise ChainError(f"the log goes on with round {round_number} after its end; compare RPC endpoints")
         return record
 
-    def joined_round(self, owner: bytes) -> int | None:
-        """First round of the owner's tenure, seated or unbonding; ``None`` outside of one."""
-        entry = self._member(owner)
-        return None if entry is None else entry.joined_round
-
     def standing(self, owner: bytes) -> Standing:
         """How it stands with an owner's seat and stake."""
         entry = self._member(owner)
@@ -341,12 +223,6 @@ class AllianceHistory:
         release_at_s = freed_at_s + self.params.unbonding_seconds
         known = (("suspected", self.suspected), ("suspended", self.suspended))
         return Standing(next((state for state, table in known if owner in table), "unbonding"), release_at_s)
-
-    def _member(self, owner: bytes) -> SeatEntry | None:
-        """The owner's seat, or the last one it had in a tenure that is not over."""
-        if owner in self.withdrawn:
-            return None
-        return next((entry for entry in self.seats if entry.owner == owner), self._unseated.get(owner))
 
     # --- what must be fetched --------------------------------------------------------------------------------
 
