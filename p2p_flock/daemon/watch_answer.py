@@ -175,18 +175,8 @@ class WatchAnswers:
         return int(unix_s * 1000) + self._world.clock.offset_ms
 
     def _ended_rounds(self, session: AllianceSession, own: int | None) -> list[EndedRoundResult]:
-        shown: list[EndedRoundResult] = []
-        for record in ended_rounds(session, ENDED_ROUNDS_SHOWN):
-            assignment = session.history.assignment(record.opened.round)
-            seat = _seat_of(record, self._world.chain.address)
-            shown.append(
-                {
-                    **show_round(session, record),
-                    "role": None if assignment is None or seat is None else _role(assignment, seat),
-                    "judgement": _judgement(session.judge.judged.get(record.opened.round)),
-                }
-            )
-        return shown
+        address = self._world.chain.address
+        return [show_ended_round(session, record, address) for record in ended_rounds(session, ENDED_ROUNDS_SHOWN)]
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -215,6 +205,17 @@ def show_round(session: AllianceSession, record: RoundRecord) -> RoundResult:
         "votes_against": list(settled.votes_against) if settled is not None else [],
         "model_digest": digests[1] if digests is not None else None,
         "seconds": ended.at.timestamp_s - record.opened.at.timestamp_s,
+    }
+
+
+def show_ended_round(session: AllianceSession, record: RoundRecord, address: bytes) -> EndedRoundResult:
+    """The same with this node's part and judgement, as ``alliance.watch`` and ``alliance.history`` tell it."""
+    assignment = session.history.assignment(record.opened.round)
+    seat = _seat_of(record, address)
+    return {
+        **show_round(session, record),
+        "role": None if assignment is None or seat is None else _role(assignment, seat),
+        "judgement": _judgement(session.judge.judged.get(record.opened.round)),
     }
 
 
