@@ -41,8 +41,12 @@ case "$1 $2" in
 esac
 """
 FAKE_NPM = """#!{bin}/bash
-echo "npm $*" >> {calls}; mkdir -p contracts/node_modules
+echo "npm $*" >> {calls}; mkdir -p $2/node_modules; rm -f $2/node_modules/.installed*
 """
+FAKE_NODE = """#!{bin}/bash
+case "$1" in */vendor.mjs) mkdir -p p2p_flock/dashboard/static/vendor ;; esac
+"""
+PAGE = "p2p_flock/dashboard/frontend"
 FAKE_ID = "#!{bin}/bash\necho {code}\n"
 FAKE_TOOL = "#!{bin}/bash\nexit {code}\n"
 
@@ -56,12 +60,14 @@ def call(script: Path, environment: dict[str, str], *arguments: str) -> subproce
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout without anything set up, and a folder ``bin`` with the most basic programs only."""
-    for name in ("scripts", "contracts", "bin", "p2p_flock"):
-        (tmp_path / name).mkdir()
+    for name in ("scripts", "contracts", "bin", PAGE, "p2p_flock/dashboard/static"):
+        (tmp_path / name).mkdir(parents=True)
     for name in ("pyproject.toml", "scripts/setup", "scripts/constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(ROOT / "contracts" / name, tmp_path / "contracts" / name)
+        shutil.copy(ROOT / PAGE / name, tmp_path / PAGE / name)
+    shutil.copy(ROOT / PAGE / "vendor.mjs", tmp_path / PAGE / "vendor.mjs")
     for name in TOOLS:
         found = shutil.which(name)
         assert found is not None, name
@@ -91,8 +97,8 @@ def machine(checkout: Path) -> Path:
     (checkout / "include" / "Python.h").touch()
     add_program(checkout, "python3", FAKE_PYTHON)
     add_program(checkout, "npm", FAKE_NPM)
-    for name in ("node", "gcc"):
-        add_program(checkout, name, FAKE_TOOL)
+    add_program(checkout, "node", FAKE_NODE)
+    add_program(checkout, "gcc", FAKE_TOOL)
     return checkout
 
 
@@ -107,23 +113,30 @@ def set_up(checkout: Path, *arguments: str) -> list[str]:
 
 def test_setup__second_start_installs_nothing(machine: Path) -> None:
     """Every start would wait for a registry, and fail where there is no network."""
-    pip, npm = set_up(machine)
+    pip, chain, page = set_up(machine)
     assert pip.endswith("-c scripts/constraints.txt -e .")
-    assert npm.startswith("npm --prefix contracts ci --ignore-scripts")
+    assert chain.startswith("npm --prefix contracts ci --ignore-scripts")
+    assert page.startswith(f"npm --prefix {PAGE} ci --omit=dev --ignore-scripts")
     assert set_up(machine) == []
 
 
 def test_setup__tests_need_more_than_a_node(machine: Path) -> None:
     """The first test run after a testnet would find no pytest; a testnet after the tests would install again."""
     set_up(machine)
-    (pip,) = set_up(machine, "--test")
+    pip, page = set_up(machine, "--test")
     assert pip.endswith("-e .[accelerator,test]")
+    assert page.startswith(f"npm --prefix {PAGE} ci --ignore-scripts"), "without its tools"
     assert set_up(machine) == []
 
 
 @pytest.mark.parametrize(
     ("changed", "installers"),
-    [("scripts/constraints.txt", 1), ("pyproject.toml", 1), ("contracts/package-lock.json", 2)],
+    [
+        ("scripts/constraints.txt", 1),
+        ("pyproject.toml", 1),
+        ("contracts/package-lock.json", 2),
+        (f"{PAGE}/package-lock.json", 2),
+    ],
 )
 def test_setup__follows_changed_pins(machine: Path, changed: str, installers: int) -> None:
     """After an update of the checkout the old packages would stay."""
@@ -131,6 +144,14 @@ def test_setup__follows_changed_pins(machine: Path, changed: str, installers: in
     with (machine / changed).open("a") as file:
         file.write("\n")
     assert len(set_up(machine)) == installers
+
+
+def test_setup__puts_back_a_page_without_libraries(machine: Path) -> None:
+    """The operator's page would stay empty after a `git clean`."""
+    set_up(machine)
+    (machine / "p2p_flock/dashboard/static/vendor").rmdir()
+    set_up(machine)
+    assert (machine / "p2p_flock/dashboard/static/vendor").is_dir()
 
 
 def test_setup__compiles_what_has_changed(machine: Path) -> None:
