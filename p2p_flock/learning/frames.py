@@ -3,7 +3,8 @@
 Used by ``worker.py`` and ``worker_client.py``, the two ends of one pair of pipes. A frame is a 4-byte little-endian
 length and one msgpack map with string keys; an array is an extension of type 1 (float32) or 2 (float64) whose data are
 its little-endian bytes, one-dimensional. Parameters and updates are too long for a frame and go through files in the
-node's directory, which the daemon names; a frame says where in the file (:func:`pack_file`).
+node's directory, which the daemon names; a frame says where in the file (:func:`pack_file`). Between a request and its
+answer the worker may tell how far it is (:func:`encode_progress`).
 
 No pickle: the worker runs a task's code, and a mistake there must not become code in the process that holds the keys.
 """
@@ -24,6 +25,10 @@ FRAME_BYTES_MAX: Final = 1 << 25  # 32 MiB: the statistics of round 0; parameter
 ITEMS_MAX: Final = 1024  # entries of one map or list; the longest list is the candidates, at most 16 cohorts
 TEXT_BYTES_MAX: Final = 1 << 20
 
+# A frame that only tells how far a request is: small, so that a flood of them cannot cost what one answer may.
+PROGRESS_BYTES_MAX: Final = 128
+PROGRESS_COUNT_MAX: Final = 1 << 53  # JSON readers hold whole numbers up to here
+
 FLOAT32_CODE: Final = 1
 FLOAT64_CODE: Final = 2
 
@@ -43,6 +48,33 @@ def encode_frame(body: dict[str, Value]) -> bytes:
     if len(data) > FRAME_BYTES_MAX:
         raise WireError(f"a frame of {len(data)} bytes exceeds the limit of {FRAME_BYTES_MAX}")
     return len(data).to_bytes(HEADER_BYTES, "little") + data
+
+
+def encode_progress(request: int, done: int, total: int) -> bytes:
+    """A frame that says how far a request is: ``done`` of ``total`` pieces."""
+    return encode_frame({"request": request, "progress": [done, total]})
+
+
+def is_progress(body: dict[str, Value]) -> bool:
+    """Whether a frame tells how far a request is, and is not its answer."""
+    return "progress" in body
+
+
+def decode_progress(body: dict[str, Value], length: int) -> tuple[int, int]:
+    """(done, total) of a frame of ``length`` bytes that :func:`is_progress`.
+
+    Raises:
+        WireError: too long, with other fields, or counts that are no counts.
+    """
+    if length > PROGRESS_BYTES_MAX or set(body) != {"request", "progress"}:
+        raise WireError("a frame tells progress and something else")
+    counts = get_list(body, "progress")
+    if len(counts) != 2:
+        raise WireError("progress is not two counts")
+    done, total = counts
+    if not (type(done) is int and type(total) is int and 0 <= done <= total <= PROGRESS_COUNT_MAX and total):
+        raise WireError("progress is not a count of a count")
+    return done, total
 
 
 def decode_length(header: bytes) -> int:

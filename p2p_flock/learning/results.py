@@ -35,6 +35,17 @@ class VectorFile:
     count: int
 
 
+@dataclass(slots=True)
+class WorkProgress:
+    """How far a request is, written by the worker's client while it runs; ``total`` is 0 until the worker said so.
+
+    ``done`` and ``total``: batches of a training, models of a judgement.
+    """
+
+    done: int = 0
+    total: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class TrainReport:
     """What the daemon hears of a training; the update itself is in the file that it named. As :class:`TrainResult`."""

@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from itertools import chain
@@ -68,6 +68,8 @@ class Task(ABC):
     score_name: ClassVar[str] = "score"  # what :meth:`score` is called, for tables and reports
     training: ClassVar[Training]
     columns: ClassVar[tuple[Column, ...]] = ()
+    # Set by the worker: told (done, total), in batches while it trains, in models while it judges. Changes nothing.
+    on_progress: Callable[[int, int], None] | None = None
     base_name: ClassVar[str] = ""  # of a private variant: the task it was made of, whose split of the data it keeps
 
     def __init__(self, parts: Mapping[str, Arrays]) -> None:
@@ -223,7 +225,11 @@ class Task(ABC):
         if self.manifest().holdout_sha256:
             public = self.tensors(statistics, "holdout")
             inputs, targets = torch.cat([inputs, public[0]]), torch.cat([targets, public[1]])
-        results = [self._judge(parameters, inputs, targets) for parameters in chain((before,), candidates)]
+        results = []
+        for parameters in chain((before,), candidates):
+            results.append(self._judge(parameters, inputs, targets))
+            if self.on_progress is not None:
+                self.on_progress(len(results), 1 + len(candidates))
         losses, scores = [loss for loss, _ in results], [score for _, score in results]
         seconds = time.perf_counter() - started
         return EvaluateResult(losses[0], tuple(losses[1:]), scores[0], tuple(scores[1:]), len(inputs), seconds)
@@ -266,6 +272,7 @@ def fit(
     torch.manual_seed(seed)  # what the model itself draws, such as dropout
     order = torch.Generator().manual_seed(seed)
     model.train()
+    done, total = 0, epochs * math.ceil(len(inputs) / manifest.batch_size)
     for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(inputs), generator=order), manifest.batch_size):
             loss = task.loss(model(inputs[batch]), targets[batch])
@@ -275,6 +282,9 @@ def fit(
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.sub_(gradient.mul_(manifest.learning_rate))  # in place: a large layer's copy is large
             del gradients, gradient  # before the next ones are made, for the same reason
+            done += 1
+            if task.on_progress is not None:
+                task.on_progress(done, total)
 
 
 def outputs_of(model: torch.nn.Module, inputs: torch.Tensor) -> Float64:

@@ -43,6 +43,7 @@ from p2p_flock.learning.frames import (
     get_text,
 )
 from p2p_flock.learning.results import Float32, Float64, VectorFile
+from p2p_flock.learning.telling import Telling
 
 if TYPE_CHECKING:
     from p2p_flock.learning.task import Task
@@ -52,6 +53,7 @@ log = logging.getLogger("p2p_flock.learning.worker")
 EXIT_MALFORMED: Final = 2  # the daemon sent bytes that are no frame: the two are of different versions
 PENDING_REQUESTS_MAX: Final = 4  # the client sends one at a time, after "open"; beyond it it is not our client
 READ_BYTES_MAX: Final = 1 << 20
+SCORE_NAME_CHARACTERS_MAX: Final = 32  # a word such as AUC, for a table's heading
 
 # What may cross to the daemon as an answer. Anything else is a defect of the task: it ends this process with a
 # traceback in the log, and the client starts a new one.
@@ -118,15 +120,17 @@ class _Torch:
 
 def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoReturn:
     task: Task | None = None
-    torch, operation = _Torch(), "open"
+    torch, operation, telling = _Torch(), "open", Telling(answers)
     while True:
         torch.note(operation)
         body = _next_request(requests, torch, operation)
         operation = get_text(body, "operation")
+        telling.begin(get_int(body, "request"))
         started = time.perf_counter()
         try:
             if operation == "open":
                 task = _open_task(body, torch)
+                task.on_progress = telling.note
                 answer: dict[str, Value] = {}
             elif task is None:
                 raise LocalProtocolError(f"{operation} came before open")
@@ -226,7 +230,7 @@ def _limit_memory(memory_bytes_max: int) -> None:
 
 
 def _manifest(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
-    return {"manifest": task.manifest().to_bytes().decode()}
+    return {"manifest": task.manifest().to_bytes().decode(), "score_name": task.score_name[:SCORE_NAME_CHARACTERS_MAX]}
 
 
 def _initial_parameters(task: Task, body: dict[str, Value]) -> dict[str, Value]:

@@ -35,6 +35,7 @@ from p2p_flock.learning.frames import (
     Value,
     decode_body,
     decode_length,
+    decode_progress,
     encode_frame,
     get_bool,
     get_float,
@@ -42,9 +43,10 @@ from p2p_flock.learning.frames import (
     get_int,
     get_list,
     get_text,
+    is_progress,
     pack_file,
 )
-from p2p_flock.learning.results import DataReport, EvaluateResult, Float64, TrainReport, VectorFile
+from p2p_flock.learning.results import DataReport, EvaluateResult, Float64, TrainReport, VectorFile, WorkProgress
 from p2p_flock.learning.task_manifest import TaskManifest, read_manifest
 
 T = TypeVar("T")
@@ -52,6 +54,10 @@ S = TypeVar("S")
 
 WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "p2p_flock.learning.worker")  # -P: not from the working directory
 READ_BYTES_MAX: Final = 1 << 20
+# Words about progress that a request may bring: the worker says four a second, and a machine that stood still brings
+# those of the time it stood at once. Beyond it the worker is not ours any more, and is ended.
+TELLINGS_MAX_AT_ONCE: Final = 64
+TELLINGS_PER_SECOND_MAX: Final = 16.0
 LOG_BYTES_MAX: Final = 4 << 20  # beyond it the log of earlier runs moves to <name>.1 at the next start
 
 # The worker runs the task's code, so the environment it gets holds no secret (a keystore password may stand in ours).
@@ -97,6 +103,7 @@ class Worker:
         self._closed = False  # open_worker has ended: no process may be started any more
         self._last_request = 0
         self._open_request: int | None = None  # sent and not yet answered
+        self.score_name: str | None = None  # what the task calls its score; known once the manifest was asked for
 
     @property
     def pid(self) -> int | None:
@@ -105,8 +112,15 @@ class Worker:
 
     async def manifest(self) -> TaskManifest:
         """The installed task's manifest; to be compared with the alliance's before anything is trained."""
-        text = await self._ask("manifest", lambda answer: get_text(answer, "manifest"))
+        text, self.score_name = await self._ask(
+            "manifest", lambda answer: (get_text(answer, "manifest"), get_text(answer, "score_name"))
+        )
         return read_manifest(text.encode())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request runs, and with it perhaps others that wait."""
+        return self._lock.locked()
 
     async def initial_parameters(self, path: Path) -> None:
         """Write the untrained model to the new file ``path``: D little-endian float64."""
@@ -124,15 +138,24 @@ class Worker:
         """Whether an opened sum of round 0 is plausible, and why not."""
         return await self._ask("judge_statistics", _read_judgement, candidate=candidate)
 
-    async def train(self, statistics: Float64, parameters: VectorFile, seed: int, update_path: Path) -> TrainReport:
+    async def train(
+        self,
+        statistics: Float64,
+        parameters: VectorFile,
+        seed: int,
+        update_path: Path,
+        progress: WorkProgress | None = None,
+    ) -> TrainReport:
         """One round's local training; ``seed`` lies in 0..2^63-1 and decides the order of the batches.
 
         The update, new minus old parameters, comes as D little-endian float32 in the new file ``update_path``. It may
         hold values that are not finite, and the file be shorter than that where the worker is not the task's.
+        ``progress`` counts the batches meanwhile.
         """
         return await self._ask(
             "train",
             _read_training,
+            progress,
             statistics=statistics,
             parameters=pack_file(parameters),
             seed=seed,
@@ -140,19 +163,33 @@ class Worker:
         )
 
     async def evaluate(
-        self, statistics: Float64, before: VectorFile, candidates: Sequence[VectorFile]
+        self,
+        statistics: Float64,
+        before: VectorFile,
+        candidates: Sequence[VectorFile],
+        progress: WorkProgress | None = None,
     ) -> EvaluateResult:
-        """Losses on the private test part: of ``before`` and of each candidate (new parameters, not updates)."""
+        """Losses on the private test part: of ``before`` and of each candidate (new parameters, not updates).
+
+        ``progress`` counts the models meanwhile, ``before`` among them.
+        """
         count = len(candidates)
         return await self._ask(
             "evaluate",
             lambda answer: _read_evaluation(answer, count),
+            progress,
             statistics=statistics,
             before=pack_file(before),
             candidates=[pack_file(candidate) for candidate in candidates],
         )
 
-    async def _ask(self, operation: str, read: Callable[[dict[str, Value]], T], **arguments: Value) -> T:
+    async def _ask(
+        self,
+        operation: str,
+        read: Callable[[dict[str, Value]], T],
+        progress: WorkProgress | None = None,
+        **arguments: Value,
+    ) -> T:
         async with self._lock:
             request, frame = self._frame(operation, arguments)
             well = False  # the process can serve the next request
@@ -162,7 +199,7 @@ class Worker:
                     if not self._opened:
                         await self._finish_open(process)
                     await _pipe(process.stdin).send_all(frame)
-                    result = read(await _receive(process, request))
+                    result = read(await _receive(process, request, progress))
                     well = True
                     return result
                 raise WorkerTimeoutError(
@@ -263,11 +300,25 @@ def _pipe(stream: S | None) -> S:
     return stream
 
 
-async def _receive(process: trio.Process, request: int) -> dict[str, Value]:
-    """The answer to ``request``; raises the error that the worker answered, or WireError."""
-    answer = decode_body(await _read_exactly(process, decode_length(await _read_exactly(process, HEADER_BYTES))))
-    if get_int(answer, "request") != request:
-        raise WireError("the answer belongs to another request")
+async def _receive(process: trio.Process, request: int, progress: WorkProgress | None = None) -> dict[str, Value]:
+    """The answer to ``request``; raises the error that the worker answered, or WireError.
+
+    What the worker tells before it goes into ``progress``.
+    """
+    tellings, started = 0, trio.current_time()
+    while True:
+        length = decode_length(await _read_exactly(process, HEADER_BYTES))
+        answer = decode_body(await _read_exactly(process, length))
+        if get_int(answer, "request") != request:
+            raise WireError("the answer belongs to another request")
+        if not is_progress(answer):
+            break
+        done, total = decode_progress(answer, length)
+        tellings += 1
+        if tellings > TELLINGS_MAX_AT_ONCE + TELLINGS_PER_SECOND_MAX * (trio.current_time() - started):
+            raise WireError("it tells its progress without end")
+        if progress is not None:
+            progress.done, progress.total = done, total
     if "error" in answer:
         kind = _ERRORS.get(get_text(answer, "error"))
         if kind is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -22,9 +23,10 @@ from p2p_flock.errors import (
     WorkerTimeoutError,
 )
 from p2p_flock.learning.baseline import ScheduledRound, run_fedavg, sum_statistics
-from p2p_flock.learning.frames import encode_frame
-from p2p_flock.learning.results import Float64, VectorFile
+from p2p_flock.learning.frames import encode_frame, encode_progress
+from p2p_flock.learning.results import Float64, VectorFile, WorkProgress
 from p2p_flock.learning.tasks.heart import MANIFEST, HeartTask
+from p2p_flock.learning.telling import TELL_SECONDS, Telling
 from p2p_flock.learning.worker import EXIT_MALFORMED
 from p2p_flock.learning.worker_client import LOG_BYTES_MAX, WORKER_COMMAND, WorkerConfig, open_worker
 
@@ -196,6 +198,12 @@ BROKEN_ACTIONS = {
     "unknown error": 'frame(b"\\x82\\xa7request\\x02\\xa5error\\xaaOSError123")',
     "half a frame": 'os.write(1, b"\\x09\\0\\0\\0abc"); os._exit(3)',
     "nothing": "os._exit(4)",
+    "progress without end": 'while True: frame(b"\x82\xa7request\x02\xa8progress\x92\x01\x02")',
+    "progress of another request": 'frame(b"\x82\xa7request\x09\xa8progress\x92\x01\x02")',
+    "progress beyond the end": 'frame(b"\x82\xa7request\x02\xa8progress\x92\x03\x02")',
+    "progress of nothing": 'frame(b"\x82\xa7request\x02\xa8progress\x92\0\0")',
+    "progress and an answer": 'frame(b"\x83\xa7request\x02\xa8progress\x92\x01\x02\xaastatistics\xc0")',
+    "long progress": 'frame(b"\x82\xa7request\x02\xa8progress\xda\x10\0" + b" " * 4096)',
 }
 
 
@@ -215,6 +223,46 @@ async def test_worker__broken_answers(tmp_path: Path, case: str) -> None:
             with pytest.raises(WorkerCrashedError):
                 await worker.statistics()
             assert worker.pid not in (None, first)
+
+
+async def test_worker__tells_how_far_it_is(tmp_path: Path) -> None:
+    """A long training would look frozen; what it tells meanwhile must not be taken for its answer."""
+    telling = "".join(f'frame(b"\\x82\\xa7request\\x02\\xa8progress\\x92\\x{done:02x}\\x09");' for done in (1, 4, 9))
+    answer = encode_frame(
+        {"request": 2, "parameter_count": 3, "example_count": 5, "loss_before": 1.0, "loss_after": 0.5, "seconds": 2.0}
+    )
+    command = broken_command(tmp_path, f"{telling} os.write(1, {answer!r})")
+    seen = WorkProgress()
+    with trio.fail_after(DEADLINE_S):
+        async with open_worker(config_for(tmp_path, tmp_path, command=command)) as worker:
+            report = await worker.train(np.zeros(1), VectorFile(tmp_path, 0, 3), 1, tmp_path / "update", seen)
+    assert (seen.done, seen.total, report.example_count) == (9, 9, 5)
+
+
+def test_telling__a_few_a_second_and_none_of_what_is_quick() -> None:
+    """A frame a batch would cost more than a batch of a small model; a reader of the pipe would drown in them."""
+    pipe, clock = io.BytesIO(), iter([0.0, 0.01, TELL_SECONDS, TELL_SECONDS, 1.9 * TELL_SECONDS, 2 * TELL_SECONDS])
+    telling = Telling(pipe, clock.__next__)
+    telling.begin(7)
+    for done in range(1, 6):
+        telling.note(done, 10)
+    assert pipe.getvalue() == encode_progress(7, 2, 10) + encode_progress(7, 5, 10)
+
+
+def test_training__tells_every_batch_and_trains_the_same(tasks: list[HeartTask]) -> None:
+    """The bar would jump or stop short; and who looks on must not change a bit of what is trained."""
+    task, statistics, told = tasks[3], tasks[3].statistics(), list[tuple[int, int]]()
+    start = task.initial_parameters()
+    expected = task.train(statistics, start, 77, epochs=3)
+    task.on_progress = lambda done, total: told.append((done, total))
+    update = task.train(statistics, start, 77, epochs=3).update
+    total = 3 * -(-task.check_data().train_count // task.manifest().batch_size)
+    assert told == [(done, total) for done in range(1, total + 1)]
+    assert update.tobytes() == expected.update.tobytes()
+    told.clear()
+    task.evaluate(statistics, start, [start, start])
+    task.on_progress = None
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 async def test_worker__late(tmp_path: Path) -> None:
