@@ -13,8 +13,10 @@ from p2p_flock.testnet.byzantine import parse_band
 from p2p_flock.testnet.data import DEMOS, partition_texts
 from p2p_flock.testnet.faults.grammar import CutBy, parse_fault
 from p2p_flock.testnet.faults.namespaces import remove_namespaces
+from p2p_flock.testnet.invite import invite
 from p2p_flock.testnet.launcher import run
-from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, Options, private_task
+from p2p_flock.testnet.options import NODES_MAX, NODES_MIN, ROUNDS_UNTIL_STOPPED, Options, private_task
+from p2p_flock.testnet.place import LOOPBACK
 from p2p_flock.testnet.processes import stop_directory
 
 TEST_MODES = ("save_encodings", "record_sent", "disable_masks")
@@ -29,12 +31,23 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(
         prog="scripts/testnet",
         description="Runs a whole network on this machine: local chain, bootstrap node, nodes, one alliance.",
-        epilog="`scripts/testnet stop DIR` ends what a killed launcher left running in DIR.",
+        epilog="`scripts/testnet stop DIR` ends what a killed launcher left running in DIR; "
+        "`scripts/testnet invite DIR` makes a further member for a network that runs there (see its --help).",
     )
     parser.add_argument("--nodes", type=int, default=8, help=f"members, {NODES_MIN} to {NODES_MAX} [8]")
     parser.add_argument("--spare-seats", type=int, default=0, help="for members that join while it runs [0]")
+    parser.add_argument(
+        "--listen-host", default=LOOPBACK, metavar="ADDRESS",
+        help="this machine's address that nodes listen on, for members on other machines [127.0.0.1]",
+    )  # fmt: skip
     parser.add_argument("--cohorts", type=int, default=1, help="that the trainers are drawn into [1]")
-    parser.add_argument("--rounds", type=int, default=10, help="training rounds; one more collects statistics [10]")
+    rounds = parser.add_mutually_exclusive_group()
+    rounds.add_argument("--rounds", type=int, default=10, help="training rounds; one more collects statistics [10]")
+    rounds.add_argument(
+        "--until-stopped",
+        action="store_true",
+        help=f"go on until Ctrl-C, which is success then; at most {ROUNDS_UNTIL_STOPPED} rounds",
+    )
     parser.add_argument("--task", default="heart", help=f"what is trained: {', '.join(DEMOS)}, or yours [heart]")
     parser.add_argument("--partition", help=f"who holds what; {'; '.join(partition_texts())} [the first]")
     parser.add_argument("--data", type=Path, help="for a task of yours: a folder with one data file per member")
@@ -64,13 +77,16 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     modes = frozenset(filter(None, given.test_mode.split(",")))
     if not modes <= set(TEST_MODES):
         parser.error(f"--test-mode knows {', '.join(TEST_MODES)}")
+    rounds_wanted = ROUNDS_UNTIL_STOPPED if given.until_stopped else given.rounds
     return Options(
         nodes=given.nodes,
-        rounds=given.rounds,
+        rounds=rounds_wanted,
+        until_stopped=given.until_stopped,
+        listen_host=given.listen_host,
         spare_seats=given.spare_seats,
         lane_bits=given.lane_bits,
         cohorts=given.cohorts,
-        task=given.task if given.privacy is None else private_task(given.task, given.privacy, given.rounds),
+        task=given.task if given.privacy is None else private_task(given.task, given.privacy, rounds_wanted),
         partition=given.partition,
         data=given.data,
         seed=given.seed,
@@ -132,6 +148,8 @@ def main() -> int:
     try:
         if arguments[:1] == ["stop"]:
             return stop(arguments[1:])
+        if arguments[:1] == ["invite"]:
+            return invite(arguments[1:])
         return run(parse_arguments(arguments))
     except P2PFlockError as error:
         sys.stderr.write(f"scripts/testnet: {error}\n")

@@ -102,14 +102,19 @@ def _files_of(folder: Path) -> list[Path]:
 def write_data(options: Options, index: int, path: Path) -> None:
     """Write a member's file: its part of the testnet's own data, or the ``index``-th of ``options.data`` by name.
 
+    ``index`` counts the nodes, then the spare seats: no record is given to two members.
+
     Raises:
         UsageError: the data is not installed, or cannot be dealt out to so many.
         DataSchemaError: the packaged data is not the expected one.
     """
-    node_count, seed, task = options.nodes, options.seed, base_of(options.task)
+    node_count, seed, task = options.shares, options.seed, base_of(options.task)
     if options.data is not None:
+        files = _files_of(options.data)
+        if index >= len(files):
+            raise UsageError(f"{options.data} holds {len(files)} files, all given out. Name another with --data FILE.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_files_of(options.data)[index], path)
+        shutil.copyfile(files[index], path)
     elif task == "heart":
         heart_data.write_partition(*heart_data.partition_of_node(index, node_count), seed, path)
     elif task == "lending":

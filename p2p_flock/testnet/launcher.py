@@ -35,6 +35,7 @@ from p2p_flock.testnet.metrics import NodeMetrics
 from p2p_flock.testnet.money import Money, money_line, read_money
 from p2p_flock.testnet.network import Network, Node
 from p2p_flock.testnet.options import Options
+from p2p_flock.testnet.place import LOOPBACK, Place
 from p2p_flock.testnet.processes import Processes, find_processes, marked_environment
 from p2p_flock.testnet.report import References, RunTimes, Trouble, build_report, curve_line, write_report
 from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer
@@ -50,6 +51,7 @@ JOIN_SECONDS_MAX = 120.0
 OPENING_SECONDS_MAX = 10.0  # opening slot, beacon margin, and the transactions' way into a block
 VOIDS_PER_FAULT_MAX = 3  # rounds that one fault may cost before the launcher gives up waiting
 EXIT_INTERRUPTED = 130
+INVITATION = "one more can join: scripts/testnet invite {directory}"
 STAGES = {
     "chain and bootstrap node": "local chain with the contracts and bootstrap node run",
     "homes made": "{nodes} nodes made, each with its own keys and its own data",
@@ -115,12 +117,14 @@ def run(options: Options) -> int:
         wiring=Wiring(processes, tuple(map(building.node_name, range(options.nodes))), options.faults, options.seed),
     )
     display.say(f"everything of this run is in {directory}")
+    if options.listen_host != LOOPBACK:
+        display.say(f"nodes listen on {options.listen_host}: whoever reaches this machine there can talk to them")
     exit_code = 1
     try:
         exit_code = trio.run(_main, state)
     except* Interrupted:
-        display.say("interrupted")
-        exit_code = EXIT_INTERRUPTED
+        display.say("stopped" if options.until_stopped else "interrupted")
+        exit_code = 0 if options.until_stopped and state.network is not None else EXIT_INTERRUPTED
     except* P2PFlockError as group:
         for error in _leaves(group):
             display.say(str(error))
@@ -155,16 +159,20 @@ async def _build_and_watch(state: Run) -> int:
     if wiring.network_faults_by is not None:
         reason = f" ({wiring.remark})" if wiring.remark else ""
         state.display.say(f"what partitions the network: {wiring.network_faults_by}{reason}")
-    foundations = await building.start_foundations(state.processes, options, state.params, wiring.place(BOOTSTRAP))
+    foundations = await building.start_foundations(state.processes, options, state.params, _place(state, BOOTSTRAP))
     await wiring.connect(foundations[0])
     _reach(state, "chain and bootstrap node")
-    members = Members(state.processes, options, state.params, foundations, partial(_reach, state), wiring.place)
+    members = Members(
+        state.processes, options, state.params, foundations, partial(_reach, state), partial(_place, state)
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(members.run)
         network = await members.network()
         state.display.say(f"alliance {network.alliance} on the local chain at {network.devnet.rpc_url}")
         state.display.say(watch_hint(network.nodes[0].home))
         building.write_network(directory, network, options)
+        if options.spare_seats:
+            state.display.say(INVITATION.format(directory=directory))
         state.network = network
         state.metrics = [NodeMetrics(node.name, node.home) for node in network.nodes]
         client = RpcClient([network.devnet.rpc_url])
@@ -180,6 +188,11 @@ async def _build_and_watch(state: Run) -> int:
                 return await _conclude(state, watch, scorer)
         finally:
             client.close()
+
+
+def _place(state: Run, name: str) -> Place:
+    place = state.wiring.place(name)
+    return place if state.options.faults else replace(place, host=state.options.listen_host)
 
 
 def _reach(state: Run, stage: str) -> None:

@@ -303,6 +303,9 @@ def write_network(directory: Path, network: Network, options: Options) -> None:
         "task": options.task,
         "partition": options.partition,
         "seed": options.seed,
+        "source": None if options.data is None else str(options.data.absolute()),
+        "spare_seats": options.spare_seats,
+        "listen_host": options.listen_host,
         "nodes": [
             {
                 "name": node.name,

@@ -22,9 +22,12 @@ from p2p_flock.params import (
 from p2p_flock.testnet.byzantine import Band, choose_crooked, validate_bands
 from p2p_flock.testnet.data import demo_of, validate_source
 from p2p_flock.testnet.faults.grammar import CutBy, Fault, validate_faults
+from p2p_flock.testnet.place import LOOPBACK, validate_listen_host
 from p2p_flock.types import DIGEST_BYTES
 
 NODES_MIN = 6
+ROUNDS_UNTIL_STOPPED = 2_000  # about two hours; their rewards must be in one account when the alliance is created
+REWARD_UNTIL_STOPPED = 40 * 10**18
 SUSPICION_BOUND = 8  # a short run is to show a suspension; `alliance create` chooses by risk
 NODES_MAX = COMPLETE_GRAPH_OWNERS_MAX + 3  # one cohort with a complete graph, and three validators
 
@@ -37,7 +40,9 @@ class Options:
         directory: where everything is written, ``None`` for a temporary one.
         partition: of the testnet's own data, ``None`` for the task's default.
         data: a folder with one file per member, for a task that the testnet has no data for.
-        spare_seats: how many more may join while it runs.
+        spare_seats: how many more may join while it runs; their shares of the data are kept for them.
+        until_stopped: whether it is to run until somebody ends it, and to end well then.
+        listen_host: the address of this machine that nodes listen on; beyond loopback only where it was asked for.
         cohorts: into how many the trainers are drawn; each is summed and voted on by itself.
         lane_bits: the ring that updates are added in; levels are as many as it has room for.
         faults: that befall the network while it runs. cut_by: what partitions it, where they do.
@@ -65,6 +70,8 @@ class Options:
     byzantine: tuple[Band, ...] = ()
     void_count_max: int | None = None
     references: bool = True
+    until_stopped: bool = False
+    listen_host: str = LOOPBACK
 
     @property
     def crooked(self) -> dict[str, str]:
@@ -76,7 +83,14 @@ class Options:
     def params(self) -> AllianceParams:
         """Of the alliance; see :func:`alliance_params`."""
         params = alliance_params(self.nodes, self.rounds, self.spare_seats, self.task, self.lane_bits, self.cohorts)
+        if self.until_stopped:
+            params = replace(params, reward_per_round=REWARD_UNTIL_STOPPED)
         return params if self.void_count_max is None else replace(params, void_count_max=self.void_count_max)
+
+    @property
+    def shares(self) -> int:
+        """Into how many parts the demo's data is dealt: one for each node and each spare seat."""
+        return self.nodes + self.spare_seats
 
     @property
     def needs_test_mode(self) -> bool:
@@ -117,6 +131,10 @@ class Options:
             raise UsageError(f"--block-time {self.block_time}: give 0.1 to 12 seconds.")
         validate_faults(self.faults, self.nodes, self.rounds)
         validate_bands(self.byzantine, self.nodes)
+        if self.listen_host != LOOPBACK:
+            validate_listen_host(self.listen_host)
+            if self.faults:
+                raise UsageError("--listen-host goes with no --fault: faults place the nodes where they need them.")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: give a whole number from 0.")
         if self.directory is not None and self.directory.exists() and any(self.directory.iterdir()):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import closing
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+
+from p2p_flock.errors import UsageError
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,3 +29,24 @@ class Place:
 
 
 HERE = Place()
+
+
+def validate_listen_host(host: str) -> None:
+    """Check an address that nodes are to listen on: others must be able to dial it, so no wildcard.
+
+    Raises:
+        UsageError: it is no IPv4 address, or none of this machine's.
+    """
+    try:
+        address = IPv4Address(host)
+    except AddressValueError as error:
+        raise UsageError(f"--listen-host {host}: give an IPv4 address, such as 192.0.2.10.") from error
+    if address.is_unspecified or address.is_multicast:
+        raise UsageError(f"--listen-host {host}: give the one address at which others reach this machine.")
+    with closing(socket.socket()) as listener:
+        try:
+            listener.bind((host, 0))
+        except OSError as error:
+            raise UsageError(
+                f"--listen-host {host}: this machine does not have it; `hostname -I` lists all."
+            ) from error
