@@ -81,6 +81,43 @@ class EvaluateResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """One epoch on the member's own data, from the initial model and with its own statistics.
+
+    Attributes:
+        seconds: wall time, with the two passes that measure the loss on the training part, as in a round.
+        cpu_seconds: of the worker meanwhile.
+        local_epochs: how many epochs a round has.
+        loss_before, loss_after, score_before, score_after: on the private test part, with the public holdout.
+        memory_bytes: the worker's peak, its libraries included.
+        warnings: sentences for the operator.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    local_epochs: int
+    example_count: int
+    test_count: int
+    loss_before: float
+    loss_after: float
+    score_name: str
+    score_before: float | None
+    score_after: float | None
+    memory_bytes: int
+    warnings: tuple[str, ...]
+
+    @property
+    def round_seconds(self) -> float:
+        """What one round's training takes at most: the passes that measure come once, and here once per epoch."""
+        return self.seconds * self.local_epochs
+
+    @property
+    def round_cpu_seconds(self) -> float:
+        """CPU seconds of one round's training, likewise."""
+        return self.cpu_seconds * self.local_epochs
+
+
+@dataclass(frozen=True, slots=True)
 class DataReport:
     """What the task found in the member's data: counts, and sentences about what is odd."""
 

@@ -44,6 +44,7 @@ from p2p_flock.learning.frames import (
 )
 from p2p_flock.learning.results import Float32, Float64, VectorFile
 from p2p_flock.learning.telling import Telling
+from p2p_flock.learning.trial_frames import pack_rehearsal, pack_report
 
 if TYPE_CHECKING:
     from p2p_flock.learning.task import Task
@@ -142,7 +143,7 @@ def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoRetu
                 raise LocalProtocolError(f"operation {operation!r} is unknown")
         except (*ERRORS, WireError) as error:
             log.warning("%s failed: %s", operation, error)
-            answer = {"error": _kind_of(error), "text": str(error)}
+            answer = {"error": _kind_of(error), "text": str(error), **pack_report(error)}
         log.info("%s took %.3f s", operation, time.perf_counter() - started)
         try:
             answers.write(encode_frame({"request": get_int(body, "request"), **answer}))
@@ -285,6 +286,12 @@ def _evaluate(task: Task, body: dict[str, Value]) -> dict[str, Value]:
     }
 
 
+def _rehearse(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
+    from p2p_flock.learning.rehearsal import rehearse  # noqa: PLC0415 - see main
+
+    return pack_rehearsal(rehearse(task))
+
+
 class Mapped(Sequence[Float64]):
     """Parameters in files, each mapped anew when it is asked for, so that its pages go when its user lets go of it."""
 
@@ -332,11 +339,12 @@ OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]
     "judge_statistics": _judge_statistics,
     "train": _train,
     "evaluate": _evaluate,
+    "rehearse": _rehearse,
 }
 
 
 # Training and judging need torch; the rest may, and then loads it.
-TORCH_OPERATIONS: Final = frozenset({"train", "evaluate"})
+TORCH_OPERATIONS: Final = frozenset({"train", "evaluate", "rehearse"})
 # Round 0 asks either of these last; the next is a training, a round later.
 LAST_BEFORE_TRAINING: Final = frozenset({"statistics", "judge_statistics"})
 ROUND_SECONDS: Final = 3.0  # what round 0 takes from there on; others need the processor until then

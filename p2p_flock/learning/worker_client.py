@@ -46,8 +46,18 @@ from p2p_flock.learning.frames import (
     is_progress,
     pack_file,
 )
-from p2p_flock.learning.results import DataReport, EvaluateResult, Float64, TrainReport, VectorFile, WorkProgress
+from p2p_flock.learning.results import (
+    DataReport,
+    EvaluateResult,
+    Float64,
+    Rehearsal,
+    TrainReport,
+    VectorFile,
+    WorkProgress,
+)
+from p2p_flock.learning.schema_report import SchemaMismatchError
 from p2p_flock.learning.task_manifest import TaskManifest, read_manifest
+from p2p_flock.learning.trial_frames import read_rehearsal, read_report
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -182,6 +192,10 @@ class Worker:
             before=pack_file(before),
             candidates=[pack_file(candidate) for candidate in candidates],
         )
+
+    async def rehearse(self, progress: WorkProgress | None = None) -> Rehearsal:
+        """A dry run of one epoch; see ``rehearsal.py``. ``progress`` counts the batches, then the two models judged."""
+        return await self._ask("rehearse", read_rehearsal, progress)
 
     async def _ask(
         self,
@@ -323,6 +337,8 @@ async def _receive(process: trio.Process, request: int, progress: WorkProgress |
         kind = _ERRORS.get(get_text(answer, "error"))
         if kind is None:
             raise WireError("the answer names an unknown error")
+        if kind is DataSchemaError and "mismatches" in answer:
+            raise SchemaMismatchError(get_text(answer, "text"), read_report(answer))
         raise kind(get_text(answer, "text"))
     return answer
 
