@@ -71,7 +71,8 @@ class Happening:
             answered.
         seat: ``None`` where the log does not tell.
         rounds: that it was for: of an absence, a rejection, a fault.
-        fault: number of a slash's fault; amount: FLOCK wei that were slashed or paid back.
+        fault: number of a slash's fault; amount: FLOCK wei that were slashed or paid back; beneficiary: of a slash, who
+            is paid a tenth of it for the evidence.
         at: the log; its transaction holds the evidence of a slash.
     """
 
@@ -83,6 +84,7 @@ class Happening:
     rounds: tuple[int, ...] = ()
     fault: int | None = None
     amount: int | None = None
+    beneficiary: bytes | None = None
 
 
 def describe_happening(event: ChainEvent, round_number: int) -> Happening | None:
@@ -105,7 +107,7 @@ def describe_happening(event: ChainEvent, round_number: int) -> Happening | None
             rounds = (event.first_round, event.last_round)
             return Happening(round_number, "suspected", event.owner, event.seat, event.at, rounds)
         case Slashed():
-            told = (event.at, (event.round,), event.fault, event.amount)
+            told = (event.at, (event.round,), event.fault, event.amount, event.beneficiary)
             return Happening(round_number, "slashed", event.owner, event.seat, *told)
         case StakeWithdrawn():
             return Happening(round_number, "withdrawn", event.owner, None, event.at, amount=event.amount)

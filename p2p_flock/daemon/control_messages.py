@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
+from p2p_flock.daemon.history_messages import HistoryArguments, HistoryResult
 from p2p_flock.daemon.watch_messages import PrivacyResult, RoundResult, SlashResult, WatchResult
 from p2p_flock.errors import UsageError
 from p2p_flock.params import AllianceParams
@@ -116,11 +117,62 @@ class AllianceListResult(TypedDict):
     alliances: list[AllianceListEntry]
 
 
+class ColumnResult(TypedDict):
+    """One column of a member's file: a number from ``low`` to ``high``, or one of ``values``."""
+
+    name: str
+    kind: str
+    unit: str
+    low: float
+    high: float
+    values: list[str]
+    value_count: int
+    required: bool
+
+
+class TaskResult(TypedDict):
+    """The installed task in its own words, where it is the alliance's."""
+
+    name: str
+    version: str
+    model: str
+    loss: str
+    optimiser: str
+    preprocessing: str
+    score_name: str | None
+    parameter_count: int
+    statistics_count: int
+    local_epochs: int
+    batch_size: int
+    learning_rate: float
+    test_ratio: float
+    examples_per_weight: int
+    has_holdout: bool
+    column_count: int
+    columns: list[ColumnResult]
+
+
+class OwnDataResult(TypedDict):
+    """This node's own task and data, whichever the alliance's is."""
+
+    task: str | None
+    path: str | None
+    seed: str
+    memory_bytes_max: int
+    train_count: int | None
+    test_count: int | None
+    problems: list[str]
+    error: str | None
+    error_is_of_data: bool
+
+
 class AllianceShowResult(TypedDict):
     alliance: str
     contract: str
     task: str
     task_installed: bool
+    about: TaskResult | None
+    data: OwnDataResult
     manifest_digest: str
     params: dict[str, Any]
     params_hash: str
@@ -195,6 +247,7 @@ COMMANDS: dict[str, tuple[type, type]] = {
     "alliance.list": (NoArguments, AllianceListResult),
     "alliance.show": (AllianceArguments, AllianceShowResult),
     "alliance.watch": (NoArguments, WatchResult),
+    "alliance.history": (HistoryArguments, HistoryResult),
     "alliance.join": (JoinArguments, JoinResult),
     "alliance.leave": (AllianceArguments, LeaveResult),
     "alliance.withdraw": (AllianceArguments, LeaveResult),

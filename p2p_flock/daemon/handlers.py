@@ -15,10 +15,13 @@ from p2p_flock.daemon.admission import describe_admission, parse_allowlist
 from p2p_flock.daemon.control import Handler
 from p2p_flock.daemon.control_messages import params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
+from p2p_flock.daemon.history_answer import HistoryAnswers
+from p2p_flock.daemon.history_messages import HistoryResult
 from p2p_flock.daemon.member import compute_weight
 from p2p_flock.daemon.privacy_budget import PrivacyBudget, check_privacy
 from p2p_flock.daemon.purse import read_claimable, read_rewards
 from p2p_flock.daemon.standing import describe_suspicion
+from p2p_flock.daemon.task_answer import OwnTaskAnswers, describe_task
 from p2p_flock.daemon.watch_answer import WatchAnswers, describe_standing, ended_rounds, show_round
 from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.errors import P2PFlockError, UsageError
@@ -38,7 +41,9 @@ class Handlers:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._world = node.world
+        self._own_task = OwnTaskAnswers(node.worker, node.world.config.learning)
         self._watch_answers = WatchAnswers(node.world, node.started_at)
+        self._history_answers = HistoryAnswers(node.world.chain.address)
 
     def table(self) -> Mapping[str, Handler]:
         return {
@@ -47,6 +52,7 @@ class Handlers:
             "alliance.list": self.alliance_list,
             "alliance.show": self.alliance_show,
             "alliance.watch": self.alliance_watch,
+            "alliance.history": self.alliance_history,
             "alliance.join": self.alliance_join,
             "alliance.leave": self.alliance_leave,
             "alliance.withdraw": self.alliance_withdraw,
@@ -164,12 +170,14 @@ class Handlers:
         connected = self._world.net.connected()
         own = [seat for seat in seats if seat.owner == self._world.chain.address]
         opened = state.phase != RoundPhase.WAITING
-        manifest = await self._find_manifest(handle.terms)
+        manifest, own_task = await self._find_manifest(handle.terms), await self._own_task.look()
         return {
             "alliance": str(self._id_of(handle.domain.alliance)),
             "contract": _hex(handle.contract),
             "task": handle.terms.task_name,
             "task_installed": manifest is not None,
+            "about": None if manifest is None else describe_task(own_task),
+            "data": self._own_task.describe_data(own_task),
             "manifest_digest": _hex(handle.terms.manifest_digest),
             "params": params_to_json(handle.params),
             "params_hash": _hex(compute_params_hash(handle.params)),
@@ -211,6 +219,11 @@ class Handlers:
 
     async def alliance_watch(self, _arguments: JsonObject) -> WatchResult:
         return self._watch_answers.answer(self._node.session, self._warnings(self._node.session))
+
+    async def alliance_history(self, arguments: JsonObject) -> HistoryResult:
+        before, limit = arguments["before"], arguments["limit"]
+        assert isinstance(before, int | None) and isinstance(limit, int)
+        return self._history_answers.answer(self._node.session, before, limit)
 
     async def alliance_join(self, arguments: JsonObject) -> dict[str, object]:
         handle = await self._handle(arguments["alliance"])
@@ -354,23 +367,14 @@ class Handlers:
 
     async def _find_manifest(self, terms: AllianceTerms) -> TaskManifest | None:
         """The installed task's, where it is the alliance's."""
-        if self._node.worker is None:
-            return None
-        try:
-            manifest = decode_manifest((await self._node.worker.manifest()).to_bytes())
-        except P2PFlockError:
-            return None
-        return manifest if manifest.digest == terms.manifest_digest else None
+        manifest = (await self._own_task.look()).manifest
+        return manifest if manifest is not None and manifest.digest == terms.manifest_digest else None
 
     async def _suggest_weight(self, handle: AllianceHandle) -> int | None:
-        worker = self._node.worker
-        if worker is None:
+        own = await self._own_task.look()
+        if own.description is None or own.report is None:
             return None
-        try:
-            step = (await worker.manifest()).examples_per_weight
-            return compute_weight((await worker.check_data()).train_count, handle.params, step)
-        except P2PFlockError:
-            return None
+        return compute_weight(own.report.train_count, handle.params, own.description.examples_per_weight)
 
     async def _own_state(self, handle: AllianceHandle, leaving: bool) -> str:
         stake = await handle.stake()

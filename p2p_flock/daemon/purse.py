@@ -50,6 +50,7 @@ class Purse:
 
     Attributes:
         holdings: what was read last; ``None`` before.
+        unclaimed: FLOCK wei by settled round that this account was owed then; ``None`` before.
     """
 
     def __init__(self, world: World, session: AllianceSession, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +59,9 @@ class Purse:
         self._clock = clock
         self._asked_at = self._tried_at = -WATCHED_S - AGE_MAX_S
         self._settled_rounds: int | None = None
+        self._read_rounds = 0  # how many rounds the log had then
         self.holdings: Holdings | None = None
+        self.unclaimed: dict[int, int] | None = None
 
     def ask(self) -> Holdings | None:
         """What is known now; makes the next :meth:`refresh` look at the chain if that is old."""
@@ -74,14 +77,26 @@ class Purse:
             return
         self._tried_at = now
         try:
-            stake = await self._session.handle.stake()
-            claimable = await read_claimable(self._session, self._world.chain.address)
+            stake, credit = await self._session.handle.stake(), await self._session.handle.credit_wei()
+            round_count = len(self._session.history.rounds)
+            rewards = await read_rewards(self._session, self._world.chain.address)
             eth, flock = await self._world.chain.balances()
         except ChainError as error:
             logger.debug("the account cannot be read for whoever watches: %s", error)
             return
-        self._settled_rounds = settled
+        self._settled_rounds, self._read_rounds = settled, round_count
+        self.unclaimed = {record.round: reward for record, reward in rewards}
+        claimable = credit + sum(self.unclaimed.values())
         self.holdings = Holdings(stake.stake_wei, stake.release_at_s, claimable, eth, flock, int(time.time()))
+
+    def is_claimed(self, round_number: int) -> bool | None:
+        """Whether what a settled round owed this account was claimed; ``None`` while that was not read since its end.
+
+        A round that was running at the last look counts as not claimed only where the look found its reward.
+        """
+        if self.unclaimed is None or round_number >= self._read_rounds - 1:
+            return False if self.unclaimed is not None and round_number in self.unclaimed else None
+        return round_number not in self.unclaimed
 
 
 async def read_claimable(session: AllianceSession, address: bytes) -> int:

@@ -75,6 +75,7 @@ RESULTS: dict[str, Mapping[str, object]] = {
         "transactions": [DIGEST],
     },
     "alliance.watch": SAMPLES["collecting"],
+    "alliance.history": {"rounds": [], "earliest": 0},
     "alliance.join": {"alliance": ALLIANCE, "seat": 5, "weight": 4, "transactions": [DIGEST]},
     "alliance.leave": {"alliance": ALLIANCE, "state": "leaving", "withdrawable_at_s": None, "transactions": [DIGEST]},
     "alliance.withdraw": {
