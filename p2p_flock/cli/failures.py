@@ -5,7 +5,10 @@ Called by ``cli/main.py``. An exception that is not one of ours is a defect and 
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import re
+from collections.abc import Iterator
 
 import click
 
@@ -127,12 +130,55 @@ def describe(error: P2PFlockError) -> tuple[str, str]:
 
 def show_failure(error: P2PFlockError) -> int:
     """Print the two lines to standard error and return the exit code."""
-    what, remedy = describe(error)
+    _show_two_lines(*describe(error))
+    return exit_code_of(error)
+
+
+def _show_two_lines(what: str, remedy: str) -> None:
     click.secho("error: ", fg="red", bold=True, err=True, nl=False)
     click.echo(what, err=True)
     click.secho("   do: ", bold=True, err=True, nl=False)
     click.echo(remedy, err=True)
-    return exit_code_of(error)
+
+
+def show_wrong_usage(error: click.ClickException, root: click.Group) -> int:
+    """The same two lines for a command line that cannot be parsed; returns the exit code."""
+    context = getattr(error, "ctx", None)
+    if context is None or error.message == context.get_help():  # no words at all: the help is the answer
+        error.show()
+        return error.exit_code
+    path = context.command_path
+    remedy = f"see `{path} --help`"
+    unknown = re.search("No such command '(.+?)'", error.message)
+    if unknown is not None and isinstance(context.command, click.Group):
+        near = _find_command(root, path, unknown[1])
+        listed = ", ".join(context.command.list_commands(context))
+        remedy = f"did you mean `{near}`? {remedy}" if near else f"here are {listed}; {remedy}"
+    what = error.format_message() if unknown is None else unknown[0]
+    _show_two_lines(_one_line(what).rstrip("."), remedy)
+    return error.exit_code
+
+
+def _find_command(root: click.Group, path: str, name: str) -> str | None:
+    """The command that was meant: of this name in another group, else the one in this group that is written alike."""
+    places = list(_walk(root, root.name or "p2p-flock"))
+    for place in places:
+        if place.rpartition(" ")[2] == name:
+            return place
+    here = [place.rpartition(" ")[2] for place in places if place.rpartition(" ")[0] == path]
+    near = difflib.get_close_matches(name, here, n=1)
+    return f"{path} {near[0]}" if near else None
+
+
+def _walk(group: click.Group, path: str) -> Iterator[str]:
+    """Every command with its groups, shallow ones first; imports no lazy one."""
+    context = click.Context(group)
+    names = group.list_commands(context)
+    yield from (f"{path} {name}" for name in names)
+    for name in names:
+        command = group.commands.get(name)
+        if isinstance(command, click.Group):
+            yield from _walk(command, f"{path} {name}")
 
 
 def _one_line(text: str) -> str:

@@ -17,9 +17,12 @@ import click
 
 from p2p_flock import __version__
 from p2p_flock.cli.alliance import alliance
+from p2p_flock.cli.completion import completion
 from p2p_flock.cli.config import config
-from p2p_flock.cli.failures import EXIT_CODES_TEXT, EXIT_INTERRUPTED, show_failure
+from p2p_flock.cli.doctor import doctor
+from p2p_flock.cli.failures import EXIT_CODES_TEXT, EXIT_INTERRUPTED, show_failure, show_wrong_usage
 from p2p_flock.cli.gov import gov
+from p2p_flock.cli.history import history
 from p2p_flock.cli.init import init
 from p2p_flock.cli.lock import lock
 from p2p_flock.cli.node import node
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
     from p2p_flock.cli.node import Prepare
 
 
-@click.group(epilog=EXIT_CODES_TEXT, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="p2p-flock")
+PROGRAM = "p2p-flock"  # however it was started: messages name what can be typed
+
+
+@click.group(PROGRAM, epilog=EXIT_CODES_TEXT, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name=PROGRAM)
 def root() -> None:
     """Train one model together with other organisations, with no server in the middle.
 
@@ -42,7 +48,7 @@ def root() -> None:
     """
 
 
-for command in (init, node, alliance, wallet, lock, gov, status, stop, task, config):
+for command in (init, node, alliance, history, wallet, lock, gov, status, stop, task, config, doctor, completion):
     root.add_command(command)
 
 
@@ -56,11 +62,11 @@ def main(arguments: Sequence[str] | None = None, prepare: Prepare | None = None)
     Raises:
         LocalProtocolError: our own defect, with its traceback.
     """
+    words = None if arguments is None else list(arguments)
     try:
-        code = root.main(args=None if arguments is None else list(arguments), standalone_mode=False, obj=prepare)
+        code = root.main(words, prog_name=PROGRAM, standalone_mode=False, obj=prepare)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return show_wrong_usage(error, root)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED

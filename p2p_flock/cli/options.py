@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.data_directory import default_home
 from p2p_flock.errors import UsageError
 from p2p_flock.types import AllianceId
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -41,8 +44,17 @@ def json_option(command: Command) -> Command:
 def alliance_argument(command: Command) -> Command:
     """``ID``: an alliance ID, in its canonical text."""
     return click.argument(
-        "alliance", metavar="ID", callback=lambda _context, _parameter, text: str(AllianceId.parse(text))
+        "alliance",
+        metavar="ID",
+        callback=lambda _context, _parameter, text: str(AllianceId.parse(text)),
+        shell_complete=_complete_alliance,
     )(command)
+
+
+def _complete_alliance(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from p2p_flock.cli.completion import complete_alliance  # noqa: PLC0415  only where a shell asks
+
+    return complete_alliance(context, parameter, incomplete)
 
 
 def call(home: Path, command: str, arguments: Mapping[str, object], timeout_s: float | None = None) -> JsonObject:
