@@ -180,8 +180,24 @@ class LearningSettings:
             between(1, (1 << 32) - 1),
         ),
     )
+    local_only: bool = field(
+        default=True,
+        metadata=about(
+            "also train a model on this node's data alone, to compare; only where that is 1/50 of the time for training"
+        ),
+    )
     memory_bytes_max: int = field(
         default=16 << 30, metadata=about("memory limit of the training process", between(256 << 20, 1 << 50))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardSection:
+    enabled: bool = field(
+        default=True, metadata=about("serve a page on 127.0.0.1 that shows what the node does; it can change nothing")
+    )
+    port: int = field(
+        default=4_180, metadata=about("its TCP port on 127.0.0.1; 0 takes a free one", between(0, 65_535))
     )
 
 
@@ -213,6 +229,7 @@ class NodeConfig:
     net: NetSettings = field(default_factory=NetSettings)
     alliance: AllianceSettings = field(default_factory=AllianceSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
+    dashboard: DashboardSection = field(default_factory=DashboardSection)
     test: SettingsForTest = field(default_factory=SettingsForTest)
 
 
@@ -224,5 +241,6 @@ SECTIONS: dict[str, type] = {
     "alliance": AllianceSettings,
     "node": NodeSettings,
     "store": StoreSettings,
+    "dashboard": DashboardSection,
     "test": SettingsForTest,
 }

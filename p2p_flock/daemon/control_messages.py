@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, Union, get_args, get_origin, get_type_hints
 
 from p2p_flock.daemon.history_messages import HistoryArguments, HistoryResult
+from p2p_flock.daemon.node_messages import LogArguments, LogResult, MeshResult
 from p2p_flock.daemon.watch_messages import PrivacyResult, RoundResult, SlashResult, WatchResult
 from p2p_flock.errors import UsageError
 from p2p_flock.params import AllianceParams
@@ -77,6 +78,7 @@ class StatusResult(TypedDict):
     score_after: float | None
     privacy: PrivacyResult | None
     warnings: list[str]
+    dashboard: str | None
 
 
 class SeatResult(TypedDict):
@@ -252,6 +254,8 @@ COMMANDS: dict[str, tuple[type, type]] = {
     "alliance.leave": (AllianceArguments, LeaveResult),
     "alliance.withdraw": (AllianceArguments, LeaveResult),
     "alliance.reactivate": (AllianceArguments, ReactivateResult),
+    "node.mesh": (NoArguments, MeshResult),
+    "node.log": (LogArguments, LogResult),
     "wallet.show": (NoArguments, WalletResult),
     "wallet.claim": (ClaimArguments, ClaimResult),
     "stop": (NoArguments, StopResult),

@@ -74,6 +74,16 @@ class DataDirectory:
         return self.home / "logs"
 
     @property
+    def dashboard_token(self) -> Path:
+        """The secret that opens the dashboard, text, 0600; see ``daemon/dashboard_files.py``."""
+        return self.home / "dashboard.token"
+
+    @property
+    def dashboard_url(self) -> Path:
+        """Where the running daemon's dashboard listens; not there while it has none."""
+        return self.home / "dashboard.url"
+
+    @property
     def lock(self) -> Path:
         """Locked by the running daemon; holds its process ID."""
         return self.home / "node.lock"

@@ -17,14 +17,19 @@ from p2p_flock.daemon.control_messages import params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.history_answer import HistoryAnswers
 from p2p_flock.daemon.history_messages import HistoryResult
+from p2p_flock.daemon.log_ring import answer_log
 from p2p_flock.daemon.member import compute_weight
+from p2p_flock.daemon.mesh_answer import answer_mesh
+from p2p_flock.daemon.node_messages import LogResult, MeshResult
+from p2p_flock.daemon.observability import process_log
 from p2p_flock.daemon.privacy_budget import PrivacyBudget, check_privacy
 from p2p_flock.daemon.purse import read_claimable, read_rewards
+from p2p_flock.daemon.session import topic_of
 from p2p_flock.daemon.standing import describe_suspicion
 from p2p_flock.daemon.task_answer import OwnTaskAnswers, describe_task
 from p2p_flock.daemon.watch_answer import WatchAnswers, describe_standing, ended_rounds, show_round
 from p2p_flock.daemon.watch_messages import WatchResult
-from p2p_flock.errors import P2PFlockError, UsageError
+from p2p_flock.errors import UsageError
 from p2p_flock.types import AllianceId
 
 if TYPE_CHECKING:
@@ -57,6 +62,8 @@ class Handlers:
             "alliance.leave": self.alliance_leave,
             "alliance.withdraw": self.alliance_withdraw,
             "alliance.reactivate": self.alliance_reactivate,
+            "node.mesh": self.node_mesh,
+            "node.log": self.node_log,
             "wallet.show": self.wallet_show,
             "wallet.claim": self.wallet_claim,
             "stop": self.stop,
@@ -95,6 +102,7 @@ class Handlers:
             "score_after": session.judge.score_after if session is not None else None,
             "privacy": session.budget.describe(session.history) if session is not None else None,
             "warnings": self._warnings(session),
+            "dashboard": self._node.dashboard.url,
         }
 
     def _warnings(self, session: AllianceSession | None) -> list[str]:
@@ -109,6 +117,7 @@ class Handlers:
             found.append(session.lineage.disagreement)
         if session is not None and abs(self._world.clock.offset_ms) > CLOCK_OFFSET_WARN_MS:
             found.append(f"this machine's clock is {self._world.clock.offset_ms / 1000:.1f} s off the chain's")
+        found += self._node.dashboard.warnings
         return found
 
     # --- alliances ---------------------------------------------------------------------------------------------
@@ -305,6 +314,15 @@ class Handlers:
     def _session_of(self, handle: AllianceHandle) -> AllianceSession | None:
         session = self._node.session
         return session if session is not None and session.handle.contract == handle.contract else None
+
+    # --- node --------------------------------------------------------------------------------------------------
+
+    async def node_mesh(self, _arguments: JsonObject) -> MeshResult:
+        session = self._node.session
+        return answer_mesh(self._world, session, None if session is None else topic_of(session.id))
+
+    async def node_log(self, arguments: JsonObject) -> LogResult:
+        return answer_log(process_log, arguments["after"], arguments["level"], arguments["limit"])
 
     # --- wallet ------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from p2p_flock.daemon.clock import ChainClock, read_clock_ms
 from p2p_flock.daemon.config import ChainSettings, NetSettings, NodeConfig
 from p2p_flock.daemon.control import serve_control
 from p2p_flock.daemon.control_protocol import prepare_control_socket
+from p2p_flock.daemon.dashboard import DashboardDoor
 from p2p_flock.daemon.data_directory import DataDirectory, load_identity
 from p2p_flock.daemon.handlers import Handlers
 from p2p_flock.daemon.judging import make_judge
@@ -258,6 +259,7 @@ class Node:
         self.session: AllianceSession | None = None
         self.started_at = time.time()
         self.membership = Membership(world)
+        self.dashboard = DashboardDoor()
         self.stopping = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.exit_code = 0
@@ -273,6 +275,9 @@ class Node:
             nursery.start_soon(self._save_peer_book)
             self._nursery = nursery
             await nursery.start(serve_control, prepare_control_socket(self.world.home), handlers.table())
+            if self.world.config.dashboard.enabled:
+                port = self.world.config.dashboard.port
+                await nursery.start(self.dashboard.run, port, self.world.directory, handlers.table(), None)
             joined = self.membership.joined()
             if joined is not None:
                 await self.open_session(joined)

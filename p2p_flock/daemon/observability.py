@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
+from p2p_flock.daemon.log_ring import LogRing
 from p2p_flock.store.files import make_private_folder, translate_os_errors
 
 # Five files of 16 MiB hold weeks at level info; the oldest goes.
@@ -70,6 +71,8 @@ class SecretsFilter:
 
 # The process's filter, like the process's logging: whoever meets a secret registers it here.
 process_secrets = SecretsFilter()
+# The last lines of this process, for whoever asks it.
+process_log = LogRing(process_secrets.clean)
 
 
 @contextlib.contextmanager
@@ -96,7 +99,8 @@ def configure_logging(
     assert log_format in ("human", "json"), log_format
     to_stream = logging.StreamHandler(stream or sys.stderr)
     to_stream.setFormatter(JsonFormatter(secrets) if log_format == "json" else HumanFormatter(secrets))
-    handlers: list[logging.Handler] = [to_stream]
+    process_log.clean = secrets.clean
+    handlers: list[logging.Handler] = [to_stream, process_log]
     if folder is not None:
         handlers.append(_open_log_file(folder, secrets))
     root = logging.getLogger()

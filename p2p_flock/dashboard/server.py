@@ -44,12 +44,14 @@ class Dashboard:
     """A dashboard that listens. Made and reported by :func:`serve_dashboard`.
 
     Attributes:
+        port: the one it listens on.
         url: its address, without token.
         defects: what went wrong in it by our own fault.
         events: the open streams.
     """
 
     def __init__(self, settings: DashboardSettings, port: int) -> None:
+        self.port = port
         self.url = f"http://{HOST}:{port}"
         self.defects = Defects()
         self.events = Events(make_feeds(settings.ask, settings.commands), self.defects)

@@ -24,6 +24,7 @@ from p2p_flock.net.framing import FrameError
 from p2p_flock.net.gossip import Gossip, GossipMessage, Validate, open_gossip
 from p2p_flock.net.hardening import HardenedHost
 from p2p_flock.net.host import open_host, open_listening_sockets, reachable_addresses
+from p2p_flock.net.links import PeerLink, describe_links
 from p2p_flock.net.mdns import Mdns, own_networks
 from p2p_flock.net.muxer import Liveness
 from p2p_flock.net.peer_book import Address, parse_address, parse_addresses
@@ -38,6 +39,7 @@ __all__ = [
     "Net",
     "NetConfig",
     "PeerDown",
+    "PeerLink",
     "PeerUp",
     "open_net",
 ]
@@ -105,6 +107,7 @@ class Net:
         dht: Dht,
         blobs: BlobClient,
     ) -> None:
+        self._swarm = host.swarm
         self.peer_id = host.get_id().to_base58()
         self.addresses = tuple(map(str, host.get_addrs()))
         self.messages: trio.MemoryReceiveChannel[InboundMessage] = messenger.messages
@@ -218,6 +221,14 @@ class Net:
     def subscribers(self, topic: str) -> frozenset[str]:
         """Connected peers that take part in a topic."""
         return self._gossip.subscribers(topic)
+
+    def mesh_peers(self, topic: str) -> frozenset[str]:
+        """Those subscribers to whom gossip goes in full at once; the others are only told what there is."""
+        return self._gossip.mesh_peers(topic)
+
+    def links(self) -> dict[str, PeerLink]:
+        """The open connections by peer ID. While this is asked each is pinged, at most each 10 s; never waits."""
+        return describe_links(self._swarm)
 
     def add_peer(self, peer_id: str, addresses: Sequence[str]) -> None:
         """Stay connected with a peer from now on, at these multiaddrs and all that others tell, for ever.

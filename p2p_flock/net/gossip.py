@@ -69,6 +69,10 @@ class Gossip:
         """Connected peers that said they take part."""
         return frozenset(peer.to_base58() for peer in self.pubsub.peer_topics.get(topic, ()))
 
+    def mesh_peers(self, topic: str) -> frozenset[str]:
+        """Those of them with whom full messages are exchanged at once (gossipsub's mesh), not only announced."""
+        return frozenset(peer.to_base58() for peer in self.router.mesh.get(topic, ()))
+
     def _check(self, topic: str, author: str, data: bytes) -> Verdict:
         validate = self._validators.get(topic)
         if validate is None:

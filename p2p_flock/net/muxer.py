@@ -16,6 +16,7 @@ of `start`, since that would end the library's swarm.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ OUTBOUND_STREAMS_MAX = 256
 # A stream that we closed and the peer did not is reset after this, else it would hold its slot for ever.
 HALF_CLOSED_SECONDS_MAX = 60.0
 TICKS_PER_INTERVAL = 6
+# How often a round trip is measured while somebody looks.
+ROUND_TRIP_INTERVAL_S = 10.0
 # One encrypted write (half a MiB) that takes longer means that the peer does not read.
 WRITE_SECONDS_MAX = 30.0
 
@@ -113,6 +116,10 @@ class Muxer(IMuxedConn):
         self._attended_until = 0.0
         self._writing_since: float | None = None
         self._ping_count = 0
+        self._pinged_at = -math.inf
+        self._is_ping_open = False
+        self._round_trip_s: float | None = None
+        self.began_at = trio.current_time()
         # Told why, if the peer does what no honest one does; it should be banned. Set by the swarm.
         self.on_flood: Callable[[str], None] | None = None
         self._streams_opened = Bucket(STREAMS_OPENED)
@@ -310,6 +317,20 @@ class Muxer(IMuxedConn):
         self._attended_until = trio.current_time() + self._liveness.interval_s
         return 0.0 if self._heard else self._silent_ticks * self._liveness.tick_s
 
+    def measure_round_trip(self) -> float | None:
+        """Seconds that the last ping took, what waited before it included; None before the first answer. Never waits.
+
+        Asking makes us ping, at most each ROUND_TRIP_INTERVAL_S.
+        """
+        if trio.current_time() - self._pinged_at >= ROUND_TRIP_INTERVAL_S:
+            self._ping()
+        return self._round_trip_s
+
+    def _ping(self) -> None:
+        self._ping_count += 1
+        self._pinged_at, self._is_ping_open = trio.current_time(), True
+        self.queue_control(FrameKind.PING, Flag.SYN, 0, self._ping_count & 0xFFFFFFFF)
+
     async def _watch(self) -> None:
         tick_s = self._liveness.tick_s
         while True:
@@ -320,8 +341,7 @@ class Muxer(IMuxedConn):
                 raise MuxedStreamError(f"the peer has been silent for {self._liveness.timeout_s} s")
             is_attended = bool(self._silent_ticks) and trio.current_time() < self._attended_until
             if is_attended or (self._silent_ticks >= TICKS_PER_INTERVAL and self._silent_ticks % 2 == 0):
-                self._ping_count += 1
-                self.queue_control(FrameKind.PING, Flag.SYN, 0, self._ping_count & 0xFFFFFFFF)
+                self._ping()
             now = trio.current_time()
             if self._writing_since is not None and now - self._writing_since > WRITE_SECONDS_MAX:
                 raise MuxedStreamError("the peer does not read")
@@ -368,6 +388,9 @@ class Muxer(IMuxedConn):
             case FrameKind.PING:
                 if Flag.SYN in header.flags:
                     self.queue_control(FrameKind.PING, Flag.ACK, 0, header.length)
+                elif self._is_ping_open and header.length == self._ping_count & 0xFFFFFFFF:  # older ones tell nothing
+                    self._is_ping_open = False
+                    self._round_trip_s = trio.current_time() - self._pinged_at
             case FrameKind.GO_AWAY:
                 raise MuxedConnUnavailable("the peer said goodbye")
             case FrameKind.DATA | FrameKind.WINDOW_UPDATE:

@@ -116,7 +116,7 @@ def init_words(network: RunningNetwork, data: Path, host: str, port: int | None)
         ),
         *("--set", f"chain.beacon_genesis={devnet.beacon_genesis_s}"),
         *("--set", f"chain.beacon_period_seconds={devnet.beacon_period_s}"),
-        *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}"),
+        *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}", "--set", "dashboard.port=0"),
         *("--set", f'chain.governor="{devnet.governor}"', "--set", "net.register_addresses=true"),
         *(word for address in network.bootstrap for word in ("--bootstrap", address)),
         *("--listen-host", host, *(() if port is None else ("--listen-port", str(port)))),

@@ -40,7 +40,7 @@ from p2p_flock.testnet.processes import Processes, find_processes, marked_enviro
 from p2p_flock.testnet.report import References, RunTimes, Trouble, build_report, curve_line, write_report
 from p2p_flock.testnet.scores import Scorer, compute_references, open_scorer
 from p2p_flock.testnet.summary import RoundSummary, node_names, summarise
-from p2p_flock.testnet.table import Display, NodeLine, Snapshot, watch_hint
+from p2p_flock.testnet.table import Display, NodeLine, Snapshot, dashboard_hint, watch_hint
 from p2p_flock.testnet.verdict import judge_agreement, judge_rounds, judge_stakes, stakes_lost
 from p2p_flock.testnet.watch import Watch
 
@@ -82,6 +82,7 @@ class Run:
     metrics: list[NodeMetrics] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
     told_dead: set[str] = field(default_factory=set)
+    dashboards: dict[str, str | None] = field(default_factory=dict)
     injector: Injector | None = None
 
     @property
@@ -170,6 +171,7 @@ async def _build_and_watch(state: Run) -> int:
         network = await members.network()
         state.display.say(f"alliance {network.alliance} on the local chain at {network.devnet.rpc_url}")
         state.display.say(watch_hint(network.nodes[0].home))
+        state.display.say(dashboard_hint(network.nodes[0].home))
         building.write_network(directory, network, options)
         if options.spare_seats:
             state.display.say(INVITATION.format(directory=directory))
@@ -232,6 +234,9 @@ async def _show_frames(state: Run, watch: Watch, scorer: Scorer) -> None:
 async def _refresh(state: Run, watch: Watch, scorer: Scorer) -> list[RoundSummary]:
     """Read the metrics, score new models, show a frame; the rounds so far."""
     state.costs.note(watch.view)
+    for node in state.nodes:
+        if state.dashboards.get(node.name) is None:
+            state.dashboards[node.name] = building.read_dashboard_url(node.home)
     for metrics in state.metrics:
         metrics.refresh()
         _tell_if_dead(state, metrics.name)
@@ -429,6 +434,7 @@ def _finish(
         scores=scorer.known,
         references=references,
         money=None if money is None else money.describe(state.names_by_owner),
+        dashboards=state.dashboards,
         trouble=trouble,
         times=RunTimes(
             set_up_seconds=state.launched_at - state.requested_at,

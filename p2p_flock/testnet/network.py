@@ -21,7 +21,9 @@ from p2p_flock.cli.alliance_terms import round_seconds_max
 from p2p_flock.daemon.config import TEST_MODE_VARIABLE
 from p2p_flock.daemon.control_client import control_call
 from p2p_flock.daemon.control_messages import params_to_json
-from p2p_flock.errors import ControlError, UsageError
+from p2p_flock.daemon.dashboard_files import read_url
+from p2p_flock.daemon.data_directory import DataDirectory
+from p2p_flock.errors import ControlError, StoreError, UsageError
 from p2p_flock.params import AllianceParams
 from p2p_flock.store.files import write_atomic
 from p2p_flock.testnet.data import write_data
@@ -209,7 +211,7 @@ async def make_node(
             *("--set", f"chain.beacon_genesis={devnet.beacon_genesis_s}"),
             *("--set", f"chain.beacon_period_seconds={devnet.beacon_period_s}"),
             *("--set", f"chain.poll_interval_ms={POLL_INTERVAL_MS}"),
-            *("--set", "net.register_addresses=true"),
+            *("--set", "net.register_addresses=true", "--set", "dashboard.port=0"),
             *(word for address in bootstrap for word in ("--bootstrap", address)),
             *("--listen-host", place.host, "--listen-port", port),
             *("--task", options.task, "--data-path", data, "--data-seed", options.seed),
@@ -219,6 +221,14 @@ async def make_node(
     )
     made = json.loads(printed)
     return Node(name, home, data, port, bytes.fromhex(made["address"].removeprefix("0x")), made["peer_id"], place)
+
+
+def read_dashboard_url(home: Path) -> str | None:
+    """Where a node's page is, without the token; ``None`` while it has none."""
+    try:
+        return read_url(DataDirectory(home).dashboard_url)
+    except StoreError:
+        return None
 
 
 def _test_settings(options: Options, home: Path) -> list[str]:

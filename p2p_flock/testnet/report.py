@@ -84,12 +84,14 @@ def build_report(
     references: References,
     times: RunTimes,
     money: Mapping[str, Any] | None = None,
+    dashboards: Mapping[str, str | None] | None = None,
     trouble: Trouble | None = None,
 ) -> dict[str, Any]:
     """The report as one JSON object.
 
     Args:
         money: :meth:`money.Money.describe` of the closed alliance.
+        dashboards: address of each node's first page, without token.
         trouble: what befell the run.
         rounds: in order, all that opened.
         names: node name of each seat.
@@ -117,6 +119,7 @@ def build_report(
         "plain_fedavg_score": references.plain_fedavg_score,
         "final_score": scores.get(last) if last is not None else None,
         "money": money,
+        "dashboards": dict(dashboards or {}),
         "faults": list(trouble.faults),
         "byzantine": list(trouble.byzantine),
         "network_faults_by": trouble.network_faults_by,

@@ -80,6 +80,11 @@ def watch_hint(home: Path) -> str:
     return f"watch a node: p2p-flock alliance watch --home {home}"
 
 
+def dashboard_hint(home: Path) -> str:
+    """How to open one node's page; the link holds its secret, so it is not printed here."""
+    return f"its page in a browser: p2p-flock dashboard --open --home {home}"
+
+
 def _node_cell(line: NodeLine) -> Text:
     cell = Text(f"{line.name} ", no_wrap=True).append(f"{line.role} ", "dim")
     return cell.append(line.trouble or line.phase, "red" if line.trouble else "")

@@ -84,6 +84,9 @@ exit_when_closed = true
 mask_engine = "plain"
 [store]
 blob_bytes_max = 1073741824
+[dashboard]
+enabled = false
+port = 4181
 [test]
 record_sent_path = "recorded/sent.bin"
 save_encodings = true
