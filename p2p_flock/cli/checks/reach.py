@@ -84,11 +84,13 @@ async def check_dashboard_port(scene: Scene) -> list[Finding]:
     """Could the node serve its page?"""
     if scene.config is None:
         return [skipped("the settings cannot be read")]
-    settings = getattr(scene.config, "dashboard", None)
-    if settings is None or not settings.enabled:
+    settings = scene.config.dashboard
+    if not settings.enabled:
         return [skipped("it is switched off")]
     if scene.status is not None:
-        return [fine("served by the running node: `p2p-flock dashboard` shows the link")]
+        if scene.directory.dashboard_url.exists():
+            return [fine("the running node serves its page: `p2p-flock dashboard` shows the link")]
+        return [warning("the running node serves no page", "see the warning above, or logs/node.log")]
     if settings.port == 0 or find_bind_problem(DASHBOARD_HOST, settings.port) is None:
         return [fine(f"{DASHBOARD_HOST} port {settings.port} is free" if settings.port else "it takes a free port")]
     return [
@@ -217,9 +219,11 @@ def _judge_none(scene: Scene) -> Finding:
         return fine(f"none is set, and {scene.status['connected_peers']} peers are connected")
     if known:
         return fine(f"none is set; {known} peers are known from the last run")
-    ways = "multicast in the local network" if scene.config.net.mdns else "nothing"
+    net = scene.config.net
+    finds = net.mdns and not is_loopback(net.listen_host)
+    text = "none is set: this node finds others in the local network only" if finds else "none is set: others must dial"
     return warning(
-        f"none is set: this node finds others by {ways} only",
+        text,
         "set net.bootstrap to the address of one other node; whoever invited you knows one",
     )
 

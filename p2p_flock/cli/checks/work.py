@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import trio
+
 from p2p_flock.cli.checks.findings import Finding, broken, fine, skipped, warning
 from p2p_flock.cli.checks.scene import Scene
 from p2p_flock.cli.failures import describe
 from p2p_flock.daemon.config import LearningSettings
 from p2p_flock.errors import P2PFlockError, WorkerCrashedError
-from p2p_flock.learning.results import DataReport
+from p2p_flock.learning.results import DataReport, VectorFile
 from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
 
-LOG_LINES_SHOWN = 1
-SLOW_TORCH_S = 15.0
+PARAMETER_BYTES = 8
+SLOW_TORCH_S, TORCH_S_MAX = 10.0, 18.0  # 3 s on an idle machine
 
 
 async def check_data(scene: Scene) -> list[Finding]:
@@ -88,14 +90,17 @@ def judge_data(report: DataReport) -> Finding:
 
 
 async def _load_torch(worker: Worker, folder: Path, seconds: Callable[[], float]) -> Finding:
+    """Judging a model needs torch, which counting the data mostly does not."""
     answered_s = seconds()
-    await worker.initial_parameters(folder / "initial")
-    text = f"the worker answered after {answered_s:.1f} s and built the model after {seconds():.1f} s"
-    if seconds() > SLOW_TORCH_S:
-        return warning(
-            text + ": slow", "the machine is busy, or its disk is slow: short training phases will be missed"
-        )
-    return fine(text)
+    path = folder / "initial"
+    slow = "the machine is busy or its disk slow: it will miss short phases of a round"
+    with trio.move_on_after(TORCH_S_MAX):
+        await worker.initial_parameters(path)
+        model = VectorFile(path, 0, path.stat().st_size // PARAMETER_BYTES)
+        await worker.evaluate(await worker.statistics(), model, [])
+        text = f"the worker answered after {answered_s:.1f} s, with torch and a model judged after {seconds():.1f} s"
+        return warning(text + ": slow", slow) if seconds() > SLOW_TORCH_S else fine(text)
+    return warning(f"the worker did not load torch and judge a model within {TORCH_S_MAX:.0f} s", slow)
 
 
 def _last_words(log_path: Path) -> str:
