@@ -19,6 +19,7 @@ from p2p_flock import __version__
 from p2p_flock.cli.alliance import alliance
 from p2p_flock.cli.completion import completion
 from p2p_flock.cli.config import config
+from p2p_flock.cli.dashboard import dashboard
 from p2p_flock.cli.doctor import doctor
 from p2p_flock.cli.failures import EXIT_CODES_TEXT, EXIT_INTERRUPTED, show_failure, show_wrong_usage
 from p2p_flock.cli.gov import gov
@@ -48,7 +49,22 @@ def root() -> None:
     """
 
 
-for command in (init, node, alliance, history, wallet, lock, gov, status, stop, task, config, doctor, completion):
+for command in (
+    init,
+    node,
+    dashboard,
+    alliance,
+    history,
+    wallet,
+    lock,
+    gov,
+    status,
+    stop,
+    task,
+    config,
+    doctor,
+    completion,
+):
     root.add_command(command)
 
 

@@ -77,7 +77,8 @@ class DashboardDoor:
                 logger.warning("there is no dashboard: %s", self._trouble)
             finally:
                 self.dashboard = None
-                directory.dashboard_url.unlink(missing_ok=True)
+                for path in (directory.dashboard_url, directory.dashboard_link):
+                    path.unlink(missing_ok=True)
         task_status.started()
         await trio.sleep_forever()  # a task that ends is not what the nursery of a node expects
 

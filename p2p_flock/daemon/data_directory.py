@@ -84,6 +84,11 @@ class DataDirectory:
         return self.home / "dashboard.url"
 
     @property
+    def dashboard_link(self) -> Path:
+        """Leads a browser to the dashboard, token included, 0600; written by ``p2p-flock dashboard --open``."""
+        return self.home / "dashboard.html"
+
+    @property
     def lock(self) -> Path:
         """Locked by the running daemon; holds its process ID."""
         return self.home / "node.lock"

@@ -39,7 +39,7 @@ STATUS: StatusResult = {
     "standing": "joined", "release_at_s": None, "suspended_for": [], "suspected_for": [], "slashed": None,
     "rounds_behind": 0, "syncing": None,
     "phase_ends_at_s": 1_700_000_020, "model_digest": DIGEST, "score_before": 0.61, "score_after": 0.59,
-    "privacy": None, "warnings": ["two endpoints differ"],
+    "privacy": None, "warnings": ["two endpoints differ"], "dashboard": None,
 }  # fmt: skip
 OPEN_TO_ALL: AdmissionResult = {"listed_owners": None, "is_listed": None, "join_deadline_s": None, "is_over": False}
 SHOW: AllianceShowResult = {
