@@ -53,7 +53,7 @@ def run_testnet(
     with tempfile.TemporaryDirectory(prefix="p2p_flock-faults-") as folder, contextlib.ExitStack() as stack:
         directory, path = Path(folder) / "testnet", Path(folder) / "report.json"
         where = ["--directory", str(directory), "--report", str(path)]
-        words = ["-m", "p2p_flock.testnet", *arguments, "--no-references", *where]
+        words = ["-m", "p2p_flock.testnet", *arguments, "--no-references", "--no-local-only", *where]
         environment = {**os.environ, "FLOCK_TESTNET_STARTED_AT": str(time.time())}
         if beside is not None:
             stack.enter_context(beside(directory))

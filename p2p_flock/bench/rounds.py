@@ -36,7 +36,7 @@ def run_testnet(nodes: int, rounds: int, block_time: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="p2p_flock-bench-") as folder:
         path = Path(folder) / "report.json"
         command = [sys.executable, "-m", "p2p_flock.testnet", "--nodes", str(nodes), "--rounds", str(rounds)]
-        command += ["--block-time", str(block_time), "--report", str(path)]
+        command += ["--block-time", str(block_time), "--report", str(path), "--no-local-only"]
         environment = {"FLOCK_TESTNET_STARTED_AT": str(time.time()), **os.environ}
         subprocess.run(command, check=True, env=environment)
         report: dict[str, Any] = json.loads(path.read_text())

@@ -282,7 +282,7 @@ def main() -> int:
     task, lane_count = TASKS[given.parameters]
     directory = given.directory or Path(tempfile.mkdtemp(prefix="p2p_flock-size-"))
     directory.mkdir(parents=True, exist_ok=True)
-    options = Options(nodes=given.nodes, rounds=given.rounds, task=task, directory=directory)
+    options = Options(nodes=given.nodes, rounds=given.rounds, task=task, directory=directory, local_only=False)
     processes = Processes(directory.resolve())
     report: dict[str, Any] | None = None
     try:

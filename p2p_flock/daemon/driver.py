@@ -55,6 +55,7 @@ from p2p_flock.ports import (
     UpdateComputed,
     UpdateMasked,
 )
+from p2p_flock.secagg.bundle import SEALED_BUNDLE_BYTES_MAX
 from p2p_flock.secagg.contributor import mask_blocks
 from p2p_flock.secagg.opening import Opened, Unopened, open_sum
 from p2p_flock.store.blobs import BlobStore
@@ -244,9 +245,22 @@ class RoundDriver:
         sources = [self.context.seat(seat).peer_id for seat in seats]
         if missing and sources:
             timeout_s = FETCH_TIMEOUT_S + len(missing) * bytes_max / FETCH_BYTES_PER_SECOND_MIN
-            await self._world.net.fetch_each(missing, sources, bytes_max, timeout_s, arrivals.take)
-            await arrivals.flush()
+            with self._judge.works.fetching(self._expect_bytes(len(missing), bytes_max, is_read)) as note:
+
+                async def take(digest: bytes, content: bytes) -> None:
+                    note(len(content))
+                    await arrivals.take(digest, content)
+
+                await self._world.net.fetch_each(missing, sources, bytes_max, timeout_s, take)
+                await arrivals.flush()
         return arrivals
+
+    def _expect_bytes(self, count: int, bytes_max: int, is_read: bool) -> int:
+        """For the operator's eyes: what a pull will bring, 0 where that is not known (short blobs, soon here)."""
+        if is_read:
+            return 0
+        vector_bytes = max(cohort.vector_bytes for cohort in self.context.cohorts)
+        return min(count * bytes_max, vector_bytes + count * SEALED_BUNDLE_BYTES_MAX)
 
     def prefetch(self, sealed: RoundSealed) -> None:
         """Pull what this trainer's unmasking will need while the seal waits for its confirmations."""

@@ -17,6 +17,7 @@ from p2p_flock.alliance.model import AdoptedCohort, Model, sum_statistics
 from p2p_flock.alliance.voting import compute_grade, compute_score_micro, is_acceptable_change, is_possible_sum
 from p2p_flock.crypto.vectors import SourceVector, Vector
 from p2p_flock.daemon.model_files import apply_in_store, locate_parameters, make_initial_model
+from p2p_flock.daemon.progress import Works
 from p2p_flock.errors import StoreError, TaskError, WorkerCrashedError
 from p2p_flock.learning.results import VectorFile
 from p2p_flock.learning.worker_client import Worker
@@ -52,10 +53,22 @@ class Judged:
     accepted: Mapping[int, bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """This member's last training: from which model, in which order of batches, how long it took in the worker."""
+
+    model: Model
+    seed: int
+    seconds: float
+
+
 class Judge:
     """The worker's side of a session. Models and updates go to and from the worker by file.
 
     Attributes:
+        worker: the training process.
+        works: how far a training or judgement is that runs.
+        trained: the last training; ``None`` before the first.
         model: the model that the running round starts from; it is in the store.
         score_before, score_after: of the last judged round, on this member's private test data.
         judged: the last rounds that this member judged since the node started, by round number.
@@ -63,7 +76,9 @@ class Judge:
 
     def __init__(self, worker: Worker, model: Model, models: ModelStore, scratch: Path) -> None:
         """``scratch``: a folder of ours for vectors on their way to and from the worker."""
-        self._worker = worker
+        self.worker = worker
+        self.works = Works()
+        self.trained: Trained | None = None
         self._models = models
         self._scratch = scratch
         self._update_count = 0
@@ -81,7 +96,7 @@ class Judge:
         for attempt in range(ATTEMPTS_MAX):
             try:
                 if stage is Stage.STATISTICS:
-                    return await self._worker.statistics()
+                    return await self.worker.statistics()
                 return await self._train(seed)
             except WorkerCrashedError:
                 if attempt + 1 == ATTEMPTS_MAX:
@@ -95,7 +110,9 @@ class Judge:
         self._update_count += 1
         path = self._scratch / f"update-{self._update_count}"
         try:
-            report = await self._worker.train(model.statistics, parameters, seed, path)
+            with self.works.doing("training", "batches") as progress:
+                report = await self.worker.train(model.statistics, parameters, seed, path, progress)
+            self.trained = Trained(model, seed, report.seconds)
             return SourceVector(FileSource(path), np.dtype("<f4"), report.parameter_count)
         finally:
             path.unlink(missing_ok=True)
@@ -128,7 +145,8 @@ class Judge:
             await trio.to_thread.run_sync(self._make_candidate, self.model, context, one) for one in adopted.values()
         ]
         before = await trio.to_thread.run_sync(locate_parameters, self._models, self.model)
-        result = await self._worker.evaluate(self.model.statistics, before, files)
+        with self.works.doing("judging", "candidates") as progress:
+            result = await self.worker.evaluate(self.model.statistics, before, files, progress)
         self.score_before, self.score_after = result.score_before, result.scores_after[0]
         tolerance = context.params.loss_tolerance_micro
         verdicts, grades = {}, {}
@@ -157,7 +175,7 @@ class Judge:
 
     async def _judge_statistics(self, statistics: NDArray[np.float64]) -> bool:
         try:
-            plausible, why_not = await self._worker.judge_statistics(statistics)
+            plausible, why_not = await self.worker.judge_statistics(statistics)
         except TaskError as error:
             plausible, why_not = False, str(error)
         if not plausible:

@@ -33,6 +33,7 @@ from p2p_flock.chain_events import (
 )
 from p2p_flock.crypto.peer_identity import public_key_of
 from p2p_flock.crypto.signing import is_join_binding
+from p2p_flock.daemon.closed_lines import write_closed_line
 from p2p_flock.daemon.driver import RoundDriver, forget_round
 from p2p_flock.daemon.intake import Intake
 from p2p_flock.daemon.judging import Judge
@@ -45,7 +46,7 @@ from p2p_flock.daemon.progress import Progress
 from p2p_flock.daemon.purse import Purse
 from p2p_flock.daemon.recorder import TestRecorder
 from p2p_flock.daemon.round_metrics import RoundMetrics
-from p2p_flock.daemon.round_report import describe_round
+from p2p_flock.daemon.scorekeeper import Scorekeeper
 from p2p_flock.daemon.standing import split_addresses
 from p2p_flock.daemon.sync import Sync
 from p2p_flock.daemon.taking_part import find_mask_secret
@@ -107,6 +108,7 @@ class AllianceSession:
         self.keys = MaskKeys(world.secrets, self._contract)
         self.presence, self.purse = Presence(), Purse(world, self)  # for whoever watches
         self.upkeep = Upkeep(world, self)
+        self.scorekeeper = Scorekeeper(world, self)
         self._recorder = TestRecorder(world.config.test, world.home)
         self._log: list[ChainEvent] = []
         self._driver: RoundDriver | None = None
@@ -135,9 +137,11 @@ class AllianceSession:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._keep, nursery)
             nursery.start_soon(self._maintain)
+            nursery.start_soon(self.scorekeeper.run)
             await self.finished.wait()
             nursery.cancel_scope.cancel()
         await self.hint("finished")
+        await self.scorekeeper.score_last()
 
     @property
     def driver(self) -> RoundDriver | None:
@@ -366,31 +370,8 @@ class AllianceSession:
             if number not in self.lineage.stages:  # passed over when a confirmed model was taken up
                 self._closed_rounds += 1
                 continue
-            line = describe_round(self.history, number)
-            own = [i for i, e in enumerate(self.history.rounds[number].seats) if e.owner == self._world.chain.address]
-            digests = self.lineage.digests.get(number, (None, None))
-            self._world.metrics.write(
-                {
-                    "event": "closed",
-                    **line,
-                    "seat": own[0] if own else None,
-                    "role": self._role_in(number, own),
-                    "stage": self.lineage.stages[number].name.lower(),
-                    "base_model_digest": digests[0],
-                    "model_digest": digests[1],
-                    "privacy": self.budget.describe(self.history, number),
-                    "closed_at": time.time(),
-                    **self._world.tally.take(),
-                }
-            )
+            write_closed_line(self._world, self, number)
             self._closed_rounds += 1
-
-    def _role_in(self, round_number: int, own: list[int]) -> str:
-        assignment = self.history.assignment(round_number)
-        if not own or assignment is None:
-            return "none"
-        role = Role.VALIDATOR if own[0] in assignment.validators else Role.TRAINER
-        return str(role.value)
 
     # --- a round -----------------------------------------------------------------------------------------------
 

@@ -138,6 +138,8 @@ class WatchAnswers:
             "suspicion_bound": history.params.suspicion_bound,
             "privacy": session.budget.describe(history),
             "holdings": _holdings(session.purse.ask()),
+            "score_name": session.judge.worker.score_name,
+            "local_only_note": session.scorekeeper.note,
         }
 
     def _count(self, history: AllianceHistory) -> None:
@@ -211,11 +213,13 @@ def show_round(session: AllianceSession, record: RoundRecord) -> RoundResult:
 def show_ended_round(session: AllianceSession, record: RoundRecord, address: bytes) -> EndedRoundResult:
     """The same with this node's part and judgement, as ``alliance.watch`` and ``alliance.history`` tell it."""
     assignment = session.history.assignment(record.opened.round)
-    seat = _seat_of(record, address)
+    seat, score = _seat_of(record, address), session.scorekeeper.of(record.opened.round)
     return {
         **show_round(session, record),
         "role": None if assignment is None or seat is None else _role(assignment, seat),
         "judgement": _judgement(session.judge.judged.get(record.opened.round)),
+        "own_score": score.own_score,
+        "local_only_score": score.local_only_score,
     }
 
 

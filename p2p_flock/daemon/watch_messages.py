@@ -66,6 +66,14 @@ class CohortResult(TypedDict):
     threshold: int
 
 
+class WorkResult(TypedDict):
+    what: str  # training, fetching, unmasking, judging
+    done: int
+    total: int  # at least 1
+    unit: str  # batches, bytes, shares, candidates
+    started_ms: int
+
+
 class RunningRoundResult(TypedDict):
     round: int
     stage: str
@@ -76,6 +84,7 @@ class RunningRoundResult(TypedDict):
     participants: list[ParticipantResult]
     participant_count: int
     cohorts: list[CohortResult]
+    work: list[WorkResult]
 
 
 class JudgementResult(TypedDict):
@@ -101,6 +110,8 @@ class RoundResult(TypedDict):
 class EndedRoundResult(RoundResult):
     role: str | None
     judgement: JudgementResult | None
+    own_score: float | None
+    local_only_score: float | None
 
 
 class CountsResult(TypedDict):
@@ -141,6 +152,8 @@ class WatchedAllianceResult(StandingResult):
     suspicion_bound: int
     privacy: PrivacyResult | None
     holdings: HoldingsResult | None
+    score_name: str | None
+    local_only_note: str | None
 
 
 class CostResult(TypedDict):

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from p2p_flock.alliance.history import RoundRecord
 from p2p_flock.alliance.progress import Item, Machine, RoundProgress, SeatProgress, Step, compute_progress
 from p2p_flock.chain.records import RoundPhase
-from p2p_flock.daemon.watch_messages import CohortResult, ParticipantResult, RunningRoundResult, StepResult
+from p2p_flock.daemon.progress import Work
+from p2p_flock.daemon.watch_messages import (
+    CohortResult,
+    ParticipantResult,
+    RunningRoundResult,
+    StepResult,
+    WorkResult,
+)
 from p2p_flock.daemon.world import World
 
 if TYPE_CHECKING:
@@ -83,7 +90,34 @@ class RunningRound:
                 )
                 for cohort in progress.cohorts
             ],
+            "work": self._work(progress),
         }
+
+    def _work(self, progress: RoundProgress) -> list[WorkResult]:
+        """What this node does itself and how far it is."""
+        pull = self._session.sync.progress.look()
+        works = [*self._session.judge.works.current(), *([] if pull is None else [pull]), *self._unmasking(progress)]
+        offset_ms = self._world.clock.offset_ms
+        return [
+            {
+                "what": work.what,
+                "done": work.done,
+                "total": work.total,
+                "unit": work.unit,
+                "started_ms": int(work.started_s * 1000) + offset_ms,
+            }
+            for work in works
+        ]
+
+    def _unmasking(self, progress: RoundProgress) -> list[Work]:
+        """A validator's wait for answers: as many as open every cohort's sum."""
+        open_cohorts = [cohort for cohort in progress.cohorts if cohort.answered is not None]
+        metrics = self._session.metrics
+        if progress.step is not Step.UNMASK or not open_cohorts or metrics is None:
+            return []
+        total = sum(cohort.threshold for cohort in open_cohorts)
+        done = sum(min(cohort.answered or 0, cohort.threshold) for cohort in open_cohorts)
+        return [Work("unmasking", "shares", done, total, metrics.started.get("unmask", metrics.started["beacon"]))]
 
     def _participant(
         self, entry: SeatProgress, progress: RoundProgress, is_awaited: bool, connected: frozenset[str]

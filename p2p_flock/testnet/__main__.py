@@ -63,6 +63,9 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         action="store_true",
         help="compute no scores to compare with at the end (pooled, alone, plain FedAvg)",
     )
+    parser.add_argument(
+        "--no-local-only", action="store_true", help="no node trains a model of its own to compare with"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the run's directory after a success")
     parser.add_argument("--block-time", type=float, default=0.2, help="seconds between blocks [0.2]")
     parser.add_argument("--directory", type=Path, help="where the run writes; new or empty [a temporary one]")
@@ -93,6 +96,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         report=given.report,
         void_count_max=given.void_count_max,
         references=not given.no_references,
+        local_only=not given.no_local_only,
         keep=given.keep,
         block_time=given.block_time,
         directory=given.directory,

@@ -48,6 +48,7 @@ class Options:
         faults: that befall the network while it runs. cut_by: what partitions it, where they do.
         byzantine: how many of the nodes are dishonest, and how.
         void_count_max: void rounds in a row that close the alliance, ``None`` for the preset's.
+        local_only: whether the nodes compare with a model of their own; benches that measure cost switch it off.
         references: whether the same data's other scores are computed at the end: pooled, alone, by plain FedAvg.
     """
 
@@ -70,6 +71,7 @@ class Options:
     byzantine: tuple[Band, ...] = ()
     void_count_max: int | None = None
     references: bool = True
+    local_only: bool = True
     until_stopped: bool = False
     listen_host: str = LOOPBACK
 

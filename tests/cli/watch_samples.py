@@ -92,6 +92,8 @@ def ended(number: int, outcome: str, **changes: Any) -> EndedRoundResult:
         "seconds": 8 if votes else 75,
         "role": "trainer",
         "judgement": None,
+        "own_score": None,
+        "local_only_score": None,
         **changes,
     }
     return cast(EndedRoundResult, entry)
@@ -129,6 +131,7 @@ def running(step: str, participants: list[ParticipantResult], role: str, **chang
                 "threshold": 3,
             }
         ],
+        "work": [],
         **changes,
     }  # fmt: skip
     return cast(RunningRoundResult, entry)
@@ -165,6 +168,8 @@ def answer(activity: str, round_now: RunningRoundResult | None, **changes: Any) 
         "privacy": None,
         "holdings": {"stake": str(1_000 * FLOCK), "claimable": str(42 * FLOCK + FLOCK // 4),
                      "eth": str(FLOCK - 12 * 10**14), "flock": str(500 * FLOCK), "as_of_s": 1_700_000_099},
+        "score_name": "AUC",
+        "local_only_note": None,
         **changes,
     }  # fmt: skip
     return {

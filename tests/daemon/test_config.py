@@ -76,6 +76,7 @@ task = "heart"
 data_path = "data/cleveland.csv"
 data_seed = 5
 example_weight_bucket = 8
+local_only = false
 memory_bytes_max = 1073741824
 [node]
 log_format = "json"

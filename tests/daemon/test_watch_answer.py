@@ -21,7 +21,9 @@ from p2p_flock.chain_events import SeatSuspected, SettledRecord
 from p2p_flock.daemon.judging import Judged
 from p2p_flock.daemon.presence import PEERS_MAX, Presence
 from p2p_flock.daemon.privacy_budget import PrivacyBudget
+from p2p_flock.daemon.progress import Progress, Works
 from p2p_flock.daemon.purse import AGE_MAX_S, PAUSE_S, WATCHED_S, Holdings, Purse
+from p2p_flock.daemon.scores_file import Score
 from p2p_flock.daemon.session import AllianceSession
 from p2p_flock.daemon.standing import describe_suspicion, may_reactivate
 from p2p_flock.daemon.watch_answer import ENDED_ROUNDS_SHOWN, WatchAnswers
@@ -92,7 +94,10 @@ class Past:
             handle=SimpleNamespace(terms=SimpleNamespace(task_name="heart")), presence=Presence(),
             lineage=SimpleNamespace(next_round=rounds, digests={0: ("0x00", "0x" + "01" * 32)},
                                     model=SimpleNamespace(digest=bytes(32), stage=SimpleNamespace(name="TRAINING"))),
-            judge=SimpleNamespace(judged={0: Judged(0.7, None, {0: 0.6}, {0: 0.8}, {0: True})}),
+            judge=SimpleNamespace(judged={0: Judged(0.7, None, {0: 0.6}, {0: 0.8}, {0: True})}, works=Works(),
+                                  worker=SimpleNamespace(score_name="AUC")),
+            scorekeeper=SimpleNamespace(of=self.score_of, note=None),
+            sync=SimpleNamespace(progress=Progress()),
             purse=SimpleNamespace(ask=lambda: Holdings(10**21, 0, 5, 10**18, 0, 1_700_000_000)),
             describe_sync=lambda: "fetching manifests", budget=PrivacyBudget(make_task(), PARAMS, owner_of(OWN)),
         )  # fmt: skip
@@ -105,6 +110,11 @@ class Past:
             config=SimpleNamespace(chain=SimpleNamespace(chain_id=84_530)),
             tally=SimpleNamespace(worker_pid=lambda: None),
         )  # fmt: skip
+
+    @staticmethod
+    def score_of(number: int) -> Score:
+        """Known of the first round only."""
+        return Score(0.81, 0.75, 1) if number == 0 else Score()
 
     def answers(self) -> WatchAnswers:
         return WatchAnswers(cast(World, self.world), time.time())
