@@ -26,6 +26,16 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(tensor.numel() for tensor in _tensors(model))
 
 
+def layout_of(model: torch.nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    """(name, shape) of each tensor in the order in which the flat vector holds them.
+
+    Raises:
+        TaskError: the state holds a tensor that cannot be averaged.
+    """
+    _tensors(model)
+    return [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+
+
 def to_vector(model: torch.nn.Module) -> Float32:
     """The model's state as float32 of shape (D,), a copy.
 

@@ -14,6 +14,7 @@ It never opens a socket, holds no key, and is given no secret in its environment
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import queue
@@ -331,9 +332,17 @@ def _write_vector(path: Path, values: Float32 | Float64) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}; check free space") from error
 
 
+def _layout(task: Task, _body: dict[str, Value]) -> dict[str, Value]:
+    from p2p_flock.learning.vectorize import layout_of  # noqa: PLC0415 - see main
+
+    # As text: a frame's list holds fewer entries than a deep model has tensors.
+    return {"layout": json.dumps(layout_of(task.blank()), ensure_ascii=False)}
+
+
 OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]]] = {
     "manifest": _manifest,
     "initial_parameters": _initial_parameters,
+    "layout": _layout,
     "check_data": _check_data,
     "statistics": _statistics,
     "judge_statistics": _judge_statistics,
@@ -344,7 +353,7 @@ OPERATIONS: Final[dict[str, Callable[[Task, dict[str, Value]], dict[str, Value]]
 
 
 # Training and judging need torch; the rest may, and then loads it.
-TORCH_OPERATIONS: Final = frozenset({"train", "evaluate", "rehearse"})
+TORCH_OPERATIONS: Final = frozenset({"train", "evaluate", "rehearse", "layout"})
 # Round 0 asks either of these last; the next is a training, a round later.
 LAST_BEFORE_TRAINING: Final = frozenset({"statistics", "judge_statistics"})
 ROUND_SECONDS: Final = 3.0  # what round 0 takes from there on; others need the processor until then

@@ -57,6 +57,7 @@ from p2p_flock.learning.results import (
 )
 from p2p_flock.learning.schema_report import SchemaMismatchError
 from p2p_flock.learning.task_manifest import TaskManifest, read_manifest
+from p2p_flock.learning.tensor_file import TensorPlace, read_layout
 from p2p_flock.learning.trial_frames import read_rehearsal, read_report
 
 T = TypeVar("T")
@@ -136,6 +137,10 @@ class Worker:
         """Write the untrained model to the new file ``path``: D little-endian float64."""
         await self._ask("initial_parameters", lambda answer: None, path=str(path))
 
+    async def layout(self) -> tuple[TensorPlace, ...]:
+        """The tensors of the task's ``state_dict`` in the order in which a parameter vector holds them."""
+        return await self._ask("layout", lambda answer: read_layout(get_text(answer, "layout")))
+
     async def check_data(self) -> DataReport:
         """Read the member's data and count it."""
         return await self._ask("check_data", _read_report)
@@ -209,6 +214,8 @@ class Worker:
             well = False  # the process can serve the next request
             try:
                 with trio.move_on_after(self._config.request_timeout_s):
+                    if self._process is not None and _has_ended(self._process):  # killed while it was idle
+                        await self._stop()
                     process = self._process or await self._start()
                     if not self._opened:
                         await self._finish_open(process)
@@ -227,8 +234,8 @@ class Worker:
                 with trio.CancelScope(shield=True):
                     status = await self._stop()
                 raise WorkerCrashedError(
-                    f"the training worker ended during {operation} ({error}; exit status {status});"
-                    f" see {self._config.log_path}"
+                    f"the training worker ended during {operation} ({_how_it_ended(status, error)})\n"
+                    f"see {self._config.log_path}; a new one is started"
                 ) from error
             finally:
                 if not well:
@@ -307,6 +314,19 @@ class Worker:
         await _pipe(process.stdin).aclose()
         await _pipe(process.stdout).aclose()
         return await process.wait()
+
+
+def _has_ended(process: trio.Process) -> bool:
+    """Looks without reaping, as ``_stop`` needs it."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _how_it_ended(status: int | None, error: BaseException) -> str:
+    """In words: a signal by its name, where SIGKILL is mostly the system's, short of memory."""
+    if status is None or status >= 0:
+        return f"{error or type(error).__name__}; exit status {status}"
+    name = signal.Signals(-status).name if -status in {*signal.Signals} else f"signal {-status}"
+    return f"killed by {name}" + (": was the machine out of memory?" if status == -signal.SIGKILL else "")
 
 
 def _pipe(stream: S | None) -> S:

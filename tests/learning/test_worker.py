@@ -27,6 +27,7 @@ from p2p_flock.learning.frames import encode_frame, encode_progress
 from p2p_flock.learning.results import Float64, VectorFile, WorkProgress
 from p2p_flock.learning.tasks.heart import MANIFEST, HeartTask
 from p2p_flock.learning.telling import TELL_SECONDS, Telling
+from p2p_flock.learning.tensor_file import TensorPlace
 from p2p_flock.learning.worker import EXIT_MALFORMED
 from p2p_flock.learning.worker_client import LOG_BYTES_MAX, WORKER_COMMAND, WorkerConfig, open_worker
 
@@ -56,6 +57,7 @@ async def test_worker__same_bits_as_the_task_and_the_baseline(
             await worker.initial_parameters(tmp_path / "initial")
             start = np.fromfile(tmp_path / "initial", "<f8")
             assert start.tobytes() == tasks[3].initial_parameters().tobytes()
+            assert await worker.layout() == (TensorPlace("weight", (1, start.size - 1)), TensorPlace("bias", (1,)))
             assert await worker.check_data() == tasks[3].check_data()
             assert (await worker.statistics()).tobytes() == tasks[3].statistics().tobytes()
             assert await worker.judge_statistics(statistics) == (True, "")
