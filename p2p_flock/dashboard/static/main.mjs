@@ -1,0 +1,138 @@
+// @ts-check
+// Joins the parts: opens the session, follows the node, and renders what is known, at each event and once a second.
+
+import { render } from "./vendor/preact.mjs";
+import { announcer } from "./announce.mjs";
+import { follow, openSession } from "./connection.mjs";
+import { html } from "./parts.mjs";
+import { chainNowMs, emptyState, withEvent } from "./store.mjs";
+import { Footer, Header, Warnings } from "./view_header.mjs";
+import { Log } from "./view_log.mjs";
+import { Network } from "./view_mesh.mjs";
+import { Money } from "./view_money.mjs";
+import { Participants } from "./view_participants.mjs";
+import { Resources } from "./view_resources.mjs";
+import { Round } from "./view_round.mjs";
+import { Rounds } from "./view_rounds.mjs";
+import { Score } from "./view_score.mjs";
+
+/** @typedef {import("./types.mjs").State} State */
+/** @typedef {import("./types.mjs").Theme} Theme */
+
+/** @type {Theme[]} */
+const THEMES = ["auto", "light", "dark"];
+const place = /** @type {HTMLElement} */ (document.getElementById("page"));
+const announce = announcer(/** @type {HTMLElement} */ (document.getElementById("announcements")), () => performance.now());
+let state = emptyState();
+let isRefused = false;
+let isDrawn = false;
+/** @type {Theme} */
+let theme = THEMES.find((one) => one === document.documentElement.dataset["theme"]) ?? "auto";
+
+function changeTheme() {
+  theme = /** @type {Theme} */ (THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
+  if (theme === "auto") delete document.documentElement.dataset["theme"];
+  else document.documentElement.dataset["theme"] = theme;
+  try {
+    localStorage.setItem("p2p_flock.theme", theme);
+  } catch {
+    // storage may be forbidden; then the choice lasts until the page is closed
+  }
+  draw();
+}
+
+/** How to open the page: shown to whoever has no session. @param {{isRefused: boolean}} props */
+function Locked({ isRefused }) {
+  return html`<main id="content" class="notice">
+    <h1>${isRefused ? "This link is not valid any more" : "This page needs the node's link"}</h1>
+    <p>${isRefused ? "It belongs to another node, or the node was given a new token since." : "Only whoever can read the node's folder may see what it does."}
+      On the machine where the node runs, type</p>
+    <p class="command"><code>p2p-flock dashboard</code></p>
+    <p>and open the link that it prints. <code>p2p-flock dashboard --open</code> opens it in the browser of that machine.
+      Where the node runs on another machine, forward its port first: <code>ssh -L ${location.port || "4180"}:127.0.0.1:${location.port || "4180"} HOST</code></p>
+  </main>`;
+}
+
+/** @param {{watch: import("./types.mjs").Watch | null}} props */
+function NoAlliance({ watch }) {
+  return html`<section class="panel notice"><h2>${watch ? "This node is in no alliance yet" : "Waiting for the node"}</h2>
+    ${watch ? html`<p>See what there is with <code>p2p-flock alliance list</code>, read the terms with <code>p2p-flock alliance show ID</code>,
+      and join with <code>p2p-flock alliance join ID</code>. This page then goes on by itself.</p>` : html`<p>The first frame comes as soon as the node answers.</p>`}
+  </section>`;
+}
+
+/** @param {{state: State}} props */
+function Page({ state }) {
+  const { watch, rounds } = state;
+  const alliance = watch?.alliance ?? null;
+  const monotonic = performance.now();
+  const nowMs = chainNowMs(state, monotonic);
+  const ageMs = monotonic - state.watch_at_ms;
+  const scoreName = alliance?.score_name || "score";
+  return html`<${Header} state=${state} ageMs=${ageMs} theme=${theme} onTheme=${changeTheme} />
+    <main id="content" class=${state.link === "live" ? "" : "stale"}>
+      <${Warnings} state=${state} ageMs=${ageMs} />
+      ${alliance && watch ? html`
+        <${Round} watch=${watch} alliance=${alliance} nowMs=${nowMs} />
+        <${Participants} alliance=${alliance} nowMs=${nowMs} />
+        <${Network} mesh=${state.mesh} ownSeat=${alliance.own_seat} ownRole=${alliance.running?.role ?? "none"} />
+        <${Score} rounds=${rounds} scoreName=${alliance.score_name} />
+        <${Money} alliance=${alliance} rounds=${rounds} nowMs=${nowMs} />
+        <${Rounds} rounds=${rounds} scoreName=${scoreName} />` : html`<${NoAlliance} watch=${watch} />
+        ${watch ? html`<${Network} mesh=${state.mesh} ownSeat=${null} ownRole="none" />` : null}`}
+      ${watch ? html`<${Resources} watch=${watch} samples=${state.samples} /><${Log} lines=${state.log} />` : null}
+    </main>
+    ${watch ? html`<${Footer} watch=${watch} />` : null}`;
+}
+
+function draw() {
+  if (!isDrawn) place.textContent = ""; // the words of index.html
+  isDrawn = true;
+  render(isRefused || state.link === "locked" ? html`<${Locked} isRefused=${isRefused} />` : html`<${Page} state=${state} />`, place);
+  document.title = titleText();
+  announce(state, chainNowMs(state, performance.now()));
+}
+
+function titleText() {
+  const alliance = state.watch?.alliance;
+  const round = alliance?.running ? `round ${alliance.running.round} · ` : "";
+  return `${state.link === "live" ? "" : `${state.link} · `}${round}${alliance?.task ?? "p2p_flock node"}`;
+}
+
+let isDue = false;
+function drawSoon() {
+  if (isDue) return;
+  isDue = true;
+  setTimeout(() => {
+    isDue = false;
+    draw();
+  }, 50); // first events of all kinds come together
+}
+
+async function start() {
+  const opened = await openSession();
+  if (opened === "refused") {
+    isRefused = true;
+    draw();
+    return;
+  }
+  draw();
+  follow({
+    onEvent: (kind, data) => {
+      state = withEvent(state, kind, data, performance.now());
+      drawSoon();
+    },
+    onLink: (link) => {
+      state = { ...state, link };
+      drawSoon();
+    },
+  });
+  setInterval(() => {
+    if (state.link !== "locked" && !document.hidden) draw();
+  }, 1000);
+}
+
+addEventListener("hashchange", () => {
+  if (location.hash.startsWith("#token=")) location.reload(); // a fresh link in the same tab
+});
+void start();

@@ -1,0 +1,113 @@
+// @ts-check
+// What this node is doing now, and the running round as a timeline of its steps.
+
+import { Badge, html, Section } from "./parts.mjs";
+import { clockText, counted, formatBytes, formatSeconds } from "./format.mjs";
+import { ACTIVITIES, STEP_STATES, STEPS, WORKS } from "./words.mjs";
+
+/** @typedef {import("./types.mjs").Alliance} Alliance */
+/** @typedef {import("./types.mjs").Step} Step */
+
+/** @param {{watch: import("./types.mjs").Watch, alliance: Alliance, nowMs: number}} props */
+export function Round({ watch, alliance, nowMs }) {
+  const { running } = alliance;
+  const title = running ? `Round ${running.round} of ${alliance.round_count}` : alliance.closed ? "All rounds are over" : "No round runs";
+  return html`<${Section} id="round" title=${title}>
+    <${Now} watch=${watch} alliance=${alliance} nowMs=${nowMs} />
+    ${running ? html`<${Timeline} steps=${running.steps} nowMs=${nowMs} isExact=${running.is_exact} />` : null}
+  <//>`;
+}
+
+/** Who this node is in the round and what it is doing, with its progress. @param {{watch: import("./types.mjs").Watch, alliance: Alliance, nowMs: number}} props */
+function Now({ alliance, nowMs }) {
+  const { running, activity } = alliance;
+  const seat = alliance.own_seat === null ? "no seat" : `seat ${alliance.own_seat}`;
+  const role = running && running.role !== "none" ? running.role : "";
+  let text = `Your node ${ACTIVITIES[activity] ?? `reports “${activity}”.`}`;
+  if (activity === "aside" && alliance.activity_text) text += ` Why: ${alliance.activity_text}.`;
+  if (activity === "awaiting_seats") {
+    text += ` ${alliance.seats} of ${alliance.seat_count_min} seats are taken; the first round begins when all are.`;
+  }
+  if (activity === "catching_up") {
+    text += ` It holds the model after ${alliance.model_rounds} of ${counted(alliance.opened_rounds, "round")}`;
+    text += alliance.activity_text ? `: ${alliance.activity_text}.` : ".";
+  }
+  const since = alliance.activity_since_ms;
+  const works = running?.work ?? [];
+  const isLong = !works.length && ["training", "judging"].includes(activity) && since !== null;
+  return html`<div class="now">
+    <p class="own-role"><strong>You</strong> ${seat}${role ? html` · <span class="role">${role}</span>` : null}</p>
+    <div class="own-work">
+      <p class="activity">${text}${isLong ? ` ${formatSeconds((nowMs - (since ?? nowMs)) / 1000)} so far.` : null}</p>
+      ${activity === "awaiting_seats"
+        ? html`<progress max=${alliance.seat_count_min} value=${alliance.seats} aria-label="Seats taken" />` : null}
+      ${works.map((work) => html`<${WorkBar} key=${work.what} work=${work} nowMs=${nowMs} />`)}
+    </div>
+  </div>`;
+}
+
+/** One piece of work and how far it is. @param {{work: import("./types.mjs").Work, nowMs: number}} props */
+function WorkBar({ work, nowMs }) {
+  const name = WORKS[work.what] ?? work.what;
+  const isBytes = work.unit === "bytes";
+  const amount = isBytes
+    ? `${formatBytes(work.done)} of ${formatBytes(work.total)}` : `${work.done} of ${work.total} ${work.unit}`;
+  const spent = Math.max(0, nowMs - work.started_ms) / 1000;
+  const share = work.total > 0 ? work.done / work.total : 0;
+  const left = share > 0.05 && share < 1 ? `, about ${formatSeconds(spent / share - spent)} left` : "";
+  return html`<div class="work">
+    <span>${name}</span>
+    <progress max=${work.total || 1} value=${work.done} aria-label=${`${name}: ${amount}`} />
+    <span class="note">${amount} · ${formatSeconds(spent)} so far${left}</span>
+  </div>`;
+}
+
+/** @param {{steps: Step[], nowMs: number, isExact: boolean}} props */
+function Timeline({ steps, nowMs, isExact }) {
+  return html`<ol class="timeline" aria-label="Steps of the round">
+      ${steps.map((step) => html`<${StepCard} key=${step.step} step=${step} nowMs=${nowMs} />`)}
+    </ol>
+    ${isExact ? null : html`<p class="note">A trainer does not see how far the validators are: a step marked “?” may have begun or ended.</p>`}`;
+}
+
+/** @param {{step: Step, nowMs: number}} props */
+function StepCard({ step, nowMs }) {
+  const [title, what] = STEPS[step.step] ?? [step.step, ""];
+  const [mark, word] = STEP_STATES[step.state] ?? ["?", step.state];
+  const isRunning = step.state === "running";
+  const over = isRunning && step.deadline_ms !== null && nowMs >= step.deadline_ms;
+  const tone = over ? "bad" : { done: "good", running: "busy" }[step.state] ?? "dim";
+  return html`<li class=${`step step-${step.state}${over ? " step-over" : ""}`} aria-current=${isRunning ? "step" : undefined}>
+    <div class="step-name"><strong>${title}</strong> <${Badge} mark=${over ? "!" : mark} word=${over ? "over its time" : word} tone=${tone} /></div>
+    <p class="step-time">${timeText(step, nowMs)}</p>
+    <${StepBar} step=${step} nowMs=${nowMs} title=${title} />
+    <p class="step-what">${what}</p>
+  </li>`;
+}
+
+/** The share of its time that a step has used. @param {{step: Step, nowMs: number, title: string}} props */
+function StepBar({ step, nowMs, title }) {
+  const { started_ms: started, deadline_ms: deadline } = step;
+  const isKnown = step.state === "running" && started !== null && deadline !== null && deadline > started;
+  if (!isKnown) return html`<div class=${`step-line line-${step.state}`} />`;
+  return html`<progress class="step-line" max=${deadline - started} value=${Math.min(deadline, Math.max(started, nowMs)) - started}
+    aria-label=${`${title}: time used`} />`;
+}
+
+/** @param {Step} step @param {number} nowMs */
+function timeText(step, nowMs) {
+  const { started_ms: started, ended_ms: ended, deadline_ms: deadline } = step;
+  const clock = (/** @type {number} */ ms) => html`<span class="clock">${clockText(ms)}</span>`;
+  if (step.state === "done") {
+    if (started === null) return "done";
+    if (ended === null) return html`from ${clock(started)}`;
+    return html`${clock(started)} · took ${formatSeconds((ended - started) / 1000)}`;
+  }
+  if (step.state === "running") {
+    if (deadline === null) return started === null ? "running" : html`since ${clock(started)}, no deadline yet`;
+    const left = Math.floor((deadline - nowMs) / 1000);
+    return left >= 0 ? html`<strong>${formatSeconds(left)} left</strong>, until ${clock(deadline)}`
+      : html`<strong>${formatSeconds(-left)} over</strong>, was due ${clock(deadline)}`;
+  }
+  return deadline === null ? "" : html`until ${clock(deadline)} at the latest`;
+}
