@@ -19,6 +19,7 @@ from p2p_flock.daemon.dashboard_files import load_or_create_token, write_url
 from p2p_flock.daemon.data_directory import DataDirectory
 from p2p_flock.daemon.observability import process_secrets
 from p2p_flock.dashboard.access import Access
+from p2p_flock.dashboard.api import describe_commands
 from p2p_flock.dashboard.defects import Defects
 from p2p_flock.dashboard.server import Dashboard, serve_dashboard
 from p2p_flock.dashboard.settings import DashboardSettings
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 CONTROL_DOCUMENT = Path(__file__).parent / "CONTROL.md"
 
 logger = logging.getLogger(__name__)
+
+
+def describe_interface() -> dict[str, object]:
+    """The OpenAPI document that a node serves, as JSON values; ``docs/reference/openapi.json`` is a copy."""
+    return describe_commands(COMMANDS, CONTROL_DOCUMENT.read_text(encoding="utf-8"))
 
 
 class DashboardDoor:

@@ -49,6 +49,12 @@ def command_path(command: str) -> str:
     return f"{API_ROOT}/{command.replace('.', '/')}"
 
 
+def describe_commands(commands: Mapping[str, tuple[type, type]], documentation: str) -> dict[str, object]:
+    """The OpenAPI document over those of ``commands`` that are served; see ``build_openapi``."""
+    served = {name: kinds for name, kinds in commands.items() if name in READ_COMMANDS}
+    return build_openapi(served, READ_COMMANDS, documentation)
+
+
 class Api:
     """Answers; see the module."""
 
@@ -125,8 +131,7 @@ class Api:
 
     async def _show_openapi(self, _request: Request) -> Response:
         if self._openapi is None:
-            commands = {name: kinds for name, kinds in self._settings.commands.items() if name in READ_COMMANDS}
-            self._openapi = encode_json(build_openapi(commands, READ_COMMANDS, self._settings.documentation))
+            self._openapi = encode_json(describe_commands(self._settings.commands, self._settings.documentation))
         return Response(self._openapi, media_type="application/json")
 
     async def _metrics(self, _request: Request) -> Response:
