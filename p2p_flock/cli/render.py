@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from p2p_flock.cli.alliance_admission import summarise_admission
 from p2p_flock.cli.alliance_terms import describe_terms, params_of
 from p2p_flock.cli.amounts import format_money, format_seconds
+from p2p_flock.cli.data_columns import describe_columns
+from p2p_flock.cli.estimates import DEFAULT_PRICES, Prices
+from p2p_flock.cli.trial_words import describe_data, describe_more, describe_rehearsal, group_mismatches
 from p2p_flock.cli.watching.tables import rounds_table
 from p2p_flock.cli.watching.words import change_text, privacy_text, short_digest, standing_sentences
 from p2p_flock.daemon.control_messages import (
@@ -19,6 +27,10 @@ from p2p_flock.daemon.control_messages import (
     StatusResult,
     WalletResult,
 )
+
+if TYPE_CHECKING:  # loads numpy and trio
+    from p2p_flock.cli.rehearsal import Outcome
+    from p2p_flock.learning.schema_report import SchemaReport
 
 
 def show_status(result: StatusResult) -> None:
@@ -72,9 +84,9 @@ def show_alliances(result: AllianceListResult) -> None:
         )
 
 
-def show_alliance(result: AllianceShowResult) -> None:
+def show_alliance(result: AllianceShowResult, prices: Prices = DEFAULT_PRICES) -> None:
     """Terms, seats, last rounds."""
-    show_terms(result)
+    show_terms(result, prices)
     console = _console()
     seats = Table(box=None, header_style="bold", pad_edge=False, title="Seats", title_justify="left")
     for heading in ("seat", "owner", "peer ID", "weight", "state"):
@@ -89,20 +101,76 @@ def show_alliance(result: AllianceShowResult) -> None:
         console.print(Text("\nLast rounds", style="italic"), *rounds_table(result["rounds"]), sep="\n")
 
 
-def show_terms(result: AllianceShowResult, to_stderr: bool = False) -> None:
-    """What a member gives and gets, in sentences."""
+def show_terms(result: AllianceShowResult, prices: Prices = DEFAULT_PRICES, to_stderr: bool = False) -> None:
+    """What a member gives and gets, in sentences, and the columns of its data."""
+    show_heading(result, to_stderr)
+    for number, (heading, sentences) in enumerate(describe_terms(result, prices).items()):
+        show_section(heading, sentences, to_stderr)
+        if number == 0:
+            show_columns(result, to_stderr)
+    _console(to_stderr).print()
+
+
+def show_heading(result: AllianceShowResult, to_stderr: bool = False) -> None:
+    """The ID, whole, and how far it is."""
     console = _console(to_stderr)
     params = params_of(result)
     console.print(Text(f"{result['alliance']}", style="bold"), soft_wrap=True)
     state = "closed" if result["closed"] else result["phase"]
     number = "no round yet" if result["round"] is None else f"round {result['round']}"
-    console.print(f"{number}, {state}; threshold {params.threshold}, {params.cohort_count} cohorts a round")
-    for heading, sentences in describe_terms(result).items():
-        console.print()
-        console.print(Text(heading, style="bold"))
-        for sentence in sentences:
-            console.print(Text(f"  {sentence}"))
+    cohorts = "1 cohort" if params.cohort_count == 1 else f"{params.cohort_count} cohorts"
+    console.print(f"{number}, {state}; threshold {params.threshold}, {cohorts} a round")
+
+
+def show_section(heading: str, sentences: Sequence[str], to_stderr: bool = False) -> None:
+    """A heading and indented lines; a line that is broken goes on indented."""
+    console = _console(to_stderr)
     console.print()
+    console.print(Text(heading, style="bold"))
+    for sentence in sentences:
+        style = "yellow" if sentence.startswith(("Warning:", "Note:")) else ""
+        lines = textwrap.wrap(sentence, max(console.width - 2, 40), break_long_words=False, break_on_hyphens=False)
+        console.print(Text("\n".join(f"  {line}" for line in lines), style=style), soft_wrap=True)
+
+
+def show_columns(result: AllianceShowResult, to_stderr: bool = False) -> None:
+    """What a member's file must hold, where the installed task says it."""
+    rows = describe_columns(result)
+    if not rows:
+        return
+    console = _console(to_stderr)
+    console.print()
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("column of your file", "allowed", "meaning", "may be empty"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def show_outcome(outcome: Outcome, train_seconds: int | None = None, to_stderr: bool = False) -> None:
+    """What the check of the data found, and the dry run where there was one."""
+    if outcome.mismatches is not None:
+        _show_mismatches(outcome.mismatches, to_stderr)
+    if outcome.data is not None:
+        data = outcome.data if outcome.rehearsal is None else replace(outcome.data, problems=())  # told again below
+        show_section("Your data", describe_data(data), to_stderr)
+    if outcome.rehearsal is not None:
+        show_section("Dry run: one epoch", describe_rehearsal(outcome.rehearsal, train_seconds), to_stderr)
+
+
+def _show_mismatches(report: SchemaReport, to_stderr: bool) -> None:
+    console = _console(to_stderr)
+    console.print()
+    console.print(Text("Your data does not fit the task (row 1 is the header)", style="bold"))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("row", "column", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for line in group_mismatches(report):
+        table.add_row(*(Text(cell) for cell in (line.rows or "-", line.column or "-", line.problem, line.remedy)))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    for sentence in describe_more(report):
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
 
 
 def show_wallet(result: WalletResult) -> None:

@@ -1,4 +1,4 @@
-"""``p2p-flock task``: what can be trained here, and the start of a task of one's own."""
+"""``p2p-flock task``: what can be trained here, whether one's data fits, and the start of a task of one's own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from p2p_flock.cli.options import json_option, print_json
+from p2p_flock.cli.task_check import check
 from p2p_flock.cli.task_template import render_task
 from p2p_flock.errors import UsageError
 from p2p_flock.learning.task_manifest import ENTRY_POINT_GROUP
@@ -15,7 +16,15 @@ from p2p_flock.learning.task_manifest import ENTRY_POINT_GROUP
 
 @click.group()
 def task() -> None:
-    """List installed tasks, or begin one."""
+    """List installed tasks, check your data against one, or begin one."""
+
+
+task.add_command(check)
+
+
+def installed_tasks() -> list[str]:
+    """Names of the installed tasks, ascending; imports none of them."""
+    return sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
 
 
 @task.command("list")

@@ -17,7 +17,9 @@ from p2p_flock.daemon.control_messages import (
     AdmissionResult,
     AllianceListEntry,
     AllianceShowResult,
+    OwnDataResult,
     StatusResult,
+    TaskResult,
     WalletResult,
     params_from_json,
     params_to_json,
@@ -42,8 +44,25 @@ STATUS: StatusResult = {
     "privacy": None, "warnings": ["two endpoints differ"], "dashboard": None,
 }  # fmt: skip
 OPEN_TO_ALL: AdmissionResult = {"listed_owners": None, "is_listed": None, "join_deadline_s": None, "is_over": False}
+ABOUT: TaskResult = {
+    "name": "heart", "version": "1", "model": "logistic regression: linear layer 35 to 1", "loss": "mean log-loss",
+    "optimiser": "SGD", "preprocessing": "standardise numbers", "score_name": "AUC", "parameter_count": 36,
+    "statistics_count": 39, "local_epochs": 5, "batch_size": 16, "learning_rate": 0.04, "test_ratio": 0.25,
+    "examples_per_weight": 8, "has_holdout": False, "column_count": 2,
+    "columns": [
+        {"name": "age", "kind": "number", "unit": "years", "low": 18.0, "high": 120.0, "values": [], "value_count": 0,
+         "required": True},
+        {"name": "sex", "kind": "category", "unit": "", "low": 0.0, "high": 0.0, "values": ["Female", "Male"],
+         "value_count": 2, "required": False},
+    ],
+}  # fmt: skip
+DATA: OwnDataResult = {
+    "task": "heart", "path": "/nowhere/data.csv", "seed": "1", "memory_bytes_max": 1 << 34, "train_count": 114,
+    "test_count": 38, "problems": [], "error": None, "error_is_of_data": False,
+}  # fmt: skip
 SHOW: AllianceShowResult = {
-    "alliance": ALLIANCE, "contract": ADDRESS, "task": "heart", "task_installed": True, "manifest_digest": DIGEST,
+    "alliance": ALLIANCE, "contract": ADDRESS, "task": "heart", "task_installed": True, "about": ABOUT, "data": DATA,
+    "manifest_digest": DIGEST,
     "params": params_to_json(params_from_json(PRESETS["testnet"], bytes.fromhex(DIGEST[2:]))), "params_hash": DIGEST,
     "admission": OPEN_TO_ALL, "privacy": None,
     "seats": [{"index": 0, "owner": ADDRESS, "peer_id": PEER_ID, "weight": 3, "leaving": False, "binding_valid": False,
@@ -85,6 +104,7 @@ RESULTS: dict[str, Mapping[str, object]] = {
         "transactions": [DIGEST],
     },
     "alliance.reactivate": {"alliance": ALLIANCE, "transactions": [DIGEST]},
+    "task.show": ABOUT,
     "wallet.show": WALLET,
     "wallet.claim": {"claimed": str(FLOCK), "transactions": [DIGEST]},
     "stop": {"stopping": True},

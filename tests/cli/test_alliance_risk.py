@@ -103,13 +103,15 @@ def test_bound__of_nonsense_is_none(values: dict[str, object]) -> None:
 
 def test_create__shows_risks_before_it_sends(run: RunCommand, daemon: FakeDaemon) -> None:
     """What is fixed for ever would be explained afterwards."""
-    ran = run("alliance", "create", "--preset", "testnet", "--task", "heart")
+    ran = run("alliance", "create", "--preset", "testnet", "--task", "heart", "--yes")
     assert "Warning: 3 validators are few" in ran.out
     assert ran.out.index("bad owners") < ran.out.index("Created")
     assert daemon.requests
 
 
-@pytest.mark.parametrize("words", [("alliance", "show", ALLIANCE), ("alliance", "join", ALLIANCE, "--yes")])
+@pytest.mark.parametrize(
+    "words", [("alliance", "show", ALLIANCE), ("alliance", "join", ALLIANCE, "--no-dry-run", "--yes")]
+)
 def test_terms__tell_what_bad_members_can_do(run: RunCommand, daemon: FakeDaemon, words: tuple[str, ...]) -> None:
     """A member would stake without knowing who can take the alliance over."""
     text = " ".join(run(*words).out.split())

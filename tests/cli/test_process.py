@@ -39,8 +39,8 @@ sys.exit(code)
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("alliance", "join", ALLIANCE, "--yes"),
-        ("alliance", "create", "--preset", "testnet", "--task", "heart"),
+        ("alliance", "join", ALLIANCE, "--no-dry-run", "--yes"),
+        ("alliance", "create", "--preset", "testnet", "--task", "heart", "--yes"),
         ("status", "--json"),
         ("alliance", "watch", "--once"),
         ("alliance", "watch", "--once", "--json"),
@@ -63,7 +63,8 @@ def ask(home: Path, answer: str) -> tuple[int, str]:
     terminal, inside = pty.openpty()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "p2p_flock.cli.main", "alliance", "join", ALLIANCE, "--home", str(home)],
+            [sys.executable, "-m", "p2p_flock.cli.main", "alliance", "join", ALLIANCE, "--no-dry-run"],
+            env={**os.environ, "P2P_FLOCK_HOME": str(home)},
             stdin=inside,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
