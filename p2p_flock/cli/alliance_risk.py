@@ -40,8 +40,12 @@ def choose_bound(values: Mapping[str, object], assumptions: Assumptions) -> int:
         return 0
 
 
-def describe_risk(params: AllianceParams) -> list[str]:
-    """A small table by share of bad owners, at most 76 characters wide, then sentences, warnings last."""
+def describe_risk(params: AllianceParams, with_warnings: bool = True) -> list[str]:
+    """A small table by share of bad owners, at most 76 characters wide, then sentences, warnings last.
+
+    Args:
+        with_warnings: not where ``creating/weaknesses.py`` says them, with what to change.
+    """
     population = population_of(params, params.seat_count_max, 0, 0)
     counts = sorted({-(-population.seat_count * percent // 100) for percent in SHARES_PERCENT})
     risks = [compute_risk(population, count, params.suspicion_bound) for count in counts]
@@ -55,7 +59,7 @@ def describe_risk(params: AllianceParams) -> list[str]:
         )
     else:
         lines.append(f"It holds against no bad owner at all: one of {population.seat_count} is too many.")
-    return [*lines, *_rule(params), *_warnings(params, population)]
+    return [*lines, *_rule(params), *(_warnings(params, population) if with_warnings else [])]
 
 
 def _table(params: AllianceParams, population: Population, risks: list[Risk]) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from p2p_flock.params import PLAIN_LANE_BITS, AllianceParams, compute_holder_count
 
+WEI_PER_GWEI = 10**9
 GWEI_PER_ETH = 10**9
 
 # Prices of Base on 2026-02-19, of which ``chain/fees.py`` names the sources; the price of an ETH is an assumption.
@@ -151,12 +152,8 @@ def estimate_gas(params: AllianceParams, seats: int) -> GasCost:
     Args:
         seats: how many are taken, at least the committee's.
     """
-    validators, cohorts = params.validator_count, params.cohort_count
-    trainers = max(0, seats - validators)
-    seal = SEAL_GAS + SEAL_GAS_PER_VALIDATOR * validators + GAS_PER_TRAINER * trainers
-    commit = COMMIT_GAS + COMMIT_GAS_PER_VALIDATOR * validators
-    settle = SETTLE_GAS + SETTLE_GAS_PER_VALIDATOR * validators
-    settle += (COHORT_GAS + COHORT_GAS_PER_VALIDATOR * validators) * (cohorts - 1)
+    validators = params.validator_count
+    seal, commit, settle = compute_round_gas(validators, params.cohort_count, max(0, seats - validators))
     whole = seal + commit + settle
     return GasCost(
         seal_gas=seal,
@@ -169,6 +166,15 @@ def estimate_gas(params: AllianceParams, seats: int) -> GasCost:
         join_gas=JOIN_GAS,
         alliance_gas=CREATE_GAS + JOIN_GAS * seats + FIRST_ROUND_GAS + whole * params.round_count,
     )
+
+
+def compute_round_gas(validators: int, cohorts: int, trainers: int) -> tuple[int, int, int]:
+    """Of seal, commit and settle, in a round in which everybody takes part."""
+    seal = SEAL_GAS + SEAL_GAS_PER_VALIDATOR * validators + GAS_PER_TRAINER * trainers
+    commit = COMMIT_GAS + COMMIT_GAS_PER_VALIDATOR * validators
+    settle = SETTLE_GAS + SETTLE_GAS_PER_VALIDATOR * validators
+    settle += (COHORT_GAS + COHORT_GAS_PER_VALIDATOR * validators) * (cohorts - 1)
+    return seal, commit, settle
 
 
 def compute_vector_bytes(lane_bits: int, lane_count: int) -> int:

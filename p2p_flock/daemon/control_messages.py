@@ -256,6 +256,7 @@ COMMANDS: dict[str, tuple[type, type]] = {
     "alliance.reactivate": (AllianceArguments, ReactivateResult),
     "node.mesh": (NoArguments, MeshResult),
     "node.log": (LogArguments, LogResult),
+    "task.show": (NoArguments, TaskResult),
     "wallet.show": (NoArguments, WalletResult),
     "wallet.claim": (ClaimArguments, ClaimResult),
     "stop": (NoArguments, StopResult),

@@ -13,7 +13,7 @@ from p2p_flock.chain.records import AllianceTerms, RoundPhase, RoundState
 from p2p_flock.chain_events import SettledRecord
 from p2p_flock.daemon.admission import describe_admission, parse_allowlist
 from p2p_flock.daemon.control import Handler
-from p2p_flock.daemon.control_messages import params_from_json, params_to_json
+from p2p_flock.daemon.control_messages import TaskResult, params_from_json, params_to_json
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.history_answer import HistoryAnswers
 from p2p_flock.daemon.history_messages import HistoryResult
@@ -26,7 +26,7 @@ from p2p_flock.daemon.privacy_budget import PrivacyBudget, check_privacy
 from p2p_flock.daemon.purse import read_claimable, read_rewards
 from p2p_flock.daemon.session import topic_of
 from p2p_flock.daemon.standing import describe_suspicion
-from p2p_flock.daemon.task_answer import OwnTaskAnswers, describe_task
+from p2p_flock.daemon.task_answer import OwnTask, OwnTaskAnswers, describe_task
 from p2p_flock.daemon.watch_answer import WatchAnswers, describe_standing, ended_rounds, show_round
 from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.errors import UsageError
@@ -64,6 +64,7 @@ class Handlers:
             "alliance.reactivate": self.alliance_reactivate,
             "node.mesh": self.node_mesh,
             "node.log": self.node_log,
+            "task.show": self.task_show,
             "wallet.show": self.wallet_show,
             "wallet.claim": self.wallet_claim,
             "stop": self.stop,
@@ -118,6 +119,12 @@ class Handlers:
         if session is not None and abs(self._world.clock.offset_ms) > CLOCK_OFFSET_WARN_MS:
             found.append(f"this machine's clock is {self._world.clock.offset_ms / 1000:.1f} s off the chain's")
         found += self._node.dashboard.warnings
+        return found
+
+    async def task_show(self, _arguments: JsonObject) -> TaskResult:
+        worker = self._node.require_worker()
+        found = describe_task(OwnTask(await worker.manifest(), score_name=worker.score_name))
+        assert found is not None
         return found
 
     # --- alliances ---------------------------------------------------------------------------------------------

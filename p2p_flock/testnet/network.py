@@ -288,7 +288,7 @@ async def create_alliance(
         processes.directory,
         cli(
             *("alliance", "create", "--home", creator.home, "--params", path, "--task", options.task),
-            *("--reward-pool", params.reward_per_round * params.round_count, "--json"),
+            *("--reward-pool", params.reward_per_round * params.round_count, "--yes", "--json"),
         ),
     )
     made = json.loads(printed)

@@ -12,8 +12,8 @@ from p2p_flock.chain.archive import LogArchive
 from p2p_flock.chain.deployment_plan import STEPS
 from p2p_flock.chain.deployment_record import read_record
 from p2p_flock.cli.alliance_admission import parse_join_deadline, parse_score_target, read_allowlist, read_owners
-from p2p_flock.cli.alliance_create import PRESETS, _build, _read_json, _read_toml, _render
 from p2p_flock.cli.amounts import parse_flock
+from p2p_flock.cli.creating.sources import PRESETS, build, read_json, read_toml, render
 from p2p_flock.daemon.config_file import parse_config
 from p2p_flock.daemon.config_template import render_config
 from p2p_flock.daemon.control import _parse_request
@@ -106,16 +106,16 @@ def run_alliance_file(data: bytes) -> bool:
     taken = False
     path = written("alliance", data)
     try:
-        document = _read_toml(path)
+        document = read_toml(path)
         owners = read_owners(document.get("allowlist", []), path)
-        params = _build({**OPTIONAL, **document["params"]}, owners)  # type: ignore[dict-item]
-        again = _read_toml(written("again", _render("heart", 5, params, owners).encode()))
-        assert _build(again["params"], owners) == params  # type: ignore[arg-type]
+        params = build({**OPTIONAL, **document["params"]}, owners)  # type: ignore[dict-item]
+        again = read_toml(written("again", render("heart", 5, params, owners).encode()))
+        assert build(again["params"], owners) == params  # type: ignore[arg-type]
         taken = True
     except (UsageError, ParameterError):
         pass
     try:
-        _build({**PRESETS["testnet"], **_read_json(path)}, ())
+        build({**PRESETS["testnet"], **read_json(path)}, ())
         taken = True
     except (UsageError, ParameterError):
         pass
@@ -127,7 +127,7 @@ OPTIONAL: dict[str, object] = {"allowlist_root": "0x" + NO_ALLOWLIST.hex()}
 
 def alliance_file_seeds() -> Sequence[bytes]:
     params = make_params()
-    return [_render("heart", 10**21, params, ()).encode(), json.dumps({"seat_stake": "5 FLOCK"}).encode()]
+    return [render("heart", 10**21, params, ()).encode(), json.dumps({"seat_stake": "5 FLOCK"}).encode()]
 
 
 def run_words(data: bytes) -> bool:

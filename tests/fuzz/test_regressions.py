@@ -17,7 +17,7 @@ from p2p_flock.chain.abi import encode as encode_abi
 from p2p_flock.chain.contracts import ALLIANCE, load_contract
 from p2p_flock.chain.deployment_record import read_record
 from p2p_flock.chain.events import Log, decode_log
-from p2p_flock.cli.alliance_create import _read_json, _read_toml
+from p2p_flock.cli.creating.sources import read_json, read_toml
 from p2p_flock.daemon.config_file import find_line, load_config
 from p2p_flock.daemon.node import _read_peer_book
 from p2p_flock.errors import ChainError, ConfigError, UsageError
@@ -97,7 +97,7 @@ def test_toml__beyond_what_python_reads_is_named(data: bytes, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"file\.toml"):
         load_config(path, {})
     with pytest.raises(UsageError, match=r"file\.toml"):
-        _read_toml(path)
+        read_toml(path)
 
 
 def test_alliance_parameters__deeply_nested_json_is_named(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_alliance_parameters__deeply_nested_json_is_named(tmp_path: Path) -> Non
     path = tmp_path / "params.json"
     path.write_bytes(b"[" * 50_000)
     with pytest.raises(UsageError, match=r"params\.json"):
-        _read_json(path)
+        read_json(path)
 
 
 def test_config__line_of_blanks_is_read_at_once() -> None:
