@@ -279,16 +279,25 @@ async def open_chain(
             chain_id = as_quantity(answer) if not isinstance(answer, RpcError) else None
             if chain_id != config.chain_id:
                 raise ConfigError(
-                    f"RPC endpoint {index + 1} is on chain {chain_id}, not {config.chain_id}; correct chain.rpc_urls."
+                    f"RPC endpoint {index + 1} is on chain {chain_id}, the settings say {config.chain_id}\n"
+                    "correct chain.rpc_urls or chain.chain_id in config.toml"
                 )
         code = await client.call("eth_getCode", address_text(config.factory), "latest")
         if not as_bytes(code):
             raise ConfigError(
-                f"There is no contract at the factory address {address_text(config.factory)} on chain "
-                f"{config.chain_id}; correct chain.factory or the alliance ID."
+                f"there is no contract at the factory address {address_text(config.factory)} on chain "
+                f"{config.chain_id}\ncorrect chain.factory in config.toml: it is the second part of an alliance ID"
             )
-        token = address_bytes(await read_contract(client, FACTORY, config.factory, "token"))
-        beacon = address_bytes(await read_contract(client, FACTORY, config.factory, "beacon"))
+        try:
+            token = address_bytes(await read_contract(client, FACTORY, config.factory, "token"))
+            beacon = address_bytes(await read_contract(client, FACTORY, config.factory, "beacon"))
+        except RpcError as error:
+            if error.data is None:  # no revert: the endpoint's trouble
+                raise
+            raise ConfigError(
+                f"the contract at {address_text(config.factory)} is no alliance factory\n"
+                "correct chain.factory in config.toml: it is the second part of an alliance ID"
+            ) from error
         sender = Sender(client, account, config.chain_id, config.poll_interval_s, fee_wei_max=config.fee_wei_max)
         yield Chain(config, client, sender, token, beacon)
     finally:

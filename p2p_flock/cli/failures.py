@@ -16,6 +16,7 @@ from p2p_flock import errors
 from p2p_flock.errors import (
     ChainError,
     CommandRefusedError,
+    ConfigError,
     NetError,
     NoDaemonError,
     P2PFlockError,
@@ -45,12 +46,13 @@ EXIT_CODES_TEXT = (
 _REMEDIES: tuple[tuple[type[P2PFlockError], str], ...] = (
     (TransactionFailedError, "look at `p2p-flock alliance show ID` and `p2p-flock wallet`, then try again"),
     (ChainError, "check rpc_urls and chain_id under [chain] in config.toml, and the endpoint itself"),
+    (ConfigError, "correct config.toml; `p2p-flock doctor` looks at all of it"),
     (NetError, "check [net] in config.toml, the firewall, and that the bootstrap nodes run"),
     (StoreError, "check free space and permissions of the data directory"),
     (WorkerCrashedError, "see logs/node.log; the worker is started again"),
     (WorkerTimeoutError, "see logs/node.log; the machine may be too slow for the alliance's deadlines"),
     (TaskError, "install the task's package in the environment of the daemon"),
-    (P2PFlockError, "see `p2p-flock --help` and the log in the data directory"),
+    (P2PFlockError, "see what `p2p-flock doctor` finds, and logs/node.log in the data directory"),
 )
 
 # The contract's error names (contracts/src/interfaces), for what an operator can do something about.

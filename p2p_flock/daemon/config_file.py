@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import re
 import tomllib
 import types
@@ -21,6 +22,7 @@ from p2p_flock.daemon.passwords import PASSWORD_VARIABLE
 from p2p_flock.errors import ConfigError
 
 CONFIG_BYTES_MAX = 1 << 20
+VALUE_CHARACTERS_SHOWN_MAX = 120
 VARIABLE_PREFIX = "P2P_FLOCK_"
 _OTHER_VARIABLES = (HOME_VARIABLE, PASSWORD_VARIABLE, TEST_MODE_VARIABLE)
 _HEADER = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(#.*)?")
@@ -237,8 +239,17 @@ def _convert(value: object, field: dataclasses.Field[Any], section: str, where: 
         try:
             check(converted)
         except ValueError as error:
-            raise ConfigError(f"{where}: {section}.{field.name} must be {error}\nit is {value!r} now") from error
+            raise ConfigError(
+                f"{where}: {section}.{field.name} must be {error}, not {_shown(value)}\n"
+                "correct it; `p2p-flock config template` says what each setting means"
+            ) from error
     return converted
+
+
+def _shown(value: object) -> str:
+    """As TOML writes it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= VALUE_CHARACTERS_SHOWN_MAX else text[:VALUE_CHARACTERS_SHOWN_MAX] + "…"
 
 
 def _check_together(

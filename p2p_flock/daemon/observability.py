@@ -160,12 +160,31 @@ class HumanFormatter(logging.Formatter):
         return self._secrets.clean(text)
 
 
+class _LogFile(RotatingFileHandler):
+    """A full disk costs lines of the log, and is told once on standard error: no traceback for each line."""
+
+    _is_told = False
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what is not written by now was told already
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._is_told and sys.stderr is not None:
+            self._is_told = True
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"cannot write the log {self.baseFilename}: {error.strerror}; make room on the disk\n")
+
+
 def _open_log_file(folder: Path, secrets: SecretsFilter) -> logging.Handler:
     make_private_folder(folder)
     path = folder / LOG_FILE_NAME
     with translate_os_errors(f"open the log {path}"):
         path.touch(mode=0o600)
-        handler = RotatingFileHandler(
+        handler = _LogFile(
             path, maxBytes=LOG_FILE_BYTES_MAX, backupCount=LOG_FILES_KEPT, encoding="utf-8", errors="backslashreplace"
         )
     handler.setFormatter(JsonFormatter(secrets))

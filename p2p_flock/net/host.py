@@ -39,7 +39,8 @@ async def open_listening_sockets(host: str, port: int) -> list[trio.SocketListen
         return list(await trio.open_tcp_listeners(port, host=host))  # without SO_REUSEPORT, unlike the library
     except OSError as error:
         raise PortTakenError(
-            f"cannot listen on {host} port {port}: {error.strerror}; end the program that holds it or choose another"
+            f"cannot listen on {host} port {port}: {error.strerror}\n"
+            f"find who holds it with `ss -ltnp 'sport = :{port}'` and end that, or set another net.listen_port"
         ) from error
 
 

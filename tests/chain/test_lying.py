@@ -253,7 +253,7 @@ async def test_chain__of_another_number_is_refused(url: str, liar_first: bool) -
     """A node would sign for one chain and read another's books."""
     with serve_proxy(url, changing("eth_chainId", lambda found: found.update(result="0x2105"))) as liar:
         urls = (liar.url, url) if liar_first else (url, liar.url)
-        with pytest.raises(ConfigError, match=r"is on chain 8453, not 84530; correct chain\.rpc_urls"):
+        with pytest.raises(ConfigError, match=r"is on chain 8453, the settings say 84530\ncorrect chain\.rpc_urls"):
             async with open_chain(ChainConfig(urls, CHAIN_ID, CONTRACT), Account.from_key(FAUCET_KEY)):
                 pass
 

@@ -120,3 +120,13 @@ def test_logs__level_and_library_noise() -> None:
     assert "quiet" not in stream.getvalue()
     assert "noise" not in stream.getvalue()
     assert "trouble" in stream.getvalue()
+
+
+def test_logs__a_full_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A disk that is full would fill the terminal with a traceback for every line."""
+    (tmp_path / "node.log").symlink_to("/dev/full")
+    configure_logging("human", "info", SecretsFilter(), tmp_path, io.StringIO())
+    for _ in range(3):
+        logging.getLogger("test").info("a line")
+    told = capsys.readouterr().err
+    assert told.count("No space left on device") == 1 and "Traceback" not in told

@@ -110,7 +110,7 @@ async def test_worker__killed_in_the_middle_of_a_request(
             async with trio.open_nursery() as nursery:
 
                 async def train_and_lose() -> None:
-                    with pytest.raises(WorkerCrashedError, match=r"train.*exit status -9.*worker\.log"):
+                    with pytest.raises(WorkerCrashedError, match=r"train \(killed by SIGKILL.*\n.*worker\.log"):
                         await worker.train(statistics, start, 1, tmp_path / "lost")
 
                 nursery.start_soon(train_and_lose)
@@ -130,6 +130,19 @@ async def test_worker__killed_in_the_middle_of_a_request(
     for pid in (first, second, third):
         with pytest.raises(ProcessLookupError):
             os.kill(pid or 0, 0)
+
+
+async def test_worker__killed_while_idle(data_paths: list[Path], tmp_path: Path) -> None:
+    """A worker that the system ended between two requests would cost the next one, a join for example."""
+    with trio.fail_after(DEADLINE_S):
+        async with open_worker(config_for(data_paths[0], tmp_path)) as worker:
+            before = await worker.check_data()
+            pid = worker.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it is dead, and not reaped
+            assert await worker.check_data() == before
+            assert worker.pid not in (None, pid)
 
 
 async def test_worker__bad_data_is_named_and_read_again(data_paths: list[Path], tmp_path: Path) -> None:
