@@ -70,7 +70,8 @@ STEPS = (
         900,
     ),
     Step("e2e", (*PYTEST, *PATIENT, "-m", "not slow", "tests/e2e"), "alone", 1200),
-    Step("slow", (*PYTEST, *PATIENT, "-m", "slow", "tests"), "alone", 7200, is_default=False),
+    Step("slow", (*PYTEST, *PATIENT, "-m", "slow", "tests", "--ignore=tests/docs"), "alone", 7200, is_default=False),
+    Step("docs", (*PYTEST, *PATIENT, "-m", "slow", "tests/docs"), "alone", 3600, is_default=False),
 )
 CORE_TESTS = tuple(
     f"tests/{name}" for name in ("wire", "crypto", "secagg", "alliance", "property", "vectors", "simulation", "unit")

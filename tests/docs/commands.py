@@ -77,7 +77,7 @@ def _faults_of_cli(words: list[str]) -> list[str]:
             if word.partition("=")[0] not in known | {"-h", "--help"}:
                 faults.append(f"{' '.join(path)} has no option {word}")
         elif isinstance(command, click.Group):
-            if word in ("…", "...", "COMMAND"):
+            if not re.match(r"[a-z]", word):  # …, [OPTIONS], COMMAND: stands for something
                 break
             child = command.get_command(context, word)
             if child is None:

@@ -36,6 +36,7 @@ class Running:
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
     found: threading.Event = field(default_factory=threading.Event)
+    reader: threading.Thread | None = None
 
     def read(self) -> None:
         """Take lines until the end; run in a thread, so that the pipe never fills."""
@@ -148,7 +149,8 @@ class Sandbox:
             )
         running = Running(block, process)
         self._running.append(running)
-        threading.Thread(target=running.read, daemon=True).start()
+        running.reader = threading.Thread(target=running.read)
+        running.reader.start()
         running.found.wait(block.seconds_max)
         output = "".join(running.lines)
         assert block.background_until is not None
@@ -175,6 +177,9 @@ class Sandbox:
             except subprocess.TimeoutExpired:
                 running.process.kill()
                 code = running.process.wait()
+            assert running.reader is not None and running.process.stdout is not None
+            running.reader.join(END_SECONDS_MAX)
+            running.process.stdout.close()
             if code not in (0, 130, -signal.SIGINT):
                 wrong.append(f"{running.block.name} ended with {code}:\n{''.join(running.lines[-15:])}")
         self._running.clear()
