@@ -17,6 +17,7 @@ from p2p_flock.cli.alliance_terms import describe_terms, params_of
 from p2p_flock.cli.amounts import format_money
 from p2p_flock.cli.estimates import Prices
 from p2p_flock.cli.failures import EXIT_DECLINED, EXIT_OK
+from p2p_flock.cli.join_summary import summarise
 from p2p_flock.cli.options import alliance_argument, call, home_option, json_option, print_json, require_answerable
 from p2p_flock.cli.trial_words import check_deadline
 from p2p_flock.daemon.control_messages import AllianceShowResult, JoinResult
@@ -177,7 +178,9 @@ class _Screen:
         if warnings:
             self._show("Before you stake", [f"Warning: {warning}" for warning in warnings])
         if not self._is_quiet:
-            click.echo(err=self._to_stderr)
+            from p2p_flock.cli.render import show_summary  # noqa: PLC0415  start-up cost
+
+            show_summary(summarise(self._result, self._prices, rehearsal), self._to_stderr)
 
     def _show_sections(self, first: int, last: int | None, cpu_seconds: float | None) -> None:
         for heading, lines in list(describe_terms(self._result, self._prices, cpu_seconds).items())[first:last]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from p2p_flock.cli.alliance_admission import describe_admission, describe_score_target
 from p2p_flock.cli.alliance_risk import describe_risk
 from p2p_flock.cli.alliance_security import describe_bounds
-from p2p_flock.cli.amounts import format_money, format_seconds
+from p2p_flock.cli.amounts import WEI_DECIMALS, format_money, format_seconds
 from p2p_flock.cli.estimates import DEFAULT_PRICES, GasCost, Prices, estimate_gas, estimate_traffic
 from p2p_flock.cli.watching.words import format_bytes
 from p2p_flock.daemon.control_messages import AllianceShowResult, TaskResult, params_from_json
@@ -69,7 +70,7 @@ def describe_task(result: AllianceShowResult, params: AllianceParams) -> list[st
     lines = [
         f"Task {result['task']} ({installed}).",
         *(_model(result["about"]) if result["about"] is not None else []),
-        f"{params.round_count} rounds, {result['settled_rounds']} settled so far. One round takes at most "
+        f"{params.round_count:,} rounds, {result['settled_rounds']:,} settled so far. One round takes at most "
         f"{format_seconds(longest)}, all of them at most {format_seconds(longest * params.round_count)}. "
         f"For training itself, a round leaves {format_seconds(params.train_seconds)}.",
         f"{len(result['seats'])} of {params.seat_count_max} seats are taken; it starts at {params.seat_count_min}. "
@@ -158,9 +159,9 @@ def describe_money(result: AllianceShowResult, params: AllianceParams, prices: P
         "trainers of adopted cohorts, more where the model improved more, 40 % to the validators that voted, up to "
         "10 % to validators whose votes say more than a habit would, 10 % to those who sent the round's transactions. "
         "What is not earned stays in the pool.",
-        f"Your share: at most about {format_money(share, 'FLOCK')} a round, {_total(share, params)} over all rounds "
-        f"that are left. That is the reward by {seats} members, because roles are drawn anew in every round and even "
-        "out. You earn less where you are away, or where cohorts that you trained in are rejected.",
+        f"Your share: at most about {format_about(share)} a round, {format_about(share * rounds_left(result, params))} "
+        f"over all rounds that are left. That is the reward by {seats} members, because roles are drawn anew in every "
+        "round and even out. You earn less where you are away, or where cohorts that you trained in are rejected.",
         *_gas(result, params, estimate_gas(params, seats), prices),
         f"This account holds {format_money(result['flock'], 'FLOCK')} and {format_money(result['eth'], 'ETH')}.",
     ]
@@ -171,23 +172,32 @@ def rounds_left(result: AllianceShowResult, params: AllianceParams) -> int:
     return max(0, params.round_count - result["settled_rounds"])
 
 
-def _total(share: int, params: AllianceParams) -> str:
-    return format_money(share * params.round_count, "FLOCK")
+def format_about(wei: int) -> str:
+    """``5.71 FLOCK``, ``11,434 FLOCK``: what is estimated needs no millionths."""
+    amount = wei / 10**WEI_DECIMALS
+    return f"{amount:,.0f} FLOCK" if amount >= 100 else f"{amount:.3g} FLOCK"
 
 
 def _gas(result: AllianceShowResult, params: AllianceParams, gas: GasCost, prices: Prices) -> list[str]:
     rest = gas.member_gas * rounds_left(result, params)
     return [
-        f"Every transaction costs you a little ETH for gas: joining {_priced(gas.join_gas, prices)}; on average "
-        f"{_priced(gas.member_gas, prices)} a round, since validators send a round's transactions in turn; "
-        f"{_priced(rest, prices)} for all rounds that are left.",
+        f"Every transaction costs you a little ETH for gas: joining {format_priced(gas.join_gas, prices)}; on average "
+        f"{format_priced(gas.member_gas, prices)} a round, since validators send a round's transactions in turn; "
+        f"{format_priced(rest, prices)} for all rounds that are left.",
         prices.describe(),
     ]
 
 
-def _priced(gas: int, prices: Prices) -> str:
-    dollars = prices.usd(gas)
-    return f"{prices.eth(gas):.2g} ETH ({f'{dollars:.2g}' if dollars < 10 else f'{dollars:,.0f}'} USD)"
+def format_priced(gas: int, prices: Prices) -> str:
+    """``0.0000025 ETH (0.0075 USD)``, for so much gas."""
+    return f"{_two_digits(prices.eth(gas))} ETH ({_two_digits(prices.usd(gas))} USD)"
+
+
+def _two_digits(value: float) -> str:
+    """``0.0000025``, ``2.2``, ``1,200``: never with an exponent."""
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"{Decimal(f'{value:.2g}'):f}"
 
 
 def _absence(params: AllianceParams) -> list[str]:

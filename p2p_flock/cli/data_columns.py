@@ -10,8 +10,8 @@ ALIKE_MIN = 4  # so many columns in a row that differ by name only are one line:
 VALUES_SHOWN_MAX = 8
 
 
-def describe_columns(result: AllianceShowResult) -> list[tuple[str, str, str, str]]:
-    """Name, what is allowed, meaning, whether it may be empty; none where the task is not installed or names none."""
+def describe_columns(result: AllianceShowResult) -> list[tuple[str, str, str]]:
+    """Name, what it holds, whether a cell may be empty; none where the task is not installed or names no columns."""
     about = result["about"]
     if about is None:
         return []
@@ -25,7 +25,7 @@ def describe_columns(result: AllianceShowResult) -> list[tuple[str, str, str, st
             rows += [_row(column["name"], column) for column in columns]
     hidden = about["column_count"] - len(about["columns"])
     if hidden > 0:
-        rows.append((f"… and {hidden:,} more", "", "", ""))
+        rows.append((f"… and {hidden:,} more", "", ""))
     return rows
 
 
@@ -35,10 +35,11 @@ def _without_name(column: ColumnResult) -> tuple[object, ...]:
     )
 
 
-def _row(name: str, column: ColumnResult) -> tuple[str, str, str, str]:
-    empty = "no" if column["required"] else "yes"
+def _row(name: str, column: ColumnResult) -> tuple[str, str, str]:
+    empty = "" if column["required"] else "may be"
+    unit = f" {column['unit']}" if column["unit"] else ""
     if column["kind"] == "number":
-        return name, f"{column['low']:g} to {column['high']:g}", column["unit"], empty
+        return name, f"{column['low']:g} to {column['high']:g}{unit}", empty
     shown = " | ".join(column["values"][:VALUES_SHOWN_MAX])
     hidden = column["value_count"] - min(VALUES_SHOWN_MAX, len(column["values"]))
-    return name, f"{shown} | … {hidden} more" if hidden else shown, column["unit"], empty
+    return name, f"{shown} | … {hidden} more{unit}" if hidden else f"{shown}{unit}", empty

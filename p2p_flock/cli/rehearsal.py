@@ -28,7 +28,7 @@ from p2p_flock.learning.worker_client import WORKER_COMMAND, Worker, WorkerConfi
 
 LOG_NAME = "check.log"
 REFRESH_S = 0.2
-READING_TEXT, TRAINING_TEXT = "Reading the data", "Dry run: one epoch"
+READING_TEXT, TRAINING_TEXT = "Reading the data", "Dry run of one epoch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,18 @@ def show_section(heading: str, sentences: Sequence[str], to_stderr: bool = False
         console.print(Text("\n".join(f"  {line}" for line in lines), style=style), soft_wrap=True)
 
 
+def show_summary(pairs: Sequence[tuple[str, str]], to_stderr: bool = False) -> None:
+    """What is told last, before the question."""
+    console = _console(to_stderr)
+    console.print()
+    console.print(Text("In short", style="bold"))
+    table = _pairs()
+    for name, value in pairs:
+        _row(table, f"  {name}", value)
+    console.print(table)
+    console.print()
+
+
 def show_columns(result: AllianceShowResult, to_stderr: bool = False) -> None:
     """What a member's file must hold, where the installed task says it."""
     rows = describe_columns(result)
@@ -141,7 +153,7 @@ def show_columns(result: AllianceShowResult, to_stderr: bool = False) -> None:
     console = _console(to_stderr)
     console.print()
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("column of your file", "allowed", "meaning", "may be empty"):
+    for heading in ("column of your file", "holds", "empty"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))

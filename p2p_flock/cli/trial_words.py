@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the modules themselves would load numpy
     from p2p_flock.learning.schema_report import SchemaReport
 
 RUNS_SHOWN_MAX = 6  # of rows with the same mismatch; what follows is counted
+TEST_COUNT_FEW = 30  # an AUC on so few has a standard error of a tenth
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def describe_data(data: DataReport) -> list[str]:
 
 def describe_rehearsal(found: Rehearsal, train_seconds: int | None = None) -> list[str]:
     """Time and score of a dry run, beside a round's deadline where there is one."""
+    is_few = found.test_count < TEST_COUNT_FEW
     epochs = "1 epoch" if found.local_epochs == 1 else f"{found.local_epochs} epochs"
     deadline = "" if train_seconds is None else f" The alliance gives {format_seconds(train_seconds)}."
     return [
@@ -76,7 +78,8 @@ def describe_rehearsal(found: Rehearsal, train_seconds: int | None = None) -> li
         f"{format_bytes(found.memory_bytes)} of memory. A round has {epochs}: about {format_cpu(found.round_seconds)} "
         f"on this machine.{deadline}",
         _describe_score(found),
-        *(f"Note: {warning}." for warning in found.warnings),
+        *(["Note: so few test records say little: the score goes up or down by chance."] if is_few else []),
+        *(f"Note: {warning}" + ("" if warning.endswith("?") else ".") for warning in found.warnings),
     ]
 
 
