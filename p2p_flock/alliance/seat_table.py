@@ -29,7 +29,10 @@ from p2p_flock.chain_events import (
     Slashed,
     StakeWithdrawn,
 )
-from p2p_flock.errors import ChainError
+from p2p_flock.crypto.peer_identity import public_key_of
+from p2p_flock.crypto.signing import is_join_binding
+from p2p_flock.errors import ChainError, CryptoError, WireError
+from p2p_flock.types import Domain
 
 NEVER = -1  # before round 0
 MemberEvent = SeatSuspended | SeatSuspected | Slashed | AddressesRegistered | StakeWithdrawn
@@ -85,6 +88,15 @@ class Happening:
     fault: int | None = None
     amount: int | None = None
     beneficiary: bytes | None = None
+
+
+def is_bound(domain: Domain, event: SeatJoined) -> bool:
+    """Whether the peer ID signed the join: without it a seat could point at somebody else's node."""
+    try:
+        peer_key = public_key_of(event.peer_id)
+    except (CryptoError, WireError):
+        return False
+    return is_join_binding(domain, event.owner, event.mask_key, peer_key, event.peer_signature)
 
 
 def describe_happening(event: ChainEvent, round_number: int) -> Happening | None:

@@ -26,6 +26,7 @@ from p2p_flock.cli.gov import gov
 from p2p_flock.cli.history import history
 from p2p_flock.cli.init import init
 from p2p_flock.cli.lock import lock
+from p2p_flock.cli.model import model
 from p2p_flock.cli.node import node
 from p2p_flock.cli.status import status
 from p2p_flock.cli.stop import stop
@@ -55,6 +56,7 @@ for command in (
     dashboard,
     alliance,
     history,
+    model,
     wallet,
     lock,
     gov,

@@ -19,6 +19,7 @@ from typing import Final
 from p2p_flock.errors import WireError
 
 STATISTICS_NAME: Final = "p2p_flock.statistics"
+STATISTICS_MAX: Final = 1 << 22  # what one frame of the worker holds; they are read into memory
 VALUE_BYTES: Final = 8
 TENSORS_MAX: Final = 1 << 16
 DIMENSIONS_MAX: Final = 8
@@ -139,6 +140,8 @@ def read_tensor_file(path: Path) -> TensorFile:
         raise WireError(f"its last tensor is not {STATISTICS_NAME}: it was not written by `p2p-flock model export`")
     places = [_place(name, entry.get("shape") if isinstance(entry, dict) else None) for name, entry in named]
     statistics = places.pop()
+    if statistics.size > STATISTICS_MAX:
+        raise WireError("it holds more statistics than any task collects")
     if len(statistics.shape) != 1 or encode_header(places, statistics.size)[8:] != text:
         raise WireError("its header is not in the one form that `p2p-flock model export` writes")
     file_read = TensorFile(path, tuple(places), statistics.size, 8 + header_bytes)

@@ -85,6 +85,23 @@ class SegmentFile:
                 os.truncate(self._path, self._ends[-1] if self._ends else 0)
 
 
+def read_segments(path: Path) -> list[bytes]:
+    """All sound pieces of a file that another process may be appending to; it is left as it is.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    pieces: list[bytes] = []
+    with translate_os_errors(f"read {path}"):
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            while (piece := _read_piece(file.read, size - file.tell())) is not None:
+                pieces.append(piece)
+    return pieces
+
+
 def _read_piece(read: Callable[[int], bytes], left: int) -> bytes | None:
     head = read(_LENGTH_BYTES + DIGEST_BYTES) if left >= _LENGTH_BYTES + DIGEST_BYTES else b""
     length = int.from_bytes(head[:_LENGTH_BYTES], "big")
