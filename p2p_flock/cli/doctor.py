@@ -40,8 +40,18 @@ COLOURS = {"✓": "green", "!": "yellow", "✗": "red", "–": "bright_black"}
     "--password-file", type=click.Path(dir_okay=False, path_type=Path), help="File (mode 0600) with the password."
 )
 @click.option("--no-password", is_flag=True, help="Do not ask for the password and do not try it.")
+@click.option(
+    "--only", "names", multiple=True, metavar="NAME", help="Only this check, as the report names it; may be repeated."
+)
 @json_option
-def doctor(home: Path, alliance_text: str | None, password_file: Path | None, no_password: bool, as_json: bool) -> int:
+def doctor(
+    home: Path,
+    alliance_text: str | None,
+    password_file: Path | None,
+    no_password: bool,
+    names: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Check everything a node needs, and say what to mend. Changes nothing; takes 30 seconds at most.
 
     Looks at installation, home, settings, password, chain, clock, beacon, ports, addresses, bootstrap nodes, balance,
@@ -51,16 +61,18 @@ def doctor(home: Path, alliance_text: str | None, password_file: Path | None, no
     """
     alliance = None if alliance_text is None else AllianceId.parse(alliance_text)
     started = time.monotonic()
-    scene, secrets = _look(home, alliance, password_file, no_password, as_json)
+    wants_password = not no_password and (not names or "password" in names)
+    scene, secrets = _look(home, alliance, password_file, wants_password)
     lines = _Lines(as_json, secrets)
     lines.progress("loading")
     import trio  # noqa: PLC0415  start-up cost of other commands
 
-    from p2p_flock.cli.checks.every import CHECKS, run_checks  # noqa: PLC0415  a second for libp2p
+    from p2p_flock.cli.checks.every import choose_checks, run_checks  # noqa: PLC0415  a second for libp2p
     from p2p_flock.cli.checks.findings import Level  # noqa: PLC0415
 
-    lines.expect([check.name for check in CHECKS])
-    trio.run(run_checks, scene, lambda check, findings: lines.take(check.name, findings))
+    checks = choose_checks(names)
+    lines.expect([check.name for check in checks])
+    trio.run(run_checks, scene, lambda check, findings: lines.take(check.name, findings), checks)
     found = lines.finish()
     broken = sum(finding.level is Level.BROKEN for finding in found)
     warned = sum(finding.level is Level.WARNING for finding in found)
@@ -83,7 +95,7 @@ def _summary(broken: int, warned: int) -> str:
 
 
 def _look(
-    home: Path, alliance: AllianceId | None, password_file: Path | None, no_password: bool, as_json: bool
+    home: Path, alliance: AllianceId | None, password_file: Path | None, wants_password: bool
 ) -> tuple[Scene, SecretsFilter]:
     """What is read before anything is asked over a network: settings, the running node, the password."""
     from p2p_flock.cli.checks.scene import Scene  # noqa: PLC0415  start-up cost of other commands
@@ -109,7 +121,7 @@ def _look(
         status_error = error
     password: str | None = None
     password_error: P2PFlockError | None = None
-    if not no_password and directory.keystore.exists() and (status is None or password_file is not None):
+    if wants_password and directory.keystore.exists() and (status is None or password_file is not None):
         try:
             password = _read_password(password_file)
             process_secrets.register(password)

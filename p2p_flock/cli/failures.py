@@ -17,6 +17,7 @@ from p2p_flock.errors import (
     ChainError,
     CommandRefusedError,
     ConfigError,
+    DataSchemaError,
     NetError,
     NoDaemonError,
     P2PFlockError,
@@ -51,6 +52,7 @@ _REMEDIES: tuple[tuple[type[P2PFlockError], str], ...] = (
     (StoreError, "check free space and permissions of the data directory"),
     (WorkerCrashedError, "see logs/node.log; the worker is started again"),
     (WorkerTimeoutError, "see logs/node.log; the machine may be too slow for the alliance's deadlines"),
+    (DataSchemaError, "correct the file: `p2p-flock task check` lists every place"),
     (TaskError, "install the task's package in the environment of the daemon"),
     (P2PFlockError, "see what `p2p-flock doctor` finds, and logs/node.log in the data directory"),
 )

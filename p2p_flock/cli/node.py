@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from p2p_flock.daemon.taking_part import MakeMachine
 
     Prepare = Callable[[NodeConfig], tuple[NodeConfig, MakeMachine]]
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -46,6 +49,7 @@ def node(prepare: Prepare | None, home: Path, password_file: Path | None, exit_w
     with lock_data_directory(directory):
         password = read_password(password_file, os.environ, _prompt if sys.stdin.isatty() else None)
         # The heavy imports: a second and a half for libp2p and numpy. Before logging: libp2p configures its own.
+        from p2p_flock.cli.checks.installation import find_learning_problems  # noqa: PLC0415
         from p2p_flock.daemon.node import run_node  # noqa: PLC0415
         from p2p_flock.daemon.taking_part import make_honest_machine  # noqa: PLC0415
 
@@ -53,6 +57,8 @@ def node(prepare: Prepare | None, home: Path, password_file: Path | None, exit_w
         for url in config.chain.rpc_urls:
             process_secrets.register_url(url)
         configure_logging(config.node.log_format, config.node.log_level, process_secrets, directory.logs)
+        for problem in find_learning_problems(config.learning):
+            logger.warning(problem)
         config, make_machine = (config, make_honest_machine) if prepare is None else prepare(config)
         return run_node(config, home, password, make_machine)
 

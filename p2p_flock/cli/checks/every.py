@@ -5,7 +5,7 @@ Called by ``cli/doctor.py``. A new check is one function and one line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -20,7 +20,7 @@ from p2p_flock.cli.checks.reach import check_addresses, check_bootstrap, check_d
 from p2p_flock.cli.checks.scene import Check, Scene
 from p2p_flock.cli.checks.work import check_data
 from p2p_flock.cli.failures import describe
-from p2p_flock.errors import P2PFlockError
+from p2p_flock.errors import P2PFlockError, UsageError
 
 CHECKS: tuple[Check, ...] = (
     Check("installation", check_installation),
@@ -41,10 +41,26 @@ CHECKS: tuple[Check, ...] = (
     Check("disk", check_disk),
     Check("machine", check_machine),
 )
+# What others wait for.
+NEEDED = {"clock": "chain", "balance": "chain"}
 # The slowest healthy one starts torch: 3 s on an idle machine, 15 s beside a running training.
 TOTAL_S_MAX = 25.0
 
 Report = Callable[[Check, list[Finding]], None]
+
+
+def choose_checks(names: Collection[str]) -> tuple[Check, ...]:
+    """All of them, or those of these names and what they need.
+
+    Raises:
+        UsageError: there is none of a name.
+    """
+    known = [check.name for check in CHECKS]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no check {name!r}\nname one of {', '.join(known)}")
+    wanted = {*names, *(NEEDED[name] for name in names if name in NEEDED)} or set(known)
+    return tuple(check for check in CHECKS if check.name in wanted)
 
 
 async def run_checks(

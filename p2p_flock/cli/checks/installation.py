@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, requires, ver
 from p2p_flock import __version__
 from p2p_flock.cli.checks.findings import Finding, broken, fine, skipped, warning
 from p2p_flock.cli.checks.scene import Scene
+from p2p_flock.daemon.config import LearningSettings
 from p2p_flock.learning.task_manifest import ENTRY_POINT_GROUP
 
 DISTRIBUTION = "p2p-flock"
@@ -48,11 +49,25 @@ def _find_problem(requirement: str) -> list[str]:
     return []
 
 
+def find_learning_problems(learning: LearningSettings) -> list[str]:
+    """What would keep a node from joining and can be seen at once, a sentence each; for its log when it starts."""
+    found = []
+    if learning.task is not None and learning.task not in _installed_tasks():
+        found.append(f"the task {learning.task!r} is not installed: this node cannot join; see `p2p-flock doctor`")
+    if learning.data_path is not None and not learning.data_path.exists():
+        found.append(f"the data {learning.data_path} is not there: this node cannot join; see `p2p-flock doctor`")
+    return found
+
+
+def _installed_tasks() -> list[str]:
+    return sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
+
+
 async def check_task(scene: Scene) -> list[Finding]:
     """Is the configured task there?"""
     if scene.config is None:
         return [skipped("the settings cannot be read")]
-    installed = sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
+    installed = _installed_tasks()
     listed = ", ".join(installed) or "none"
     task = scene.config.learning.task
     if task is None:
