@@ -64,7 +64,7 @@ class RpcClient:
 
     Attributes:
         call_counts: calls made so far by method, those of retries and of the second endpoint included.
-        exchange_count: HTTP exchanges that carried them.
+        exchange_count: HTTP exchanges that carried them; ``error_count``: those of them that failed.
         bytes_sent, bytes_received: bodies of those exchanges.
     """
 
@@ -94,7 +94,7 @@ class RpcClient:
         self._numbers = itertools.count(1)
         self.call_counts: Counter[str] = Counter()
         self._count_lock = threading.Lock()  # several exchanges run at once, each in its thread
-        self.exchange_count = self.bytes_sent = self.bytes_received = 0
+        self.exchange_count = self.error_count = self.bytes_sent = self.bytes_received = 0
 
     @property
     def endpoint_count(self) -> int:
@@ -168,6 +168,7 @@ class RpcClient:
                     abandon_on_cancel=True,  # type: ignore[call-arg]  # trio-typing (libp2p's) is older than trio
                 )
             except ChainError as error:
+                self.error_count += 1
                 if attempt == ATTEMPTS_MAX or isinstance(error, AnswerTooLongError):
                     raise
             else:

@@ -234,6 +234,10 @@ class Handlers:
         }
 
     async def alliance_watch(self, _arguments: JsonObject) -> WatchResult:
+        return self.watch()
+
+    def watch(self) -> WatchResult:
+        """The answer to ``alliance.watch``, from memory; also for the metrics."""
         return self._watch_answers.answer(self._node.session, self._warnings(self._node.session))
 
     async def alliance_history(self, arguments: JsonObject) -> HistoryResult:

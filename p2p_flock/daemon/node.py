@@ -37,11 +37,14 @@ from p2p_flock.daemon.data_directory import DataDirectory, load_identity
 from p2p_flock.daemon.handlers import Handlers
 from p2p_flock.daemon.judging import make_judge
 from p2p_flock.daemon.member import Membership
+from p2p_flock.daemon.prometheus import render_metrics
 from p2p_flock.daemon.recorder import disable_masks, open_sent_recorder
 from p2p_flock.daemon.round_metrics import MetricsFile
 from p2p_flock.daemon.session import AllianceSession, topic_of
 from p2p_flock.daemon.taking_part import MakeMachine, make_honest_machine
 from p2p_flock.daemon.tally import Tally
+from p2p_flock.daemon.vitals import Vitals
+from p2p_flock.daemon.watch_messages import WatchResult
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ConfigError, UsageError
 from p2p_flock.learning.worker_client import Worker, WorkerConfig, open_worker
@@ -260,24 +263,27 @@ class Node:
         self.started_at = time.time()
         self.membership = Membership(world)
         self.dashboard = DashboardDoor()
+        self.vitals = Vitals(world.home)
+        self._handlers = Handlers(self)
         self.stopping = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.exit_code = 0
 
     async def run(self) -> int:
         """Serve until a signal, ``stop``, or (if so configured) the end of the alliance; returns the exit code."""
-        handlers = Handlers(self)
+        handlers = self._handlers
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_signals)
             nursery.start_soon(self._pump_messages)
             nursery.start_soon(self._pump_peers)
             nursery.start_soon(self._pump_gossip)
             nursery.start_soon(self._save_peer_book)
+            nursery.start_soon(self.vitals.run)
             self._nursery = nursery
             await nursery.start(serve_control, prepare_control_socket(self.world.home), handlers.table())
             if self.world.config.dashboard.enabled:
-                port = self.world.config.dashboard.port
-                await nursery.start(self.dashboard.run, port, self.world.directory, handlers.table(), None)
+                port, metrics = self.world.config.dashboard.port, partial(render_metrics, self)
+                await nursery.start(self.dashboard.run, port, self.world.directory, handlers.table(), metrics)
             joined = self.membership.joined()
             if joined is not None:
                 await self.open_session(joined)
@@ -286,6 +292,10 @@ class Node:
             nursery.cancel_scope.cancel()
         self._write_peer_book()
         return self.exit_code
+
+    def watch(self) -> WatchResult:
+        """The answer to ``alliance.watch``, from memory."""
+        return self._handlers.watch()
 
     # --- session -----------------------------------------------------------------------------------------------
 

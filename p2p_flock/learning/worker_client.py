@@ -112,6 +112,7 @@ class Worker:
         self._process: trio.Process | None = None
         self._opened = False  # the process has answered "open"
         self._closed = False  # open_worker has ended: no process may be started any more
+        self.start_count = 0  # processes started so far
         self._last_request = 0
         self._open_request: int | None = None  # sent and not yet answered
         self.score_name: str | None = None  # what the task calls its score; known once the manifest was asked for
@@ -277,7 +278,7 @@ class Worker:
                 env=environment,
                 start_new_session=True,  # a group of its own: Ctrl-C misses it, and the whole group can be killed
             )
-        self._opened = False
+        self._opened, self.start_count = False, self.start_count + 1
         await self._send_open(self._process)
         return self._process
 
