@@ -298,6 +298,8 @@ class HardenedSwarm(Swarm):
         In place of `listen`, whose port several processes can share unknowingly, and whose accept loop is a system task
         of trio, where any error ends the process.
         """
+        if not listeners:  # a host that only dials; trio takes an empty list for a defect
+            await trio.sleep_forever()
         await trio.serve_listeners(self._accept, listeners)
 
     async def _accept(self, stream: trio.SocketStream) -> None:
