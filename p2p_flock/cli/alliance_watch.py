@@ -1,4 +1,4 @@
-"""``p2p-flock alliance watch``: the running round live in the terminal."""
+"""``p2p-flock watch``, also ``alliance watch``: the running round live in the terminal."""
 
 from __future__ import annotations
 

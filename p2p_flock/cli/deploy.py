@@ -29,6 +29,7 @@ from p2p_flock.chain.deployment_record import DeploymentRecord, lock_record, rea
 from p2p_flock.chain.fees import ETH_USD, WEI_PER_GWEI, BaseFees
 from p2p_flock.chain.keystore import read_keystore
 from p2p_flock.chain.verification import write_inputs
+from p2p_flock.cli.waiting import waiting
 from p2p_flock.daemon.passwords import read_password
 from p2p_flock.errors import P2PFlockError, UsageError
 
@@ -95,12 +96,14 @@ async def _dry_run(given: argparse.Namespace) -> None:
         client = _client(given)
         try:
             await require_chain(client, given.network)
-            costs, fees = await estimate(client, given.network, given.initial_holder), await read_fees(client)
+            with waiting("the chain: each transaction is estimated"):
+                costs, fees = await estimate(client, given.network, given.initial_holder), await read_fees(client)
         finally:
             client.close()
         click.echo(f"{given.network}: gas as the endpoint estimates it")
     else:
-        costs, fees = await rehearse(given.network, given.initial_holder), BaseFees()
+        with waiting("a rehearsal on a chain of its own"):
+            costs, fees = await rehearse(given.network, given.initial_holder), BaseFees()
         click.echo(f"{given.network}: gas as a rehearsal on a chain of its own took it; its check passed")
     click.echo(format_costs(costs, _with_prices(fees, given), given.eth_usd))
 
@@ -143,7 +146,9 @@ async def _check(given: argparse.Namespace) -> None:
 
 
 async def _report_check(client: RpcClient, record: DeploymentRecord) -> None:
-    for sentence in await check_deployment(client, record):
+    with waiting("the chain: what was deployed is compared with the artifacts"):
+        sentences = await check_deployment(client, record)
+    for sentence in sentences:
         click.echo(f"  ok: {sentence}")
     for name, address in record.addresses.items():
         click.echo(f"{name:<16}0x{address.hex()}")
@@ -162,7 +167,8 @@ async def _deploy(given: argparse.Namespace) -> None:
         with lock_record(path):
             record = _begin(given, path, door)
             await require_funds(door, record, await read_fees(client))
-            record = await deploy(door, record, lambda newest: write_record(path, newest), click.echo)
+            with waiting("the chain: contract after contract gets into a block") as say:
+                record = await deploy(door, record, lambda newest: write_record(path, newest), say)
             await _report_check(client, record)
         click.echo(f"{given.network} is deployed; {path} says where")
     finally:

@@ -21,6 +21,7 @@ from p2p_flock.chain.bidding import GWEI
 from p2p_flock.chain.governance import Governance, open_governance
 from p2p_flock.chain.keystore import read_keystore
 from p2p_flock.cli.options import Command, home_option, json_option
+from p2p_flock.cli.waiting import waiting
 from p2p_flock.daemon.config_file import load_config
 from p2p_flock.daemon.data_directory import DataDirectory, read_address
 from p2p_flock.daemon.passwords import read_password
@@ -54,7 +55,8 @@ def read_chain(home: Path, governor: str | None, work: Callable[[Governance], Aw
         ChainError: the chain failed.
     """
     config, where = _settings(home, governor)
-    return _run(config, where, bytes.fromhex(read_address(DataDirectory(home))[2:]), work)
+    with waiting("the chain: the contracts are being read"):
+        return _run(config, where, bytes.fromhex(read_address(DataDirectory(home))[2:]), work)
 
 
 def sign_and_send(
@@ -68,7 +70,9 @@ def sign_and_send(
     """
     config, where = _settings(home, governor)
     password = read_password(password_file, os.environ, _prompt if sys.stdin.isatty() else None)
-    return _run(config, where, read_keystore(DataDirectory(home).keystore, password), work)
+    account = read_keystore(DataDirectory(home).keystore, password)
+    with waiting("the chain: the transaction gets into a block"):
+        return _run(config, where, account, work)
 
 
 def _settings(home: Path, governor: str | None) -> tuple[ChainConfig, bytes]:

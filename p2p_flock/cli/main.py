@@ -17,6 +17,7 @@ import click
 
 from p2p_flock import __version__
 from p2p_flock.cli.alliance import alliance
+from p2p_flock.cli.alliance_watch import watch
 from p2p_flock.cli.completion import completion
 from p2p_flock.cli.config import config
 from p2p_flock.cli.dashboard import dashboard
@@ -55,6 +56,7 @@ for command in (
     node,
     dashboard,
     alliance,
+    watch,
     history,
     model,
     wallet,

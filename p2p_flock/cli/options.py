@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from p2p_flock.cli.waiting import COMMANDS, waiting
 from p2p_flock.daemon.control_client import control_call
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.data_directory import default_home
@@ -58,14 +59,15 @@ def _complete_alliance(context: click.Context, parameter: click.Parameter, incom
 
 
 def call(home: Path, command: str, arguments: Mapping[str, object], timeout_s: float | None = None) -> JsonObject:
-    """Ask the daemon; as ``control_call``.
+    """Ask the daemon; as ``control_call``. On a terminal a line says what is waited for, if it takes long.
 
     Raises:
         ControlError: as ``control_call``.
     """
-    if timeout_s is None:
-        return control_call(home, command, arguments)
-    return control_call(home, command, arguments, timeout_s)
+    with waiting(COMMANDS.get(command, "the daemon's answer")):
+        if timeout_s is None:
+            return control_call(home, command, arguments)
+        return control_call(home, command, arguments, timeout_s)
 
 
 def print_json(result: Mapping[str, object]) -> None:

@@ -27,7 +27,7 @@ from tests.cli.fake_daemon import FakeDaemon
 from tests.cli.watch_samples import ALLIANCE, SAMPLES
 from tests.heeded_signals import heeded_signals
 
-COMMAND = [sys.executable, "-m", "p2p_flock.cli.main", "alliance", "watch"]
+COMMAND = [sys.executable, "-m", "p2p_flock.cli.main", "watch"]
 PATIENCE_S = 20.0
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
@@ -37,10 +37,15 @@ def test_once__prints_one_whole_frame(run: RunCommand, daemon: FakeDaemon) -> No
     """A script or a bug report could not take a picture of the round."""
     ran = run("alliance", "watch", "--once")
     assert ran.code == 0, ran.err
-    for part in (ALLIANCE, "round 5", "seat 1, validator", "Waiting for the masked update of seat 5", "42.25 FLOCK"):
+    for part in (ALLIANCE, "round 5", "seat 1, validator", "Late: the masked update of seat 5", "42.25 FLOCK"):
         assert part in ran.out, part
     assert "\x1b" not in ran.out and "Ctrl-C" not in ran.out
     assert daemon.requests == [("alliance.watch", {})]
+
+
+def test_watch__is_also_a_command_of_its_own(run: RunCommand, daemon: FakeDaemon) -> None:
+    """Who types the short form would be told that there is no such command; the long one stands in old notes."""
+    assert run("watch", "--once").out == run("alliance", "watch", "--once").out
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -186,7 +191,7 @@ def on_terminal(home: Path, *options: str, columns: int = 80, lines: int = 24, *
 def test_screen__is_given_back_however_it_ends(daemon: FakeDaemon, number: signal.Signals, code: int) -> None:
     """The user's terminal would be left without a cursor, or with the last frame for ever."""
     with on_terminal(daemon.home) as terminal:
-        terminal.wait_for("Waiting for the masked update of seat 5")
+        terminal.wait_for("Late: the masked update of seat 5")
         assert ENTER_SCREEN in terminal.text and HIDE_CURSOR in terminal.text
         terminal.process.send_signal(number)
         assert terminal.end() == code

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from p2p_flock.cli.watching.curve import curve_lines
 from p2p_flock.cli.watching.frame import View, build_frame
-from p2p_flock.cli.watching.words import ACTIVITIES, ITEMS, RECEIPTS, STEP_OF_ITEM, STEPS, summary_line
-from p2p_flock.daemon.watch_messages import WatchResult
-from tests.cli.watch_samples import SAMPLES, answer, running
+from p2p_flock.cli.watching.words import (
+    ACTIVITIES,
+    ITEMS,
+    PARTICIPANT_STATES,
+    RECEIPTS,
+    STEP_OF_ITEM,
+    STEPS,
+    UNREACHABLE_S,
+    WITHOUT,
+    outcome_sentences,
+    participant_state,
+    summary_line,
+    work_text,
+)
+from p2p_flock.daemon.watch_messages import WatchResult, WorkResult
+from tests.cli.watch_samples import SAMPLES, answer, ended, running
 
 FRAMES = Path(__file__).parent / "frames"
 NOTE = "16:42:05 · Ctrl-C ends this view; the node goes on."
@@ -104,10 +120,57 @@ def test_words__cover_all_that_the_core_can_say() -> None:
 
     assert list(STEPS) == [step.value for step in Step]
     assert set(RECEIPTS) == {receipt.value for receipt in Receipt}
-    assert set(ITEMS) == {item.value for item in Item}
+    assert set(ITEMS) == set(WITHOUT) == {item.value for item in Item}
     assert {*STEP_OF_ITEM.values()} <= set(STEPS)
     assert {*_TRAINER_ACTIVITY.values(), *_VALIDATOR_ACTIVITY.values()} <= set(ACTIVITIES)
     assert set(_TRAINER_ACTIVITY) == set(type(next(iter(_TRAINER_ACTIVITY))))
+
+
+CASES = json.loads((Path(__file__).parents[1] / "vectors" / "participant_states.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
+def test_participant_state__is_the_page_s(case: dict[str, Any]) -> None:
+    """The terminal and the page would call the same member by two names."""
+    entry = {**CASES["default_participant"], **case["participant"]}
+    round_now = {**CASES["default_running"], **case.get("running", {})}
+    assert participant_state(entry, round_now, case["now_ms"]) == case["state"]  # type: ignore[arg-type]
+    assert CASES["unreachable_s"] == UNREACHABLE_S
+    assert {other["state"] for other in CASES["cases"]} == set(PARTICIPANT_STATES)
+
+
+def test_work__tells_how_long_it_takes_still() -> None:
+    """A bar that stands still would say nothing; one that is about to end need not say more."""
+    at_ms = 100_000
+    one: WorkResult = {"what": "training", "done": 240, "total": 800, "unit": "batches", "started_ms": at_ms - 12_000}
+    assert work_text(one, at_ms) == "training  ■■■■■■□□□□□□□□□□□□□□ 240 of 800 batches · 12 s so far, about 28 s to go"
+    assert work_text({**one, "done": 0}, at_ms).endswith("0 of 800 batches · 12 s so far")
+    assert work_text({**one, "started_ms": at_ms + 500}, at_ms).endswith("240 of 800 batches")  # clocks differ
+    assert work_text({**one, "what": "later", "unit": "bytes", "total": 240}, at_ms).startswith("later     ■■■■■■■■■■")
+
+
+def test_curve__two_scores_on_one_scale() -> None:
+    """Two curves of different scales would be compared by eye all the same."""
+    alliance = SAMPLES["closed"]["alliance"]
+    assert alliance is not None
+    (own, alone) = (line.plain for line in curve_lines(alliance, is_roomy=True))
+    assert "▁▅██· .845" in own and "·▅▇▇· .791, so taking part gains .054" in alone and "rounds 0 to 4" in own
+    rounds = [{**entry, "own_score": 0.5, "local_only_score": None} for entry in alliance["rounds"]]
+    told = curve_lines({**alliance, "rounds": rounds, "local_only_note": "too slow"}, is_roomy=True)  # type: ignore[typeddict-item]
+    assert "▅▅▅▅▅ .500" in told[0].plain and told[1].plain.endswith("on your data alone too slow")
+    assert curve_lines({**alliance, "rounds": []}, is_roomy=True) == []
+    assert len(curve_lines(alliance, is_roomy=False)) == 1
+
+
+def test_outcomes__are_explained() -> None:
+    """A rejected round would be a word in red, and its trainers wonder what they did wrong."""
+    rounds = [ended(9, "undecided"), ended(8, "rejected", cohort_outcomes=["adopted", "rejected"], votes_for=[3, 0],
+              votes_against=[0, 3]), ended(7, "adopted"), ended(6, "rejected", cohort_outcomes=["void"]),
+              ended(5, "voided")]  # fmt: skip
+    told = outcome_sentences(rounds, 9)
+    assert [text.split()[1] for text in told] == ["9", "8", "6", "5"]
+    assert "Round 8 cohort 1 rejected: 3 against, 0 for" in told[1]
+    assert outcome_sentences(rounds, 2) == told[:2]
 
 
 def test_summary__changes_when_something_does() -> None:

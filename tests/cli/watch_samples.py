@@ -11,6 +11,7 @@ from p2p_flock.daemon.watch_messages import (
     RunningRoundResult,
     StepResult,
     WatchResult,
+    WorkResult,
 )
 
 ALLIANCE = "flock:84530:0x" + "ab" * 20 + ":0"
@@ -103,10 +104,18 @@ JUDGED = {
     "loss_before": 0.6931, "score_before": 0.5, "losses_after": {"0": 0.6102}, "scores_after": {"0": 0.7034},
     "accepted": {"0": True},
 }  # fmt: skip
+SCORES = ({"own_score": 0.8451, "local_only_score": 0.7911}, {"own_score": 0.8451, "local_only_score": 0.7744},
+          {"own_score": 0.7034, "local_only_score": 0.7208}, {"own_score": 0.5, "local_only_score": None})  # fmt: skip
 ROUNDS = [
-    ended(4, "rejected"), ended(3, "voided"), ended(2, "adopted", role="validator", judgement=JUDGED),
-    ended(1, "adopted"), ended(0, "adopted", role="none"),
+    ended(4, "rejected"), ended(3, "voided", **SCORES[0]),
+    ended(2, "adopted", role="validator", judgement=JUDGED, **SCORES[1]), ended(1, "adopted", **SCORES[2]),
+    ended(0, "adopted", role="none", **SCORES[3]),
 ]  # fmt: skip
+
+
+def work(what: str, done: int, total: int, unit: str, seconds: float) -> WorkResult:
+    """What the node is at, since so many seconds."""
+    return {"what": what, "done": done, "total": total, "unit": unit, "started_ms": NOW_MS - int(seconds * 1000)}
 
 
 def running(step: str, participants: list[ParticipantResult], role: str, **changes: Any) -> RunningRoundResult:
@@ -187,7 +196,8 @@ def _collecting() -> WatchResult:
     people = trainers("here")
     people[2] = participant(5, "trainer", {"contribution": "awaited", "unmasking": "not_due"}, **late)
     people[4] = participant(7, "trainer", {"contribution": "not_due", "unmasking": "not_due"}, is_eligible=False)
-    round_now = running("train", [*people, *validators("not_due", own=1)], "validator")
+    works = [work("fetching", 3_400_000, 4_300_000, "bytes", 6.0)]
+    round_now = running("train", [*people, *validators("not_due", own=1)], "validator", work=works)
     return answer("collecting", round_now, own_seat=1)
 
 
@@ -215,7 +225,18 @@ def _judging() -> WatchResult:
     people[4]["items"] = {"contribution": "missed", "unmasking": "not_due"}
     people[3]["items"]["unmasking"] = "refused"
     people[2]["items"]["unmasking"] = "needless"
-    return answer("judging", running("evaluate", people, "validator"), own_seat=1)
+    works = [work("judging", 1, 2, "candidates", 0.4)]
+    return answer("judging", running("evaluate", people, "validator", work=works), own_seat=1)
+
+
+def _opening() -> WatchResult:
+    people = [*trainers("on_chain", "awaited"), *validators("on_chain", own=1)]
+    for entry in people[:5]:
+        entry["is_awaited"] = True
+    people[0]["items"]["unmasking"], people[0]["is_awaited"] = "here", False
+    people[1] |= {"is_connected": False, "seen_seconds_ago": 7}
+    works = [work("unmasking", 2, 3, "shares", 2.5)]
+    return answer("opening", running("unmask", people, "validator", work=works), own_seat=1)
 
 
 def _committing() -> WatchResult:
@@ -240,7 +261,9 @@ SEALED_SEEN = [
 
 SAMPLES: dict[str, WatchResult] = {
     "training": answer(
-        "training", running("train", TRAINER_SEES, "trainer", steps=steps("train", 12, ("seal",)), is_exact=False)
+        "training",
+        running("train", TRAINER_SEES, "trainer", steps=steps("train", 12, ("seal",)), is_exact=False,
+                work=[work("training", 240, 800, "batches", 7.5)]),
     ),
     "answered": answer(
         "answered", running("unmask", SEALED_SEEN, "trainer", steps=steps("unmask", 3, ("evaluate", "commit")))
@@ -251,6 +274,7 @@ SAMPLES: dict[str, WatchResult] = {
     ),
     "collecting": _collecting(),
     "late": _late(),
+    "opening": _opening(),
     "judging": _judging(),
     "committing": _committing(),
     "crowd": _crowd(),
@@ -266,7 +290,9 @@ SAMPLES: dict[str, WatchResult] = {
         standing="suspended", suspended_for=[3, 4], release_at_s=NOW_MS // 1000 + 90,
     ),
     "rejected": answer(
-        "training", running("train", TRAINER_SEES, "trainer"), rejections=5, suspicion_bound=8, round_count=41,
+        "training", running("train", TRAINER_SEES, "trainer"), rejections=5,
+        local_only_note="not computed: learning.local_only is off",
+        rounds=[{**entry, "local_only_score": None} for entry in ROUNDS], suspicion_bound=8, round_count=41,
     ),
     "suspected": answer(
         "not_seated", running("train", validators("unknown"), "none"), own_seat=None, strikes=None, suspicion_bound=3,

@@ -11,18 +11,21 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from p2p_flock.cli.amounts import format_money
+from p2p_flock.cli.watching.curve import curve_lines
 from p2p_flock.cli.watching.tables import LEGEND, align, judged_rounds_table, participants_table
 from p2p_flock.cli.watching.words import (
     STEPS,
     cohort_text,
     cost_text,
+    outcome_sentences,
     own_text,
     privacy_text,
     rounds_text,
     short_digest,
     standing_text,
     step_time,
-    waiting_text,
+    waiting_sentences,
+    work_text,
 )
 from p2p_flock.daemon.watch_messages import (
     CostResult,
@@ -33,7 +36,9 @@ from p2p_flock.daemon.watch_messages import (
 
 WIDE_COLUMNS = 110
 COMPACT_ROWS = 30  # below it no blank lines
+TINY_ROWS = 22  # below it no curve, and no explanation of the phase
 ROUNDS_ROWS_MIN = 2
+WHY_MAX = 2  # rounds of which it is told in words why nothing was adopted
 PARTICIPANTS_ROWS_MIN = 3  # heading, one participant, how many more
 STEP_COLUMNS = 9  # of a phase, so that the line stands still while seconds pass; seven fit 80 columns
 STEP_MARKS = {"done": "✓", "running": "▶", "coming": "·", "hidden": "?"}
@@ -71,10 +76,12 @@ def build_frame(view: View, console: Console, height: int | None) -> RenderableT
         return Group(*head, *_no_alliance(result), *blank, *foot)
     head += [*_header(result, alliance, is_wide), *blank, *_own(result, alliance)]
     spent = [Text(privacy_text(alliance["privacy"]))] if alliance["privacy"] is not None else []
-    foot = [*blank, _money(alliance, result["now_ms"] // 1000), *spent, *foot]
+    is_tiny = height is not None and height < TINY_ROWS
+    curve = [] if is_tiny else curve_lines(alliance, is_roomy=bool(blank))
+    foot = [*blank, *curve, *blank[: len(curve)], _money(alliance, result["now_ms"] // 1000), *spent, *foot]
     running = alliance["running"]
     if running is not None:
-        head += [*blank, *_round(result, running)]
+        head += [*blank, *_round(result, running, is_tiny)]
     room = None if height is None else height - _height(console, [*head, *foot])
     participants: list[Text] = []
     if running is not None and running["participants"]:
@@ -83,9 +90,24 @@ def build_frame(view: View, console: Console, height: int | None) -> RenderableT
         if rows_max is None or rows_max >= PARTICIPANTS_ROWS_MIN:
             participants = [*blank, *_participants(result, running, is_wide, rows_max)]
         room = None if room is None else room - _height(console, participants)
-    rounds = alliance["rounds"][: None if room is None else max(0, room - 1 - len(blank))]
-    ended = [*blank, *judged_rounds_table(rounds, is_wide)] if rounds else []
-    return Group(*head, *participants, *ended, *foot)
+    return Group(*head, *participants, *_ended(console, alliance, blank, is_wide, room), *foot)
+
+
+def _ended(
+    console: Console, alliance: WatchedAllianceResult, blank: list[Text], is_wide: bool, room: int | None
+) -> list[Text]:
+    """The last rounds, as many as fit, and in words why the newest of them adopted nothing."""
+    rows_max = None if room is None else max(0, room - 1 - len(blank))
+    rounds = alliance["rounds"][:rows_max]
+    if not rounds:
+        return []
+    why = [Text(text, "dim") for text in outcome_sentences(rounds, WHY_MAX)]
+    while rows_max is not None and why and len(rounds) + _height(console, why) > rows_max:
+        if len(rounds) > ROUNDS_ROWS_MIN + len(why):
+            rounds = rounds[:-1]
+        else:
+            why.pop()
+    return [*blank, *judged_rounds_table(rounds, is_wide, alliance["score_name"]), *why]
 
 
 def _height(console: Console, parts: list[Text]) -> int:
@@ -124,14 +146,15 @@ def _header(result: WatchResult, alliance: WatchedAllianceResult, is_wide: bool)
 
 
 def _own(result: WatchResult, alliance: WatchedAllianceResult) -> list[Text]:
-    waiting, is_late = waiting_text(result, alliance)
-    parts: list[Text] = [Text(own_text(result, alliance), "bold")]
-    if waiting:
-        parts.append(Text(waiting, "bold red" if is_late else ""))
-    return parts
+    works = [] if alliance["running"] is None else alliance["running"]["work"]
+    return [
+        Text(own_text(result, alliance), "bold"),
+        *(Text(work_text(work, result["now_ms"]), "cyan", no_wrap=True, overflow="ellipsis") for work in works),
+        *(Text(text, "bold red" if is_bad else "") for text, is_bad in waiting_sentences(result, alliance)),
+    ]
 
 
-def _round(result: WatchResult, running: RunningRoundResult) -> list[Text]:
+def _round(result: WatchResult, running: RunningRoundResult, is_tiny: bool) -> list[Text]:
     """The phases side by side, each with its time; below it what the running one is."""
     names, times = [], []
     for step in running["steps"]:
@@ -141,8 +164,8 @@ def _round(result: WatchResult, running: RunningRoundResult) -> list[Text]:
         names.append(Text(f"{STEP_MARKS[step['state']]} {step['step']}", "bold red" if is_over else style))
         times.append(Text(time_text, "bold red" if is_over else "" if step["state"] == "running" else "dim"))
     cohorts = cohort_text(running)
-    explained = Text(f"{running['step']}: {STEPS[running['step']]}")
-    return [*align([names, times], width_min=STEP_COLUMNS), explained, *([Text(cohorts)] if cohorts else [])]
+    explained = [] if is_tiny else [Text(f"{running['step']}: {STEPS[running['step']]}")]
+    return [*align([names, times], width_min=STEP_COLUMNS), *explained, *([Text(cohorts)] if cohorts else [])]
 
 
 def _participants(result: WatchResult, running: RunningRoundResult, is_wide: bool, rows_max: int | None) -> list[Text]:

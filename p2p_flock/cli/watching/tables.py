@@ -11,11 +11,14 @@ from rich.text import Text
 
 from p2p_flock.cli.amounts import format_seconds
 from p2p_flock.cli.watching.words import (
+    PARTICIPANT_STATES,
     RECEIPTS,
     STEP_OF_ITEM,
     change_text,
     late_seconds,
     link_text,
+    participant_state,
+    score_text,
     short_digest,
     short_owner,
     short_peer,
@@ -80,11 +83,16 @@ def participants_table(
         cells = [Text(str(entry["seat"]), own), Text(role, own), Text(short_peer(entry["peer_id"]), own)]
         if is_wide:
             cells.append(Text(short_owner(entry["owner"]), "dim"))
-        cells.append(_link(entry))
+        cells += [_state(entry, running, now_ms), _link(entry)]
         given = [_receipt(entry, item, now_ms, running["steps"], is_wide) for item in entry["items"]]
         cells += (given + [Text()] * ITEMS_MAX)[:ITEMS_MAX]
         rows.append(cells)
-    return _table(["seat", "role", "peer", *(["owner"] if is_wide else []), "link", "has given", "", ""], rows)
+    return _table(["seat", "role", "peer", *(["owner"] if is_wide else []), "state", "link", "has given", "", ""], rows)
+
+
+def _state(entry: ParticipantResult, running: RunningRoundResult, now_ms: int) -> Text:
+    mark, word, style = PARTICIPANT_STATES[participant_state(entry, running, now_ms)]
+    return Text(f"{mark} {word}", style)
 
 
 def _link(entry: ParticipantResult) -> Text:
@@ -114,17 +122,20 @@ def rounds_table(rounds: Sequence[RoundResult]) -> list[Text]:
     return _table([*ROUND_HEADINGS, "took"], [[*_round_cells(entry), _took(entry)] for entry in rounds])
 
 
-def judged_rounds_table(rounds: Sequence[EndedRoundResult], is_wide: bool) -> list[Text]:
-    """The same with this node's part and its own judgement on private data, where it made one."""
+def judged_rounds_table(rounds: Sequence[EndedRoundResult], is_wide: bool, score_name: str | None) -> list[Text]:
+    """The same with this node's part, its own judgement where it made one, and its scores: the alliance's and alone."""
     rows = []
     for entry in rounds:
-        judgement, loss, score = entry["judgement"], "", ""
+        judgement, loss = entry["judgement"], ""
         if judgement is not None:
             loss = _changes(judgement["loss_before"], list(judgement["losses_after"].values()))
-            score = _changes(judgement["score_before"], list(judgement["scores_after"].values()))
-        took = [_took(entry)] if is_wide else []
-        rows.append([*_round_cells(entry), *took, Text(entry["role"] or "–"), Text(loss), Text(score)])
-    return _table([*ROUND_HEADINGS, *(["took"] if is_wide else []), "you", "your loss", "your score"], rows)
+        cells = [*_round_cells(entry)]
+        cells[-1:] = [cells[-1], _took(entry)] if is_wide else []
+        scores = [Text(score_text(entry["own_score"])), Text(score_text(entry["local_only_score"]), "dim")]
+        rows.append([*cells, Text(entry["role"] or "–"), Text(loss), *scores])
+    headings = [*ROUND_HEADINGS, "took"] if is_wide else list(ROUND_HEADINGS[:-1])
+    name = score_name or "score"
+    return _table([*headings, "you", "your loss", f"your {name}", "alone"], rows)
 
 
 def _changes(before: float | None, after: Sequence[float | None]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.daemon.watch_messages import (
     CostResult,
+    EndedRoundResult,
     ParticipantResult,
     PrivacyResult,
     RunningRoundResult,
@@ -18,8 +19,10 @@ from p2p_flock.daemon.watch_messages import (
     StepResult,
     WatchedAllianceResult,
     WatchResult,
+    WorkResult,
 )
 
+TOLD_AFTER_MS = 2_000  # of a piece of work; before it nobody wonders how long it takes
 NAMED_MAX = 4  # participants named in a sentence; the table has them all
 
 # Step: what goes on in it.
@@ -57,6 +60,9 @@ ACTIVITIES = {
     "settling": "shows its vote.",
 }
 
+# Work of CONTROL.md, beside its bar.
+WORKS = {"training": "training", "fetching": "fetching", "unmasking": "opening", "judging": "testing"}
+
 # What is waited for where no participant is: the chain, or this node's own work.
 WAITS = {
     "awaiting_beacon": "the random value",
@@ -87,6 +93,29 @@ STEP_OF_ITEM = {
     "ballot": "settle",
 }
 
+# Item: what happens if it has not come by its deadline.
+WITHOUT = {
+    "contribution": "the round goes on without it",
+    "unmasking": "the sum is opened with the answers that are here",
+    "have": "the others seal without it",
+    "commitment": "the other votes decide",
+    "ballot": "the votes that were shown decide",
+    "bundle": "your node answers with the shares that it has",
+}
+
+# A connection that is back within this makes nobody late: nodes reconnect at once after a broken stream.
+UNREACHABLE_S = 3
+
+# State of a participant: (mark, word, style).
+PARTICIPANT_STATES = {
+    "late": ("!", "late", "bold red"),
+    "lost": ("✗", "lost", "red"),
+    "awaited": ("…", "awaited", "bold"),
+    "away": ("○", "away", "yellow"),
+    "working": ("▸", "at work", ""),
+    "done": ("✓", "done", "green"),
+}
+
 # Receipt: (mark, word, style).
 RECEIPTS = {
     "here": ("✓", "here", "green"),
@@ -112,10 +141,12 @@ def vote_text(votes_for: int, votes_against: int, outcome: str | None) -> str:
 def change_text(before: float | None, after: float | None) -> str:
     """``.812 → .845``; a dash where a value is not known."""
 
-    def one(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}".removeprefix("0")
+    return f"{score_text(before)} → {score_text(after)}"
 
-    return f"{one(before)} → {one(after)}"
+
+def score_text(value: float | None) -> str:
+    """``.812``; a dash where it is not known."""
+    return "–" if value is None else f"{value:.3f}".removeprefix("0")
 
 
 def short_digest(digest: str | None, characters: int = 12) -> str:
@@ -182,25 +213,71 @@ def own_text(result: WatchResult, alliance: WatchedAllianceResult) -> str:
     return text
 
 
-def waiting_text(result: WatchResult, alliance: WatchedAllianceResult) -> tuple[str, bool]:
-    """(what is being waited for, whether that is late); an empty text where nothing is."""
+def waiting_sentences(result: WatchResult, alliance: WatchedAllianceResult) -> list[tuple[str, bool]]:
+    """Who is late, what is waited for, until when and what happens then, whom the round left: (sentence, is it bad)."""
     running = alliance["running"]
     if running is None or alliance["activity"] == "catching_up":
-        return "", False
-    awaited = [entry for entry in running["participants"] if entry["is_awaited"]]
-    late = late_seconds(result["now_ms"], running["steps"], running["step"])
-    if not awaited:
-        text = WAITS.get(alliance["activity"], "")
-        is_late = late is not None and not running["is_exact"]
-        return (f"Waiting for {text}." if text else ""), is_late
-    item = awaited_item(awaited[0])
-    names = "; ".join(f"seat {entry['seat']} ({short_peer(entry['peer_id'])}, {link_text(entry)})"
-                      for entry in awaited[:NAMED_MAX])  # fmt: skip
-    more = f" and {len(awaited) - NAMED_MAX} more" if len(awaited) > NAMED_MAX else ""
-    text = f"Waiting for {ITEMS[item][len(awaited) > 1]} {names}{more}"
+        return []
+    now_ms, people = result["now_ms"], running["participants"]
+    states = {entry["seat"]: participant_state(entry, running, now_ms) for entry in people}
+    told: list[tuple[str, bool]] = []
+    for state, start in (("late", "Late:"), ("awaited", "Waiting for")):
+        these = [entry for entry in people if states[entry["seat"]] == state]
+        if not these:
+            continue
+        item = awaited_item(these[0])
+        if state == "late" or len(these) == 1:
+            names = "; ".join(f"seat {entry['seat']} ({short_peer(entry['peer_id'])}, {link_text(entry)})"
+                              for entry in these[:NAMED_MAX])  # fmt: skip
+        else:
+            names = "seats " + ", ".join(str(entry["seat"]) for entry in these[:NAMED_MAX])
+        more = f" and {len(these) - NAMED_MAX} more" if len(these) > NAMED_MAX else ""
+        what = f"{start} {ITEMS[item][len(these) > 1]} {names}{more}"
+        until = _until_text(running, item, now_ms)
+        them = until.replace("without it", "without them") if len(these) > 1 else until
+        told.append((f"{what}{them}.", state == "late"))
+    if not told and (text := WAITS.get(alliance["activity"], "")):
+        late = None if running["is_exact"] else late_seconds(now_ms, running["steps"], running["step"])
+        told.append((f"Waiting for {text}.", late is not None))
+    lost = [entry["seat"] for entry in people if states[entry["seat"]] == "lost"]
+    if lost:
+        names = ", ".join(map(str, lost[:NAMED_MAX])) + (
+            f" and {len(lost) - NAMED_MAX} more" if lost[NAMED_MAX:] else ""
+        )
+        told.append((f"The round went on without seat{'s' if len(lost) > 1 else ''} {names}.", False))
+    return told
+
+
+def _until_text(running: RunningRoundResult, item: str, now_ms: int) -> str:
+    """``, late by 5 s``, or what happens at the deadline and when."""
+    step = STEP_OF_ITEM.get(item, running["step"])
+    late = late_seconds(now_ms, running["steps"], step)
     if late is not None:
-        text += f": late by {format_seconds(late)}"
-    return text + ".", late is not None
+        return f": late by {format_seconds(late)}; {WITHOUT[item]}"
+    deadline_ms = _deadline_ms(running["steps"], step)
+    return "" if deadline_ms is None else f"; in {format_seconds((deadline_ms - now_ms) // 1000)} {WITHOUT[item]}"
+
+
+def participant_state(entry: ParticipantResult, running: RunningRoundResult, now_ms: int) -> str:
+    """What a participant is called: a key of :data:`PARTICIPANT_STATES`.
+
+    The page's ``participantState`` is the same function; both pass ``tests/vectors/participant_states.json``.
+    """
+    receipts = set(entry["items"].values())
+    if receipts & {"missed", "refused"}:
+        return "lost"
+    if entry["is_awaited"]:
+        step = STEP_OF_ITEM.get(awaited_item(entry), running["step"])
+        is_late = late_seconds(now_ms, running["steps"], step) is not None
+        return "late" if is_late or _is_unreachable(entry) else "awaited"
+    if not entry["is_eligible"] or receipts <= {"here", "on_chain", "needless"}:
+        return "done"
+    return "working" if entry["is_own"] or entry["is_connected"] else "away"
+
+
+def _is_unreachable(entry: ParticipantResult) -> bool:
+    seen = entry["seen_seconds_ago"]
+    return not entry["is_own"] and not entry["is_connected"] and (seen is None or seen >= UNREACHABLE_S)
 
 
 def awaited_item(entry: ParticipantResult) -> str:
@@ -208,9 +285,13 @@ def awaited_item(entry: ParticipantResult) -> str:
     return next((item for item, receipt in entry["items"].items() if receipt in ("awaited", "partial")), "bundle")
 
 
+def _deadline_ms(steps: Sequence[StepResult], step: str) -> int | None:
+    return next((entry["deadline_ms"] for entry in steps if entry["step"] == step), None)
+
+
 def late_seconds(now_ms: int, steps: Sequence[StepResult], step: str) -> int | None:
     """Whole seconds since a step's deadline; ``None`` before it, or where none is fixed yet."""
-    deadline_ms = next((entry["deadline_ms"] for entry in steps if entry["step"] == step), None)
+    deadline_ms = _deadline_ms(steps, step)
     return None if deadline_ms is None or now_ms < deadline_ms else (now_ms - deadline_ms) // 1000
 
 
@@ -242,6 +323,7 @@ def step_time(now_ms: int, step: StepResult) -> str:
 
 def cohort_text(running: RunningRoundResult) -> str:
     """How far each cohort is, as far as this node sees."""
+    is_shown = any(work["what"] == "unmasking" for work in running["work"])  # the answers have a bar already
     parts = []
     for cohort in running["cohorts"]:
         name = f"cohort {cohort['cohort']}: " if len(running["cohorts"]) > 1 else ""
@@ -254,7 +336,8 @@ def cohort_text(running: RunningRoundResult) -> str:
         if survivors is not None:
             text = f"{survivors} of {trainers} trainers are in"
             if answered is not None:
-                text += f" · answers {bar(answered, survivors)} {answered} here, {cohort['threshold']} open the sum"
+                bar_text = "" if is_shown else f"{bar(answered, survivors)} "
+                text += f" · answers {bar_text}{answered} here, {cohort['threshold']} open the sum"
         elif held is not None:
             text = f"{bar(held, trainers)} {held} of {trainers} masked updates here and checked"
         else:
@@ -263,11 +346,55 @@ def cohort_text(running: RunningRoundResult) -> str:
     return " · ".join(parts)
 
 
-def bar(done: int, total: int) -> str:
-    """``■■■□□``, at most ten of them."""
-    width = min(10, total)
-    filled = 0 if not total else done * width // total
+def bar(done: int, total: int, width_max: int = 10) -> str:
+    """``■■■□□``, at most so many of them."""
+    width = min(width_max, total)
+    filled = 0 if not total else min(done, total) * width // total
     return "■" * filled + "□" * (width - filled)
+
+
+def work_text(work: WorkResult, now_ms: int) -> str:
+    """``training  ■■■■□□□□□□ 240 of 800 batches · 12 s so far, about 28 s to go``."""
+    done, total = work["done"], work["total"]
+    counted = f"{format_bytes(done)} of {format_bytes(total)}" if work["unit"] == "bytes" else f"{done} of {total}"
+    unit = "" if work["unit"] == "bytes" else f" {work['unit']}"
+    spent_ms = max(0, now_ms - work["started_ms"])
+    text = f"{WORKS.get(work['what'], work['what']):<9} {bar(done * 1000 // total, 1000, 20)} {counted}{unit}"
+    if spent_ms < TOLD_AFTER_MS:
+        return text
+    text += f" · {format_seconds(spent_ms // 1000)} so far"
+    left_ms = spent_ms * (total - done) // done if done else 0
+    is_steady = work["what"] != "unmasking" and 0 < done < total  # answers come when their senders are ready
+    return f"{text}, about {format_seconds(max(1, left_ms // 1000))} to go" if is_steady else text
+
+
+def outcome_sentences(rounds: Sequence[EndedRoundResult], count_max: int) -> list[str]:
+    """Why rounds that adopted nothing ended so, newest first."""
+    told: list[str] = []
+    for entry in rounds:
+        why = [_why(entry, index, outcome) for index, outcome in enumerate(entry["cohort_outcomes"])]
+        if entry["outcome"] == "voided":
+            why = ["void: no seal, or no vote, came on chain in time; nothing was opened, nobody is paid or blamed"]
+        if any(why) and len(told) < count_max:
+            told.append(f"Round {entry['round']} {'; '.join(text for text in why if text)}.")
+    return told
+
+
+def _why(entry: EndedRoundResult, cohort: int, outcome: str) -> str:
+    yes, no = entry["votes_for"][cohort], entry["votes_against"][cohort]
+    name = f"cohort {cohort} " if len(entry["cohort_outcomes"]) > 1 else ""
+    match outcome:
+        case "rejected":
+            return (
+                f"{name}rejected: {no} against, {yes} for; by those validators' private data the sum made the model "
+                "worse than the terms allow"
+            )
+        case "undecided":
+            return f"{name}undecided: {yes} for, {no} against, too few either way; not adopted, held against nobody"
+        case "void":
+            return f"{name}void: too few trainers were in to open a sum"
+        case _:
+            return ""
 
 
 def standing_text(alliance: WatchedAllianceResult, now_s: int) -> str:
