@@ -28,6 +28,7 @@ from p2p_flock.cli.main import root as cli_root  # noqa: E402
 from p2p_flock.daemon.config import SECTIONS  # noqa: E402
 from p2p_flock.daemon.config_template import render_config  # noqa: E402
 from p2p_flock.daemon.control_messages import COMMANDS, params_from_json  # noqa: E402
+from p2p_flock.daemon.metric_families import METRIC_FAMILIES  # noqa: E402
 from p2p_flock.types import DIGEST_BYTES  # noqa: E402
 
 DOCS = ROOT / "docs"
@@ -71,8 +72,17 @@ def render_cli() -> str:
 
 
 def paragraphs(text: str | None) -> str:
-    blocks = re.split(r"\n\s*\n", (text or "").replace("\b", "").strip())
-    return "\n\n".join(" ".join(block.split()) for block in blocks) + "\n"
+    """Help text as Markdown; what click keeps in lines (after a backspace) becomes a list."""
+    blocks = re.split(r"\n\s*\n", (text or "").strip())
+    return (
+        "\n\n".join(
+            "\n".join(f"* `{line.strip()}`" for line in block.strip("\b\n ").splitlines())
+            if "\b" in block
+            else " ".join(block.split())
+            for block in blocks
+        )
+        + "\n"
+    )
 
 
 def option_row(option: click.Option, context: click.Context) -> str:
@@ -198,6 +208,24 @@ def collect_kinds(hint: object, known: list[type]) -> None:
         collect_kinds(argument, known)
 
 
+# --- metrics ---------------------------------------------------------------------------------------------------
+
+
+def render_metrics() -> str:
+    """Every family of ``/metrics``."""
+    rows = [
+        f"| `{family.full_name}` | {family.kind} | {', '.join(map(code, family.labels)) or '–'} | {cell(family.help)} |"
+        for family in METRIC_FAMILIES
+    ]
+    return (
+        f"# Metrics\n\n{NOTICE}\nWhat a node serves at `/metrics`, in Prometheus' text format. How to scrape it: "
+        "[Monitor with Prometheus](../how-to/monitor-with-prometheus.md). A metric whose value is not known, or that "
+        "has no meaning yet, is missing. What a testnet's nodes write about their rounds is another thing: "
+        "[METRICS.md](../../p2p_flock/testnet/METRICS.md).\n\n"
+        "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
 # --- exit codes ------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +342,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/config.md": render_settings,
     "reference/control-api.md": render_control,
     "reference/exit-codes.md": render_exit_codes,
+    "reference/metrics.md": render_metrics,
 }
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "explanation/a-round-in-pictures.md": {

@@ -8,9 +8,10 @@ import tomllib
 import pytest
 
 from p2p_flock.daemon.config import SECTIONS
+from p2p_flock.daemon.metric_families import METRIC_FAMILIES
 from scripts.docs import DOCS, PARTS, build_pages, fill
 from tests.docs.commands import find_faults, split_commands
-from tests.docs.pages import ROOT, Page, PageError, parse_page, read_pages
+from tests.docs.pages import INLINE, ROOT, Page, PageError, parse_page, read_pages
 
 PAGES = read_pages()
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -66,6 +67,15 @@ def test_page__names_settings_that_exist(page: Page) -> None:
             known = SECTIONS[section].__dataclass_fields__ if section in SECTIONS else {}
             faults += [(line, section, key) for key in entries if key not in known]
     assert faults == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_page__names_metrics_that_exist(page: Page) -> None:
+    """An alert would wait for a metric that no node serves."""
+    yaml = [text for language, _, text in page.fences if language == "yaml"]
+    texts = " ".join([*yaml, *INLINE.findall(page.text)])
+    known = {family.full_name for family in METRIC_FAMILIES}
+    assert set(re.findall(r"\bp2p_flock_[a-z_]+\b", texts)) - known == set()
 
 
 def test_pages__are_all_in_the_index() -> None:
