@@ -10,6 +10,7 @@ import json
 import re
 import types
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import trio
@@ -174,10 +175,11 @@ def _parse(name: str, text: str, hint: Any) -> object:
 async def _read_body(request: Request, bytes_max: int) -> bytes | None:
     """``None`` beyond the bound; what is left is never read."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > bytes_max:
-            return None
+    async with aclosing(request.stream()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > bytes_max:
+                return None
     return bytes(body)
 
 

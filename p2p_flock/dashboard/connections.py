@@ -27,6 +27,7 @@ COMMAND_CONNECTION_SECONDS_MAX = 45.0  # a command has 30 s, and its answer must
 AFTER_ANSWER_SECONDS_MAX = 2.0  # for hypercorn to close; it waits for ever where a body was never taken
 SEND_SECONDS_MAX = 10.0
 HEAD_BYTES_MAX = 16 << 10
+RECEIVE_BYTES_MAX = 4 << 10  # small: h11 takes a head of any size that is complete when it comes
 _LIFETIME = "p2p_flock_lifetime"
 
 logger = logging.getLogger(__name__)
@@ -51,21 +52,24 @@ def set_lifetime(scope: Scope, seconds: float) -> None:
 
 
 class BoundedStream:
-    """What hypercorn uses of a trio stream, with a deadline on each send."""
+    """What hypercorn uses of a trio stream, with a deadline on each send and little read at a time."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self.socket = stream.socket
 
     async def send_all(self, data: bytes) -> None:
-        """Raises trio.BrokenResourceError where the client takes nothing for SEND_SECONDS_MAX."""
+        """Raises trio.BrokenResourceError where the client has gone or takes nothing for SEND_SECONDS_MAX."""
         with trio.move_on_after(SEND_SECONDS_MAX) as waiting:
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError as error:  # the reader has met the client's end and is closing the stream
+                raise trio.BrokenResourceError("the client has gone") from error
         if waiting.cancelled_caught:
             raise trio.BrokenResourceError("the client does not read")
 
     async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
+        return await self._stream.receive_some(min(max_bytes, RECEIVE_BYTES_MAX))
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()

@@ -27,6 +27,7 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".json": "application/json",
 }
+LIBRARIES = "vendor/"  # put there by scripts/setup; without them the page is only a title
 _NO_PAGE = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>p2p_flock</title></head><body>
 <h1>The page's files are missing</h1>
 <p>This node runs, but its dashboard was not built. In the repository run <code>scripts/setup</code>, which fetches the
@@ -81,7 +82,7 @@ class Pages:
 
     async def _index(self, request: Request) -> Response:
         index = self._files.get("index.html")
-        if index is None:
+        if index is None or not any(name.startswith(LIBRARIES) for name in self._files):
             return Response(_NO_PAGE, 503, media_type="text/html; charset=utf-8")
         return _answer(request, index)
 
