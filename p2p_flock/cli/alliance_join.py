@@ -111,10 +111,9 @@ def _try_out(result: AllianceShowResult, home: Path, screen: _Screen, is_dry_run
     from p2p_flock.cli.rehearsal import Trial, run_trial  # noqa: PLC0415  loads trio and numpy
 
     assert data["task"] is not None and data["path"] is not None  # check_joinable has looked
-    path = Path(data["path"])
-    outcome = run_trial(
-        Trial(data["task"], path, int(data["seed"]), data["memory_bytes_max"], is_dry_run), DataDirectory(home).logs
-    )
+    path, wanted = Path(data["path"]), bytes.fromhex(result["manifest_digest"].removeprefix("0x"))
+    trial = Trial(data["task"], path, int(data["seed"]), data["memory_bytes_max"], is_dry_run, wanted)
+    outcome = run_trial(trial, DataDirectory(home).logs)
     screen.show_outcome(outcome)
     if outcome.mismatches is not None:
         raise data_mismatch(data["task"], os.fspath(path), outcome.mismatches.count)
@@ -122,8 +121,7 @@ def _try_out(result: AllianceShowResult, home: Path, screen: _Screen, is_dry_run
         raise UsageError(
             f"the data fits now, but the node has read it before: {data['error']}\ntry again: it reads the file anew"
         )
-    digest = outcome.manifest_digest
-    if digest is not None and "0x" + digest.hex() != result["manifest_digest"]:
+    if outcome.manifest_digest != wanted:
         raise UsageError(
             f"this command's environment has another version of the task {data['task']} than the node's\n"
             "run the command in the environment in which the node runs, or leave the dry run out with --no-dry-run"

@@ -33,19 +33,24 @@ READING_TEXT, TRAINING_TEXT = "Reading the data", "Dry run of one epoch"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is to be tried: a task on a member's file, with the settings that the node has."""
+    """What is to be tried: a task on a member's file, with the settings that the node has.
+
+    Attributes:
+        manifest_digest: of the task that is meant; no dry run is made of another one. ``None``: any.
+    """
 
     task: str
     data_path: Path
     data_seed: int
     memory_bytes_max: int
     is_dry_run: bool
+    manifest_digest: bytes | None = None
     command: tuple[str, ...] = WORKER_COMMAND
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was found; ``mismatches`` and all else exclude each other."""
+    """What was found: ``mismatches``, or the rest; without ``rehearsal`` where none was wanted, or possible."""
 
     mismatches: SchemaReport | None = None
     manifest: TaskManifest | None = None
@@ -55,7 +60,11 @@ class Outcome:
     @property
     def manifest_digest(self) -> bytes | None:
         """sha-256 of the manifest, as an alliance names its task."""
-        return None if self.manifest is None else hashlib.sha256(self.manifest.to_bytes()).digest()
+        return None if self.manifest is None else _digest(self.manifest)
+
+
+def _digest(manifest: TaskManifest) -> bytes:
+    return hashlib.sha256(manifest.to_bytes()).digest()
 
 
 def run_trial(trial: Trial, logs: Path) -> Outcome:
@@ -94,7 +103,7 @@ async def _run(trial: Trial, log_path: Path) -> Outcome:
     )
     try:
         async with open_worker(config) as worker:
-            return await _try_out(worker, trial.is_dry_run)
+            return await _try_out(worker, trial)
     except SchemaMismatchError as error:
         return Outcome(mismatches=error.report)
     except DataSchemaError as error:
@@ -105,11 +114,11 @@ async def _run(trial: Trial, log_path: Path) -> Outcome:
         raise UsageError(f"the worker cannot be started: {error}\ncheck the folder {log_path.parent}") from error
 
 
-async def _try_out(worker: Worker, is_dry_run: bool) -> Outcome:
+async def _try_out(worker: Worker, trial: Trial) -> Outcome:
     with _showing(READING_TEXT):
         manifest = await worker.manifest()
         data = await worker.check_data()
-    if not is_dry_run:
+    if not trial.is_dry_run or trial.manifest_digest not in (None, _digest(manifest)):
         return Outcome(manifest=manifest, data=data)
     progress = WorkProgress()
     with _showing(TRAINING_TEXT) as display:

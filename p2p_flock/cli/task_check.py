@@ -76,6 +76,7 @@ def outcome_to_json(task: str, data_path: Path, outcome: Outcome) -> dict[str, o
     return {
         "task": task,
         "version": None if outcome.manifest is None else outcome.manifest.version,
+        "manifest_digest": None if outcome.manifest_digest is None else "0x" + outcome.manifest_digest.hex(),
         "data_path": os.fspath(data_path),
         "fits": report is None,
         "mismatch_count": 0 if report is None else report.count,
