@@ -3,7 +3,7 @@
 // one announcement in some seconds, and only what changed.
 
 import { joined } from "./format.mjs";
-import { participantState } from "./participants.mjs";
+import { aged, participantState } from "./participants.mjs";
 import { LINKS, STEPS } from "./words.mjs";
 
 const PAUSE_MS = 4000;
@@ -16,7 +16,7 @@ export function announcements(state, nowMs) {
   const told = { link: state.link === "live" ? "The node is connected." : `Node: ${LINKS[state.link]?.[1] ?? state.link}.` };
   if (running) {
     told["step"] = `Round ${running.round}, step ${STEPS[running.step]?.[0] ?? running.step}.`;
-    const late = running.participants.filter((entry) => participantState(entry, running, nowMs) === "late").map((entry) => `seat ${entry.seat}`);
+    const late = aged(running.participants, nowMs - (state.watch?.now_ms ?? nowMs)).filter((entry) => participantState(entry, running, nowMs) === "late").map((entry) => `seat ${entry.seat}`);
     told["late"] = late.length ? `Late: ${joined(late.slice(0, 5))}${late.length > 5 ? " and others" : ""}.` : "";
   }
   const ended = state.rounds[0];

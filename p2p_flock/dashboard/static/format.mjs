@@ -76,6 +76,9 @@ export function dateTimeText(ms) {
 /** `1 round`, `2 rounds`. @param {number} count @param {string} one @param {string} [many] */
 export const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
+/** @param {string} text */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** `a, b and c`. @param {string[]} parts */
 export function joined(parts) {
   if (parts.length < 2) return parts.join("");

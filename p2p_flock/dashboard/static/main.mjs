@@ -4,6 +4,7 @@
 import { render } from "./vendor/preact.mjs";
 import { announcer } from "./announce.mjs";
 import { follow, openSession } from "./connection.mjs";
+import { aged } from "./participants.mjs";
 import { html } from "./parts.mjs";
 import { chainNowMs, emptyState, withEvent } from "./store.mjs";
 import { Footer, Header, Warnings } from "./view_header.mjs";
@@ -61,12 +62,19 @@ function NoAlliance({ watch }) {
   </section>`;
 }
 
+/** The alliance as it is now, see `aged`. @param {import("./types.mjs").Watch | null} watch @param {number} nowMs */
+function agedAlliance(watch, nowMs) {
+  const alliance = watch?.alliance ?? null;
+  if (!watch || !alliance?.running) return alliance;
+  return { ...alliance, running: { ...alliance.running, participants: aged(alliance.running.participants, nowMs - watch.now_ms) } };
+}
+
 /** @param {{state: State}} props */
 function Page({ state }) {
   const { watch, rounds } = state;
-  const alliance = watch?.alliance ?? null;
   const monotonic = performance.now();
   const nowMs = chainNowMs(state, monotonic);
+  const alliance = agedAlliance(watch, nowMs);
   const ageMs = monotonic - state.watch_at_ms;
   const scoreName = alliance?.score_name || "score";
   return html`<${Header} state=${state} ageMs=${ageMs} theme=${theme} onTheme=${changeTheme} />

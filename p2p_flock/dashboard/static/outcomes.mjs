@@ -1,7 +1,8 @@
 // @ts-check
 // How rounds ended, in words, and the points of the score's curve. Pure.
 
-import { counted, formatChange, formatScore } from "./format.mjs";
+import { capital, counted, formatScore } from "./format.mjs";
+import { OUTCOMES } from "./words.mjs";
 
 /** @typedef {import("./types.mjs").Round} EndedRound */
 
@@ -17,37 +18,36 @@ function explainCohort(round, cohort) {
   const outcome = round.cohort_outcomes[cohort];
   const [yes, no] = [round.votes_for[cohort] ?? 0, round.votes_against[cohort] ?? 0];
   const votes = `${counted(yes, "validator")} for it, ${no} against`;
-  if (outcome === "adopted") return `Adopted: ${votes}. Its sum is part of the model now.`;
-  if (outcome === "rejected") return `Rejected: ${votes}. They found the model worse with it on their private data; it stays without it.`;
-  if (outcome === "undecided") return `Undecided: ${votes}, too few either way. The model stays without it.`;
-  return "Void: its sum could not be opened or tested, because too few updates, answers or votes came in time. Nobody is blamed for it.";
+  if (outcome === "adopted") return `${votes}. Its sum is part of the model now.`;
+  if (outcome === "rejected") return `${votes}. They found the model worse with it on their private data; it stays without it.`;
+  if (outcome === "undecided") return `${votes}, too few either way. The model stays without it.`;
+  return "Its sum could not be opened or tested, because too few updates, answers or votes came in time. Nobody is blamed for it.";
 }
 
-/** What this node itself measured, if it judged. @param {EndedRound} round @param {number} cohort @param {string} scoreName */
-function explainJudgement(round, cohort, scoreName) {
+/** How this node itself judged, if it did; the figures stand in a column of their own. @param {EndedRound} round @param {number} cohort */
+function explainJudgement(round, cohort) {
   const judged = round.judgement;
   const loss = judged?.losses_after[String(cohort)];
   if (!judged || loss === undefined) return "";
-  const score = judged.scores_after[String(cohort)];
-  const parts = [`loss ${formatChange(judged.loss_before, loss)}`];
-  if (score !== null && score !== undefined) parts.push(`${scoreName} ${formatChange(judged.score_before, score)}`);
-  const vote = judged.accepted[String(cohort)] ? "voted for it" : "voted against it";
-  return `Your node ${vote}: ${parts.join(", ")} on your private data.`;
+  const better = loss < judged.loss_before ? "lower" : "not lower";
+  return `Your node voted ${judged.accepted[String(cohort)] ? "for" : "against"} it: on your private data the loss is ${better} with it.`;
 }
 
-/** The sentences of a round: the node's own words where it sent them, and what it measured itself.
- * @param {EndedRound} round @param {string} scoreName */
-export function explainRound(round, scoreName) {
+/** The sentences of a round: the node's own words where it sent them, and how it judged itself.
+ * @param {EndedRound} round */
+export function explainRound(round) {
   if (round.reasons?.length) {
-    const own = round.cohort_outcomes.map((_, cohort) => explainJudgement(round, cohort, scoreName));
-    return [...round.reasons, ...own.filter(Boolean)];
+    const own = round.cohort_outcomes.map((_, cohort) => explainJudgement(round, cohort));
+    const said = OUTCOMES[outcomeOf(round)]?.[1] ?? ""; // the badge says it
+    const told = round.reasons.map((text) => (text.toLowerCase().startsWith(`${said}: `) ? capital(text.slice(said.length + 2)) : text));
+    return [...told, ...own.filter(Boolean)];
   }
   if (round.outcome === "voided") {
-    return ["Void: no seal or no settlement reached the chain in time. The model stays as it was, and the next round begins."];
+    return ["No seal or no settlement reached the chain in time. The model stays as it was, and the next round begins."];
   }
   const many = round.cohort_outcomes.length > 1;
   return round.cohort_outcomes.map((_, cohort) => {
-    const own = explainJudgement(round, cohort, scoreName);
+    const own = explainJudgement(round, cohort);
     return `${many ? `Cohort ${cohort}: ` : ""}${explainCohort(round, cohort)}${own ? ` ${own}` : ""}`;
   });
 }

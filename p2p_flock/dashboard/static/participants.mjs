@@ -36,6 +36,15 @@ function isUnreachable(participant) {
   return participant.seen_seconds_ago === null || participant.seen_seconds_ago >= UNREACHABLE_S;
 }
 
+/** Participants as they are now, not when the frame was sent: whoever was away then is away for longer. A connection that
+ * comes back is news at once, so nothing is guessed here.
+ * @param {Participant[]} participants @param {number} ageMs of the frame @returns {Participant[]} */
+export function aged(participants, ageMs) {
+  const seconds = Math.floor(ageMs / 1000);
+  return participants.map((entry) => (entry.is_connected || entry.seen_seconds_ago === null ? entry
+    : { ...entry, seen_seconds_ago: entry.seen_seconds_ago + seconds }));
+}
+
 /** What a participant is called, see the table of cases.
  * @param {Participant} participant @param {Steps} running @param {number} nowMs chain time
  * @returns {import("./types.mjs").ParticipantState} */

@@ -57,10 +57,8 @@ export function withEvent(state, kind, data, monotonicMs) {
  * @param {State["log"]} known @param {State["log"]} news */
 export function mergeLog(known, news) {
   const first = news[0];
-  const last = known[known.length - 1];
   if (!first) return known;
-  const isRestarted = last !== undefined && (first.sequence > last.sequence ? first.time : Infinity) < last.time - 60;
-  const kept = isRestarted ? [] : known.filter((line) => line.sequence < first.sequence && line.time <= first.time + 60);
+  const kept = known.filter((line) => line.sequence < first.sequence && line.time <= first.time);
   return [...kept, ...news].slice(-LOG_LINES_MAX);
 }
 

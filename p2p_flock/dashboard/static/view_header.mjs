@@ -64,6 +64,7 @@ export function Warnings({ state, ageMs }) {
   } else if (state.link === "busy") {
     told.push(["Eight pages of this node are open already.", `Close one of them; this page goes on by itself.${below}`]);
   }
+  told.push(...seatWarnings(state));
   for (const warning of state.watch?.warnings ?? []) {
     const [what, ...remedy] = warning.split("\n");
     told.push([what, remedy.join(" ")]);
@@ -74,11 +75,20 @@ export function Warnings({ state, ageMs }) {
   )}</ul></section>`;
 }
 
+/** A seat that is lost, and why; the figures stand with stake and rewards. @param {State} state */
+function seatWarnings(state) {
+  const alliance = state.watch?.alliance;
+  const told = [];
+  if (alliance?.standing === "suspended") told.push(["Your seat is suspended for absence.", "Your node takes it again by itself while it runs."]);
+  if (alliance?.standing === "suspected") told.push(["Your seat is suspended for rejected cohorts.", "Check your data, then withdraw and join anew."]);
+  if (alliance?.slashed) told.push([`Your stake was slashed: ${alliance.slashed.fault}.`, "See stake and rewards for the evidence."]);
+  return told;
+}
+
 /** Which node this is. @param {{watch: import("./types.mjs").Watch}} props */
 export function Footer({ watch }) {
   return html`<footer>
-    <p>Node <${Identifier} label="Peer" short=${shortPeer(watch.peer_id)} full=${watch.peer_id} />
-      of account <${Identifier} label="Account" short=${shortOwner(watch.address)} full=${watch.address} /></p>
+    <p>Node <${Identifier} label="Peer" short=${shortPeer(watch.peer_id)} full=${watch.peer_id} /> of account <${Identifier} label="Account" short=${shortOwner(watch.address)} full=${watch.address} /></p>
     <p>chain ${watch.chain_id}, block ${watch.block ?? "not seen yet"} · ${counted(watch.connected_peers, "peer")} connected
       · up for ${formatSeconds(watch.uptime_s)}</p>
     <p>This page only shows. Money and membership are moved in a terminal, with <code>p2p-flock</code>.</p>

@@ -89,9 +89,6 @@ class Line extends Component {
     const level = line.level.toLowerCase();
     const [mark, tone] = MARKS[level] ?? ["", ""];
     const fields = fieldsText(line);
-    return html`<li><time class="dim" title=${dateTimeText(line.time * 1000)}>${clockText(line.time * 1000)}</time>
-      ${mark ? html`<span class=${tone}><span aria-hidden="true">${mark} </span>${level}</span>` : null}
-      ${line.round === null ? null : html`<span class="dim">round ${line.round}</span>`}
-      <span class="message">${line.message}</span>${fields ? html` <span class="dim">${fields}</span>` : null}</li>`;
+    return html`<li><time class="dim" title=${dateTimeText(line.time * 1000)}>${clockText(line.time * 1000)}</time> ${mark ? html`<span class=${tone}><span aria-hidden="true">${mark} </span>${level}</span> ` : null}${line.round === null ? null : html`<span class="dim">round ${line.round}</span> `}<span class="message">${line.message}</span>${fields ? html` <span class="dim">${fields}</span>` : null}</li>`;
   }
 }

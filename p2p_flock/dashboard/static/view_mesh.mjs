@@ -3,12 +3,12 @@
 
 import { Component } from "./vendor/preact.mjs";
 import { Badge, html, Identifier, Section, Table } from "./parts.mjs";
-import { formatSeconds, shortOwner, shortPeer } from "./format.mjs";
+import { counted, formatSeconds, shortOwner, shortPeer } from "./format.mjs";
 
 /** @typedef {import("./types.mjs").MeshPeer} Peer */
 
 const WIDTH = 420;
-const HEIGHT = 300;
+const HEIGHT = 270;
 const RING_MAX = 18; // peers on one ring; beyond that a second one
 
 /** Where each peer stands: around this node, by seat, always in the same place. @param {Peer[]} peers */
@@ -18,7 +18,7 @@ function places(peers) {
   return ordered.map((peer, index) => {
     const angle = (2 * Math.PI * index) / Math.max(1, ordered.length) - Math.PI / 2;
     const reach = isDouble && index % 2 ? 0.62 : 1;
-    return { peer, x: WIDTH / 2 + Math.cos(angle) * 165 * reach, y: HEIGHT / 2 + Math.sin(angle) * 112 * reach };
+    return { peer, x: WIDTH / 2 + Math.cos(angle) * 165 * reach, y: HEIGHT / 2 + Math.sin(angle) * 98 * reach };
   });
 }
 
@@ -52,8 +52,8 @@ export class Network extends Component {
     const connected = mesh.peers.filter((peer) => peer.is_connected).length;
     const own = ownSeat === null ? "you" : `you, seat ${ownSeat}`;
     return html`<${Section} id="network" title="Network" note="Only what this node itself sees">
-      <p>${connected} of ${mesh.peers.length} known peers connected, ${mesh.peers.filter((peer) => peer.in_mesh).length} in the mesh that carries this alliance's messages.</p>
-      <svg class="mesh" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label="Graph of this node's connections">
+      <p>${connected} of ${counted(mesh.peers.length, "known peer")} connected, ${mesh.peers.filter((peer) => peer.in_mesh).length} of them in the mesh for the alliance's messages.</p>
+      <svg class=${`mesh ${placed.length > RING_MAX ? "dense" : ""}`} viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label="Graph of this node's connections">
         <g aria-hidden="true">${placed.map(({ peer, x, y }) => html`<line key=${peer.peer_id} class=${edgeClass(peer)} x1=${WIDTH / 2} y1=${HEIGHT / 2} x2=${x} y2=${y} />`)}</g>
         <g class="node own" role="img" aria-label=${`This node: ${own}`}><${Shape} role=${ownRole} x=${WIDTH / 2} y=${HEIGHT / 2} />
           <text x=${WIDTH / 2} y=${HEIGHT / 2 + 27}>you</text></g>
@@ -63,7 +63,7 @@ export class Network extends Component {
           <circle class="reach" cx=${x} cy=${y} r="19" /><${Shape} role=${peer.role} x=${x} y=${y} /><text x=${x} y=${y + 26}>${nameOf(peer)}</text></g>`)}
       </svg>
       <p class="mesh-detail">${chosen ? describe(chosen) : "Point at a node, or walk through them with the tab key."}</p>
-      <p class="note legend">■ validator · ● trainer · ◆ other — thick line: in the mesh · thin: connected · dotted: not connected</p>
+      <p class="note">Square: validator, circle: trainer. Thick line: in the mesh, thin: connected, dotted: not connected.</p>
       <details><summary>The same as a table</summary><${Table} caption="Peers of this node" className="cards" columns=${COLUMNS} rows=${placed.map(({ peer }) => row(peer))} /></details>
     <//>`;
   }

@@ -2,7 +2,7 @@
 // What this node has at stake and has earned; strikes and rejections with their bounds; penalties with their reasons.
 
 import { Badge, Figures, html, Identifier, Section } from "./parts.mjs";
-import { counted, dateTimeText, formatMoney, formatSeconds, shortDigest } from "./format.mjs";
+import { capital, counted, dateTimeText, formatMoney, formatSeconds, shortDigest } from "./format.mjs";
 
 /** @typedef {import("./types.mjs").Alliance} Alliance */
 
@@ -89,9 +89,6 @@ function Penalties({ alliance, rounds }) {
     ${entry.transaction ? html` <span class="note">evidence in transaction</span> <${Identifier} label="Transaction" short=${shortDigest(entry.transaction)} full=${entry.transaction} />` : null}</li>`)}</ul>`
     : html`<p class="dim">None.</p>`}`;
 }
-
-/** @param {string} text */
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** @param {{privacy: import("./types.mjs").Privacy | null}} props */
 function PrivacyBudget({ privacy }) {

@@ -11,7 +11,7 @@ import { ACTIVITIES, STEP_STATES, STEPS, WORKS } from "./words.mjs";
 /** @param {{watch: import("./types.mjs").Watch, alliance: Alliance, nowMs: number}} props */
 export function Round({ watch, alliance, nowMs }) {
   const { running } = alliance;
-  const title = running ? `Round ${running.round} of ${alliance.round_count}` : alliance.closed ? "All rounds are over" : "No round runs";
+  const title = running ? `Round ${running.round}` : alliance.closed ? "All rounds are over" : "No round runs";
   return html`<${Section} id="round" title=${title}>
     <${Now} watch=${watch} alliance=${alliance} nowMs=${nowMs} />
     ${running ? html`<${Timeline} steps=${running.steps} nowMs=${nowMs} isExact=${running.is_exact} />` : null}
@@ -65,22 +65,24 @@ function WorkBar({ work, nowMs }) {
 /** @param {{steps: Step[], nowMs: number, isExact: boolean}} props */
 function Timeline({ steps, nowMs, isExact }) {
   return html`<ol class="timeline" aria-label="Steps of the round">
-      ${steps.map((step) => html`<${StepCard} key=${step.step} step=${step} nowMs=${nowMs} />`)}
+      ${steps.map((step) => html`<${StepCard} key=${step.step} step=${step} nowMs=${nowMs} isExact=${isExact} />`)}
     </ol>
-    ${isExact ? null : html`<p class="note">A trainer does not see how far the validators are: a step marked “?” may have begun or ended.</p>`}`;
+    ${isExact ? null : html`<p class="note">Your node is a trainer in this round and does not see how far the validators are: a step that is “unseen” may have begun or ended.</p>`}`;
 }
 
-/** @param {{step: Step, nowMs: number}} props */
-function StepCard({ step, nowMs }) {
+/** @param {{step: Step, nowMs: number, isExact: boolean}} props */
+function StepCard({ step, nowMs, isExact }) {
   const [title, what] = STEPS[step.step] ?? [step.step, ""];
-  const [mark, word] = STEP_STATES[step.state] ?? ["?", step.state];
+  let [mark, word] = STEP_STATES[step.state] ?? ["?", step.state];
   const isRunning = step.state === "running";
-  const over = isRunning && step.deadline_ms !== null && nowMs >= step.deadline_ms;
-  const tone = over ? "bad" : { done: "good", running: "busy" }[step.state] ?? "dim";
+  const isPast = isRunning && step.deadline_ms !== null && nowMs >= step.deadline_ms;
+  const over = isPast && isExact; // who cannot see a step's end blames nobody for it
+  if (isPast && !isExact) [mark, word] = ["?", "may be over"];
+  const tone = over ? "bad" : isPast ? "dim" : { done: "good", running: "busy" }[step.state] ?? "dim";
   return html`<li class=${`step step-${step.state}${over ? " step-over" : ""}`} aria-current=${isRunning ? "step" : undefined}>
     <div class="step-name"><strong>${title}</strong> <${Badge} mark=${over ? "!" : mark} word=${over ? "over its time" : word} tone=${tone} /></div>
-    <p class="step-time">${timeText(step, nowMs)}</p>
     <${StepBar} step=${step} nowMs=${nowMs} title=${title} />
+    <p class="step-time">${timeText(step, nowMs, isExact)}</p>
     <p class="step-what">${what}</p>
   </li>`;
 }
@@ -94,8 +96,8 @@ function StepBar({ step, nowMs, title }) {
     aria-label=${`${title}: time used`} />`;
 }
 
-/** @param {Step} step @param {number} nowMs */
-function timeText(step, nowMs) {
+/** @param {Step} step @param {number} nowMs @param {boolean} isExact */
+function timeText(step, nowMs, isExact) {
   const { started_ms: started, ended_ms: ended, deadline_ms: deadline } = step;
   const clock = (/** @type {number} */ ms) => html`<span class="clock">${clockText(ms)}</span>`;
   if (step.state === "done") {
@@ -107,7 +109,7 @@ function timeText(step, nowMs) {
     if (deadline === null) return started === null ? "running" : html`since ${clock(started)}, no deadline yet`;
     const left = Math.floor((deadline - nowMs) / 1000);
     return left >= 0 ? html`<strong>${formatSeconds(left)} left</strong>, until ${clock(deadline)}`
-      : html`<strong>${formatSeconds(-left)} over</strong>, was due ${clock(deadline)}`;
+      : !isExact ? html`was due ${clock(deadline)}` : html`<strong>${formatSeconds(-left)} over</strong>, was due ${clock(deadline)}`;
   }
   return deadline === null ? "" : html`until ${clock(deadline)} at the latest`;
 }

@@ -9,11 +9,11 @@ import { OUTCOMES } from "./words.mjs";
 
 /** @typedef {import("./types.mjs").Round} Round */
 
-const SHOWN_FIRST = 8;
+const SHOWN_FIRST = 6;
 const SHOWN_MORE = 24;
 const COLUMNS = [
-  { title: "Round", isNumber: true }, { title: "Outcome", className: "wide" }, { title: "In", isNumber: true },
-  { title: "Votes for : against" }, { title: "You" }, { title: "Your measurement" }, { title: "Your reward", isNumber: true },
+  { title: "Round", isNumber: true }, { title: "Outcome", className: "wide" }, { title: "Survivors", isNumber: true },
+  { title: "For : against" }, { title: "You" }, { title: "Your measurement" }, { title: "Your reward", isNumber: true },
   { title: "Took", isNumber: true }, { title: "Transactions" },
 ];
 
@@ -36,7 +36,7 @@ export class Rounds extends Component {
 function row(round, scoreName) {
   const outcome = outcomeOf(round);
   const [mark, word, tone] = /** @type {[string, string, string]} */ (OUTCOMES[outcome]);
-  const told = explainRound(round, scoreName);
+  const told = explainRound(round);
   return {
     key: round.round,
     className: `outcome-${outcome}`,

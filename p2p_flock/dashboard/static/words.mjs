@@ -18,7 +18,7 @@ export const STEP_STATES = {
   done: ["✓", "done"],
   running: ["▶", "running"],
   coming: ["○", "to come"],
-  hidden: ["?", "not visible from here"],
+  hidden: ["?", "unseen"],
 };
 
 /** Activity of CONTROL.md: the sentence that begins with "Your node". @type {Record<string, string>} */
