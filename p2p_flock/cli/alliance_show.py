@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
@@ -21,10 +22,28 @@ def price_options(command: Command) -> Command:
     """``--eth-usd`` and ``--gas-gwei``: what the figures in USD and ETH are reckoned with; never fetched."""
     positive = click.FloatRange(min=0, min_open=True, max=1e6)
     gas = click.option(
-        "--gas-gwei", type=positive, default=GAS_GWEI, show_default=True, help="Price of a unit of gas, gwei."
+        "--gas-gwei",
+        type=positive,
+        default=GAS_GWEI,
+        show_default=True,
+        callback=_require_number,
+        help="Price of a unit of gas, gwei.",
     )
-    eth = click.option("--eth-usd", type=positive, default=ETH_USD, show_default=True, help="Price of an ETH, USD.")
+    eth = click.option(
+        "--eth-usd",
+        type=positive,
+        default=ETH_USD,
+        show_default=True,
+        callback=_require_number,
+        help="Price of an ETH, USD.",
+    )
     return gas(eth(command))
+
+
+def _require_number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # which click's range lets through
+        raise click.BadParameter("nan is no price")
+    return value
 
 
 @click.command()

@@ -12,13 +12,14 @@ from p2p_flock.cli.alliance_refusals import check_joinable, find_warnings
 from p2p_flock.cli.estimates import DEFAULT_PRICES
 from p2p_flock.cli.rehearsal import Trial, run_trial
 from p2p_flock.cli.trial_words import check_deadline, describe_rehearsal
+from p2p_flock.daemon.control_messages import AllianceShowResult, SeatResult
 from p2p_flock.errors import P2PFlockError, UsageError
 from p2p_flock.learning.results import Rehearsal
 from p2p_flock.learning.tasks.heart_data import write_partition
 from tests.cli.conftest import RunCommand
 from tests.cli.fake_daemon import ADDRESS, ALLIANCE, DATA, DIGEST, FLOCK, PEER_ID, SHOW, FakeDaemon
 
-SEAT = SHOW["seats"][0]
+SEAT: SeatResult = SHOW["seats"][0]
 REHEARSAL = Rehearsal(
     seconds=1.0,
     cpu_seconds=0.9,
@@ -94,7 +95,7 @@ def test_join__ids_of_elsewhere_are_refused_by_the_daemon(
 
 def test_warnings__nobody_is_connected() -> None:
     """A member would stake on a node that nobody can reach, and lose its seat two rounds later."""
-    away = {**SEAT, "connected": False}
+    away: SeatResult = {**SEAT, "connected": False}
     assert not find_warnings(SHOW, DEFAULT_PRICES)
     (warning,) = find_warnings({**SHOW, "seats": [away, {**away, "index": 1}]}, DEFAULT_PRICES)
     assert warning.startswith("None of the 2 members is connected") and "p2p-flock doctor" in warning
@@ -104,7 +105,7 @@ def test_warnings__nobody_is_connected() -> None:
 
 def test_warnings__gas_for_some_rounds_only() -> None:
     """A member's node would run dry in the middle without having been told."""
-    enough_for_three = {**SHOW, "eth": str(2_508_000_000_000 + 3 * 400_000_000_000)}
+    enough_for_three: AllianceShowResult = {**SHOW, "eth": str(2_508_000_000_000 + 3 * 400_000_000_000)}
     check_joinable(enough_for_three, DEFAULT_PRICES)
     (warning,) = find_warnings(enough_for_three, DEFAULT_PRICES)
     assert "lasts for about 3 of the 11 rounds" in warning

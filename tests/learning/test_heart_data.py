@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from p2p_flock.errors import DataSchemaError, UsageError
+from p2p_flock.learning.schema_report import LISTED_MAX, SchemaMismatchError, SchemaReport
 from p2p_flock.learning.tasks.heart_data import (
     COLUMNS,
     HOSPITALS,
@@ -162,3 +163,77 @@ def test_imports__daemon_side_loads_neither_torch_nor_pandas(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
     assert len(read_records(path).targets) == 99  # VA Long Beach deals out 101 and 99
+
+
+def report_of(path: Path) -> SchemaReport:
+    with pytest.raises(SchemaMismatchError) as caught:
+        read_records(path)
+    return caught.value.report
+
+
+def test_report__one_reading_finds_everything(tmp_path: Path) -> None:
+    """A member would start its node once for each mistake."""
+    rows = rows_of(20)
+    rows[3][HEADER.index("age")] = "old"
+    rows[3][HEADER.index("sex")] = "FEMALE"
+    rows[7] = rows[7][:9]
+    rows[9][HEADER.index("chol")] = "220,5"
+    rows[0] = [*rows[0][:-1], "Num "]
+    report = report_of(write_rows(tmp_path / "x.csv", rows))
+    assert [(one.row, one.column, one.remedy) for one in report.listed] == [
+        (1, "num", "rename that column to 'num' (one of '0', '1', '2', '3', '4')"),
+        (4, "age", "correct it"),
+        (4, "sex", "write 'Female'"),
+        (8, "", "mend the row"),
+        (10, "chol", "write 220.5, with a point"),
+    ]
+    assert (report.count, report.more) == (5, {})
+
+
+def test_report__one_bad_column_hides_no_other(tmp_path: Path) -> None:
+    """Fifty decimal commas would push the one missing age off the list."""
+    rows = rows_of(200)
+    for row in rows[1:]:
+        row[HEADER.index("oldpeak")] = "0,5"
+    rows[190][HEADER.index("age")] = ""
+    report = report_of(write_rows(tmp_path / "x.csv", rows))
+    assert len(report.listed) == LISTED_MAX
+    assert (191, "age") in {(one.row, one.column) for one in report.listed}
+    assert (report.count, report.more) == (201, {"oldpeak": 151})
+
+
+def test_report__never_shows_a_long_value(tmp_path: Path) -> None:
+    """A cell that holds a letter about a patient would be printed, and logged."""
+    report = report_of(write_rows(tmp_path / "x.csv", with_cell(5, "age", "x" * 30 + "secret" * 50)))
+    (one,) = report.listed
+    assert len(one.problem) < 80 and one.problem.count("secret") <= 2
+
+
+@pytest.mark.parametrize(
+    ("header", "renamed"),
+    [
+        ({"chol": "Cholesterol"}, {"chol": "Cholesterol"}),
+        ({"trestbps": "trestbp", "thalch": "THALACH"}, {"trestbps": "trestbp", "thalch": "THALACH"}),
+        ({"thal": "thal_", "thalch": "thalach"}, {"thal": "thal_", "thalch": "thalach"}),
+        ({"ca": "colour"}, {}),
+        ({"sex": "gender"}, {}),
+    ],
+)
+def test_report__renamed_columns_are_recognised(
+    tmp_path: Path, header: dict[str, str], renamed: dict[str, str]
+) -> None:
+    """A member would be told to add a column that is there, or to rename one that means something else."""
+    rows = [[header.get(name, name) for name in HEADER], *rows_of(20)[1:]]
+    report = report_of(write_rows(tmp_path / "x.csv", rows))
+    found = {one.column: one.problem for one in report.listed if "the file has" in one.problem}
+    assert found.keys() == renamed.keys()
+    assert all(repr(have) in found[want] for want, have in renamed.items())
+
+
+@pytest.mark.parametrize(("separator", "named"), [(";", "';'"), ("\t", "tabs"), ("|", "'|'")])
+def test_report__another_separator_is_named(tmp_path: Path, separator: str, named: str) -> None:
+    """A spreadsheet of another country would be told fourteen times that a column is missing."""
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(separator.join(row) for row in rows_of(20)))
+    (one,) = report_of(path).listed
+    assert (one.row, one.remedy) == (1, "save it with commas between them") and named in one.problem

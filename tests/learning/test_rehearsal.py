@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from p2p_flock.errors import DataSchemaError, WireError
+from p2p_flock.learning.frames import Value
 from p2p_flock.learning.results import WorkProgress
 from p2p_flock.learning.schema_report import SchemaMismatchError
 from p2p_flock.learning.tasks.heart import MANIFEST, HeartTask
@@ -78,8 +79,14 @@ async def test_worker__a_bad_file_is_reported_whole(data_paths: list[Path], tmp_
 
 def test_frames__broken_answers_are_refused() -> None:
     """A task's broken process would end the command with a traceback."""
-    for answer in ({}, {"mismatches": [], "count": 1}, {"mismatches": [1], "count": 1, "more": {}},
-                   {"mismatches": [{}] * 51, "count": 51, "more": {}}):  # fmt: skip
+    answers: list[dict[str, Value]] = [
+        {},
+        {"mismatches": [], "count": 1},
+        {"mismatches": [1], "count": 1, "more": {}},
+        {"mismatches": [{}] * 51, "count": 51, "more": {}},
+        {"mismatches": [], "count": 1, "more": {"age": "many"}},
+    ]
+    for answer in answers:
         with pytest.raises(WireError):
             read_report(answer)
     with pytest.raises(WireError):
