@@ -85,7 +85,8 @@ def show_round(entry: HistoryRoundResult) -> None:
     for found in entry["transactions"]:
         sender = found["sender"]
         by = "" if sender is None else f", by {'you' if found['is_own'] else sender}"
-        console.print(Text(f"  {TRANSACTION_WORDS.get(found['what'], found['what'])} in block {found['block']}{by}"))
+        what = TRANSACTION_WORDS.get(found["what"], found["what"])
+        console.print(Text(f"  block {found['block']}, {what}{by}"), soft_wrap=True)
         console.print(Text(f"    {found['transaction']}", "dim"), soft_wrap=True)
     if entry["transactions_left_out"]:
         console.print(f"  and {entry['transactions_left_out']} more")

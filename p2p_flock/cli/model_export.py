@@ -10,6 +10,7 @@ import trio
 
 from p2p_flock.cli.models.chain_log import open_log
 from p2p_flock.cli.models.export import Exported, export_model
+from p2p_flock.cli.models.provenance import CARD_NAME, MODEL_NAME, PROVENANCE_NAME, REPLAY_FOLDER
 from p2p_flock.cli.models.source import Home, chain_config
 from p2p_flock.cli.options import home_option, json_option, print_json
 from p2p_flock.daemon.config_file import load_config
@@ -52,7 +53,10 @@ def export(
         print_json(provenance)
         return
     click.echo(f"Wrote the model of {provenance['alliance']} after round {provenance['model']['round']} to {folder}:")
-    click.echo("  " + ", ".join(sorted([*provenance["files"], "provenance.json"])[:6]))
+    more = sum(name.startswith(REPLAY_FOLDER) for name in provenance["files"])
+    click.echo(
+        f"  {MODEL_NAME}, {CARD_NAME}, {PROVENANCE_NAME}" + (f", {more} files in {REPLAY_FOLDER}/" if more else "")
+    )
     click.echo(f"  digest {provenance['model']['digest']}: {exported.confirmation}")
     if not exported.is_checkable:
         click.secho("  Nobody can check it before the next round settles: export it again then.", fg="yellow")

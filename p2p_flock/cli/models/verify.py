@@ -221,7 +221,7 @@ def _check_rounds(folder: Folder, log: AllianceLog, number: int, findings: Findi
         "the participants and the rounds that they contributed to": (
             claimed == participants and len(claimed) == len(provenance["participants"])
         ),
-        "what is told of privacy": provenance["privacy"] == describe_privacy(log, folder.manifest),
+        "the terms of privacy": provenance["privacy"] == describe_privacy(log, folder.manifest),
     }  # fmt: skip
     for what, holds in rules.items():
         if holds:
