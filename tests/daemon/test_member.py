@@ -16,6 +16,7 @@ from p2p_flock.daemon.member import Membership, compute_weight
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError, UsageError
 from p2p_flock.testnet.options import alliance_params
+from p2p_flock.types import AllianceId
 
 NOW_S = 1_800_000_000
 OWNERS = tuple(bytes([number]) * 20 for number in (3, 7, 9))
@@ -101,3 +102,20 @@ def test_allowlist__of_a_command_is_checked_against_its_root() -> None:
     ):
         with pytest.raises(UsageError):
             parse_allowlist(values, root)
+
+
+@pytest.mark.parametrize(
+    ("alliance_id", "problem", "remedy"),
+    [
+        (AllianceId(8453, bytes([1]) * 20, 0), "is on chain 8453, this node on 84530", "chain.rpc_urls"),
+        (AllianceId(84_530, bytes([2]) * 20, 0), "made by another factory", "Check the ID"),
+    ],
+)
+def test_id__of_another_chain_or_factory(tmp_path: Path, alliance_id: AllianceId, problem: str, remedy: str) -> None:
+    """A member would look for its alliance on the wrong chain, or stake in a stranger's contract."""
+    chain = SimpleNamespace(chain_id=84_530, factory="0x" + "01" * 20)
+    world = SimpleNamespace(home=tmp_path, config=SimpleNamespace(chain=chain))
+    membership = Membership(cast(World, world))
+    membership.check_id(AllianceId(84_530, bytes([1]) * 20, 7))
+    with pytest.raises(UsageError, match=f"(?s){problem}.*\n.*{remedy}"):
+        membership.check_id(alliance_id)
