@@ -43,7 +43,8 @@ class Newcomer:
 
     def join(self) -> None:
         """By ID; returns once the join is in a block."""
-        run(self.testnet, cli("alliance", "join", self.testnet.network()["alliance"], "--home", self.home, "--yes"))
+        alliance = self.testnet.network()["alliance"]
+        run(self.testnet, cli("alliance", "join", alliance, "--home", self.home, "--yes", "--no-dry-run"))
 
 
 def status_of(home: Path) -> dict[str, Any] | None:
