@@ -94,11 +94,13 @@ def take_share(network: RunningNetwork, file: Path | None) -> tuple[int, Path]:
     path = network.share_path(number)
     if file is None:
         write_data(network.options, network.options.nodes + taken, path)
+        path.chmod(0o600)
         return number, path
     if not file.is_file():
         raise UsageError(f"--data {file}: there is no such file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, path)
+    path.chmod(0o600)  # records are nobody else's business, also in a demo; `doctor` says so
     return number, path
 
 
@@ -174,7 +176,7 @@ def invite_elsewhere(network: RunningNetwork, file: Path | None, host: str) -> s
     return (
         "The chain stays on this machine's loopback. On the other machine, reach it through ssh, and fetch the data:\n"
         f"  ssh -N {tunnel} {network.options.listen_host}\n"
-        f"  scp {network.options.listen_host}:{shlex.quote(str(data))} share.csv\n"
+        f"  scp {network.options.listen_host}:{shlex.quote(str(data))} share.csv && chmod 600 share.csv\n"
         "make a node there:\n"
         f"  p2p-flock init {shlex.join(words)} --generate-password-file flock.password\n"
         "and fund the address that it prints, here:\n"

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,21 @@ INHERITED = ("LANG", "LC_ALL", "TERM", "TMPDIR")
 
 class BlockFailedError(AssertionError):
     """A documented command did not do what its page says; the text has its output."""
+
+
+@contextmanager
+def typed(answer: str) -> Iterator[int]:
+    """A terminal on which somebody has typed this already, or nothing at all to read from."""
+    if not answer:
+        yield subprocess.DEVNULL
+        return
+    master, terminal = os.openpty()
+    try:
+        os.write(master, answer.encode())
+        yield terminal
+    finally:
+        os.close(terminal)
+        os.close(master)
 
 
 @dataclass(slots=True)
@@ -116,16 +132,17 @@ class Sandbox:
         keep = f"{{ declare -px; printf 'cd %q\\n' \"$PWD\"; }} >{self._state}"
         script = f"set -e\n. {self._state}\n{self.script(block)}\n{keep}\n"
         try:
-            result = subprocess.run(
-                ["bash", "-c", script],
-                check=False,
-                env=self.environment,
-                input=block.answer,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=max(1.0, deadline - time.monotonic()),
-            )
+            with typed(block.answer) as keyboard:
+                result = subprocess.run(
+                    ["bash", "-c", script],
+                    check=False,
+                    env=self.environment,
+                    stdin=keyboard,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    timeout=max(1.0, deadline - time.monotonic()),
+                )
         except subprocess.TimeoutExpired as error:
             raise BlockFailedError(f"{block.name}: did not end within {block.seconds_max:.0f} s") from error
         if result.returncode != block.exit_code:

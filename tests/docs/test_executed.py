@@ -115,7 +115,7 @@ def test_runner__goes_on_where_the_last_block_ended(tmp_path: Path) -> None:
         sandbox.run(block("echo id=7\n", "capture NUMBER = id=(.)"))
         assert sandbox.run(block("echo N\n", "with N = $NUMBER")) == "7\n"
         assert sandbox.run(block("exit 3\n", "exit 3\nas: exit 3")) == ""
-        sandbox.run(block("cat\n", "answer y\nshows ^y$"))
+        sandbox.run(block("test -t 0 && read answer && echo =$answer=\n", "answer y\nshows =y="))
 
 
 def test_runner__ends_what_it_started(tmp_path: Path) -> None:

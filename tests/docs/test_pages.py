@@ -7,6 +7,8 @@ import tomllib
 
 import pytest
 
+from p2p_flock.alliance.pay import AGREEMENT_BPS, REFUND_BPS, TRAINER_BPS, VALIDATOR_BPS
+from p2p_flock.cli.alliance_create import PRESETS
 from p2p_flock.daemon.config import SECTIONS
 from p2p_flock.daemon.metric_families import METRIC_FAMILIES
 from scripts.docs import DOCS, PARTS, build_pages, fill
@@ -84,6 +86,20 @@ def test_pages__are_all_in_the_index() -> None:
     named = {(DOCS / link.partition("#")[0]).resolve() for link in LINK.findall(index)}
     pages = {ROOT / page.path for page in PAGES} - {ROOT / "README.md", DOCS / "README.md"}
     assert sorted(str(path.relative_to(ROOT)) for path in pages - named) == []
+
+
+def test_economics__numbers_in_prose_are_those_of_the_code() -> None:
+    """Pay would be promised that the contract does not pay."""
+    page = (DOCS / "explanation" / "economics.md").read_text(encoding="utf-8")
+    shares = [int(share) * 100 for share in re.findall(r"^\| (\d+) % \|", page, re.MULTILINE)]
+    assert shares == [TRAINER_BPS, VALIDATOR_BPS, AGREEMENT_BPS, REFUND_BPS]
+    text = " ".join(page.split())
+    preset = {name: value for name, value in PRESETS["default"].items() if isinstance(value, int)}
+    seats, validators, reward = preset["seat_count_max"], preset["validator_count"], preset["reward_per_round"] / 10**18
+    assert f"With the default preset and {seats} members, {reward:.0f} FLOCK a round are {reward * 0.4:.0f}" in text
+    assert f"at most {seats - validators} trainers: {reward * 0.4 / (seats - validators):.2f} FLOCK each" in text
+    assert f"Seven validators get {reward * 0.4 / validators:.2f} each" in text and validators == 7
+    assert preset["provable_slash_bps"] == 1_000 and "(10 % in the presets)" in text
 
 
 def test_generated__is_of_this_code() -> None:
