@@ -237,7 +237,8 @@ def _test_settings(options: Options, home: Path) -> list[str]:
         "record_sent": f"test.record_sent_path={home / 'recorded' / 'sent.bin'}",
         "disable_masks": "test.disable_masks=true",
     }
-    return [setting for name, setting in settings.items() if name in options.test_mode]
+    chosen = [setting for name, setting in settings.items() if name in options.test_mode]
+    return chosen if options.local_only else [*chosen, "learning.local_only=false"]
 
 
 def node_command(directory: Path, options: Options, node: Node) -> list[str]:

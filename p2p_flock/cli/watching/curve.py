@@ -34,11 +34,10 @@ def curve_lines(alliance: WatchedAllianceResult, is_roomy: bool) -> list[Text]:
     alone_text = f"{curves[1]} {score_text(last[1])}"
     if last[1] is None:
         alone_text = alliance["local_only_note"] or "not known yet"
-    elif last[0] is not None:
-        gain = last[0] - last[1]
-        alone_text += (
-            f", so taking part {'gains' if gain >= 0 else 'costs'} {score_text(abs(gain))}" if is_roomy else ""
-        )
+    elif is_roomy:
+        gains = [one - other for one, other in zip(own, alone, strict=True) if one is not None and other is not None]
+        if gains:  # of the last round of which both are known
+            alone_text += f", so taking part {'gains' if gains[-1] >= 0 else 'costs'} {score_text(abs(gains[-1]))}"
     if not is_roomy:
         return [
             Text(

@@ -201,8 +201,8 @@ def own_text(result: WatchResult, alliance: WatchedAllianceResult) -> str:
         who += f", {running['role']}"
     text = f"You: {who}. Your node {ACTIVITIES.get(activity, activity)}"
     if activity in ("training", "judging") and alliance["activity_since_ms"] is not None:
-        spent = format_seconds(max(0, result["now_ms"] - alliance["activity_since_ms"]) // 1000)
-        text = f"{text.removesuffix('.')}: {spent} so far."
+        spent_s = max(0, result["now_ms"] - alliance["activity_since_ms"]) // 1000
+        text = f"{text.removesuffix('.')}: {format_seconds(spent_s)} so far." if spent_s else text
     if activity == "aside":
         text += f" Why: {alliance['activity_text']}."
     if activity == "catching_up":
