@@ -261,12 +261,16 @@ def _as_list(value: Json) -> list[Json]:
 
 @asynccontextmanager
 async def open_chain(
-    config: ChainConfig, account: Account, record_sent: Callable[[bytes], None] | None = None
+    config: ChainConfig,
+    account: Account,
+    record_sent: Callable[[bytes], None] | None = None,
+    note_mined: Callable[[TransactionReceipt], None] | None = None,
 ) -> AsyncIterator[Chain]:
     """Connect, check that every endpoint is on the configured chain and that the factory is there.
 
     Args:
         record_sent: test mode; gets the body of every JSON-RPC request before it leaves.
+        note_mined: gets the receipt of every transaction that this account paid for, also of those that failed.
 
     Raises:
         ConfigError: an endpoint is on another chain, or no factory stands at the address.
@@ -298,7 +302,8 @@ async def open_chain(
                 f"the contract at {address_text(config.factory)} is no alliance factory\n"
                 "correct chain.factory in config.toml: it is the second part of an alliance ID"
             ) from error
-        sender = Sender(client, account, config.chain_id, config.poll_interval_s, fee_wei_max=config.fee_wei_max)
+        terms = (client, account, config.chain_id, config.poll_interval_s)
+        sender = Sender(*terms, fee_wei_max=config.fee_wei_max, note_mined=note_mined)
         yield Chain(config, client, sender, token, beacon)
     finally:
         with trio.CancelScope(shield=True):

@@ -7,7 +7,7 @@ times are Unix seconds of chain time, addresses have 20 bytes and digests 32. Th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from p2p_flock.chain_events import ChainEvent
@@ -96,7 +96,11 @@ class ChainUpdate:
 
 @dataclass(frozen=True, slots=True)
 class TransactionReceipt:
-    """A mined transaction: hash, gas used, block number, status (1 succeeded), price per gas in wei."""
+    """A mined transaction: hash, gas used, block number, status (1 succeeded), price per gas in wei.
+
+    ``l1_fee_wei``: what an OP chain takes besides, for the data on L1; endpoints that do not say it are not held to
+    disagree.
+    """
 
     hash: bytes
     gas_used: int
@@ -104,6 +108,12 @@ class TransactionReceipt:
     status: int
     gas_price_wei: int
     contract: bytes | None = None
+    l1_fee_wei: int = field(default=0, compare=False)
+
+    @property
+    def cost_wei(self) -> int:
+        """ETH wei that it took from the sender, beside what it sent."""
+        return self.gas_used * self.gas_price_wei + self.l1_fee_wei
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ def parse_receipt(transaction: bytes, answer: Json) -> TransactionReceipt:
         status=as_quantity(receipt.get("status")),
         gas_price_wei=as_quantity(receipt.get("effectiveGasPrice", "0x0")),
         contract=as_bytes(contract, 20) if contract is not None else None,
+        l1_fee_wei=as_quantity(receipt.get("l1Fee") or "0x0"),
     )
 
 

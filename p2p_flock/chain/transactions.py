@@ -14,6 +14,7 @@ one, and frees that nonce with a transfer of nothing to itself (:meth:`Sender._r
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -59,11 +60,13 @@ class Sender:
         poll_interval_s: float,
         replace_after_s: float = REPLACE_AFTER_S,
         fee_wei_max: int = FEE_GWEI_MAX_DEFAULT * GWEI,
+        note_mined: Callable[[TransactionReceipt], None] | None = None,
     ) -> None:
-        """``fee_wei_max``: what a unit of gas may cost at most, tip included; the operator's bound."""
+        """``fee_wei_max``: what a unit of gas may cost at most, tip included; the operator's bound. ``note_mined`` gets
+        each transaction's receipt once, whether or not it failed."""
         self._client, self._account, self._chain_id = client, account, chain_id
         self._poll_interval_s, self._replace_after_s = poll_interval_s, replace_after_s
-        self._fee_wei_max = fee_wei_max
+        self._fee_wei_max, self._on_mined = fee_wei_max, note_mined
         self._lock = trio.Lock()
         self._nonce_next: int | None = None
         self._in_flight = 0  # transactions sent and not yet mined
@@ -98,6 +101,8 @@ class Sender:
             raise
         finally:
             self._in_flight -= 1
+        if self._on_mined is not None:
+            self._on_mined(receipt)
         if receipt.status != 1:
             raise await self._explain(prepared, receipt)
         return receipt

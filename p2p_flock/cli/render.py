@@ -196,6 +196,10 @@ def show_wallet(result: WalletResult) -> None:
     _row(table, "staked", format_money(result["staked"], "FLOCK"))
     _row(table, "rewards", f"{format_money(result['unclaimed'], 'FLOCK')} to claim")
     _row(table, "withdrawable", format_money(result["withdrawable"], "FLOCK"))
+    claimed = format_money(result["claimed_total"], "FLOCK")
+    _row(table, "earned", f"{format_money(result['earned_total'], 'FLOCK')} in this alliance, {claimed} of it claimed")
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(result["gas_since_s"]))
+    _row(table, "gas paid", f"{format_money(result['gas_spent_wei'], 'ETH')} by this node since {since}")
     _console().print(table)
 
 

@@ -231,6 +231,10 @@ class WalletResult(TypedDict):
     staked: str
     unclaimed: str
     withdrawable: str
+    earned_total: str
+    claimed_total: str
+    gas_spent_wei: str
+    gas_since_s: int
 
 
 class ClaimResult(TypedDict):

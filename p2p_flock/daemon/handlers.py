@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from p2p_flock.alliance.earnings import compute_earnings
 from p2p_flock.alliance.manifest import TaskManifest, decode_manifest
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.contracts import compute_params_hash
@@ -17,13 +18,14 @@ from p2p_flock.daemon.control_messages import TaskResult, params_from_json, para
 from p2p_flock.daemon.control_protocol import JsonObject
 from p2p_flock.daemon.history_answer import HistoryAnswers
 from p2p_flock.daemon.history_messages import HistoryResult
+from p2p_flock.daemon.income import NO_INCOME, compute_income
 from p2p_flock.daemon.log_ring import answer_log
 from p2p_flock.daemon.member import compute_weight
 from p2p_flock.daemon.mesh_answer import answer_mesh
 from p2p_flock.daemon.node_messages import LogResult, MeshResult
 from p2p_flock.daemon.observability import process_log
 from p2p_flock.daemon.privacy_budget import PrivacyBudget, check_privacy
-from p2p_flock.daemon.purse import read_claimable, read_rewards
+from p2p_flock.daemon.purse import read_rewards
 from p2p_flock.daemon.session import topic_of
 from p2p_flock.daemon.standing import describe_suspicion
 from p2p_flock.daemon.task_answer import OwnTask, OwnTaskAnswers, describe_task
@@ -340,11 +342,16 @@ class Handlers:
     async def wallet_show(self, _arguments: JsonObject) -> dict[str, object]:
         eth, flock = await self._world.chain.balances()
         staked = unclaimed = withdrawable = 0
+        income, address = NO_INCOME, self._world.chain.address
         session = self._node.session
         if session is not None:
             stake = await session.handle.stake()
             staked = stake.stake_wei
-            unclaimed = await read_claimable(session, self._world.chain.address)
+            credit, rewards = await session.handle.credit_wei(), await read_rewards(session, address)
+            owed = {record.round: reward for record, reward in rewards}
+            unclaimed = credit + sum(owed.values())
+            earnings = compute_earnings(session.history, address)
+            income = compute_income(session.history, address, earnings, owed, credit)
             now_s = session.state.timestamp_s if session.state is not None else 0
             if stake.release_at_s and now_s >= stake.release_at_s:
                 withdrawable = stake.stake_wei
@@ -357,6 +364,10 @@ class Handlers:
             "staked": str(staked),
             "unclaimed": str(unclaimed),
             "withdrawable": str(withdrawable),
+            "earned_total": str(income.earned),
+            "claimed_total": str(income.claimed),
+            "gas_spent_wei": str(self._world.gas.spent_wei),
+            "gas_since_s": self._world.gas.since_s,
         }
 
     async def wallet_claim(self, arguments: JsonObject) -> dict[str, object]:

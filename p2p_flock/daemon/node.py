@@ -34,6 +34,7 @@ from p2p_flock.daemon.control import serve_control
 from p2p_flock.daemon.control_protocol import prepare_control_socket
 from p2p_flock.daemon.dashboard import DashboardDoor
 from p2p_flock.daemon.data_directory import DataDirectory, load_identity
+from p2p_flock.daemon.gas_book import GAS_NAME, GasBook
 from p2p_flock.daemon.handlers import Handlers
 from p2p_flock.daemon.judging import make_judge
 from p2p_flock.daemon.member import Membership
@@ -122,7 +123,8 @@ async def _open_world(
                 tally.counts["blob_bytes_served"] += path.stat().st_size
         return path
 
-    chain = await stack.enter_async_context(open_chain(_chain_config(config.chain), account, record_sent))
+    gas = GasBook(directory.home / GAS_NAME, config.chain.chain_id)
+    chain = await stack.enter_async_context(open_chain(_chain_config(config.chain), account, record_sent, gas.note))
     network, chain_hash = _beacon_network(config.chain)
     if await chain.beacon_network() != network:
         raise ConfigError(
@@ -152,6 +154,7 @@ async def _open_world(
         sign=tally.signing(partial(sign, bytes(account.key))),
         recover=tally.verifying(recover_address),
         tally=tally,
+        gas=gas,
         sign_as_peer=lambda digest: bytes(SigningKey(identity).sign(digest).signature),
         make_machine=make_machine,
     )

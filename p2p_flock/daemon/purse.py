@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from p2p_flock.alliance.earnings import compute_earnings
 from p2p_flock.chain_events import SettledRecord
+from p2p_flock.daemon.income import NO_INCOME, Income, compute_income
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import ChainError
 
@@ -35,6 +36,7 @@ class Holdings:
         release_at_s: from when the stake can be withdrawn, Unix seconds of chain time; 0 while it is seated.
         claimable: rewards that ``wallet claim`` would pay now.
         as_of_s: when it was read, Unix seconds.
+        income: in this alliance so far.
     """
 
     stake: int
@@ -43,6 +45,7 @@ class Holdings:
     eth: int
     flock: int
     as_of_s: int
+    income: Income = NO_INCOME
 
 
 class Purse:
@@ -78,16 +81,19 @@ class Purse:
         self._tried_at = now
         try:
             stake, credit = await self._session.handle.stake(), await self._session.handle.credit_wei()
-            round_count = len(self._session.history.rounds)
-            rewards = await read_rewards(self._session, self._world.chain.address)
+            history, address = self._session.history, self._world.chain.address
+            round_count, earnings = len(history.rounds), compute_earnings(history, address)
+            rewards = await self._session.handle.rewards_wei([one.record for one in earnings], address)
             eth, flock = await self._world.chain.balances()
         except ChainError as error:
             logger.debug("the account cannot be read for whoever watches: %s", error)
             return
         self._settled_rounds, self._read_rounds = settled, round_count
-        self.unclaimed = {record.round: reward for record, reward in rewards}
+        owed = zip((one.record.round for one in earnings), rewards, strict=True)
+        self.unclaimed = {number: reward for number, reward in owed if reward}
         claimable = credit + sum(self.unclaimed.values())
-        self.holdings = Holdings(stake.stake_wei, stake.release_at_s, claimable, eth, flock, int(time.time()))
+        income = compute_income(history, address, earnings, self.unclaimed, credit)
+        self.holdings = Holdings(stake.stake_wei, stake.release_at_s, claimable, eth, flock, int(time.time()), income)
 
     def is_claimed(self, round_number: int) -> bool | None:
         """Whether what a settled round owed this account was claimed; ``None`` while that was not read since its end.
@@ -97,16 +103,6 @@ class Purse:
         if self.unclaimed is None or round_number >= self._read_rounds - 1:
             return False if self.unclaimed is not None and round_number in self.unclaimed else None
         return round_number not in self.unclaimed
-
-
-async def read_claimable(session: AllianceSession, address: bytes) -> int:
-    """Rewards that claiming now would pay, FLOCK wei.
-
-    Raises:
-        ChainError: the endpoints failed or disagree.
-    """
-    credit = await session.handle.credit_wei()
-    return credit + sum([reward for _, reward in await read_rewards(session, address)])
 
 
 async def read_rewards(session: AllianceSession, address: bytes) -> tuple[tuple[SettledRecord, int], ...]:

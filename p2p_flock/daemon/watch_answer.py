@@ -20,6 +20,7 @@ from p2p_flock.alliance.trainer import Phase as TrainerPhase
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.alliance.validator import Phase as ValidatorPhase
 from p2p_flock.alliance.validator import ValidatorMachine
+from p2p_flock.daemon.gas_book import GasBook
 from p2p_flock.daemon.judging import Judged
 from p2p_flock.daemon.purse import Holdings
 from p2p_flock.daemon.tally import read_cpu_seconds
@@ -137,7 +138,7 @@ class WatchAnswers:
             "rejections": None if own is None else self._count_rejections(history),
             "suspicion_bound": history.params.suspicion_bound,
             "privacy": session.budget.describe(history),
-            "holdings": _holdings(session.purse.ask()),
+            "holdings": _holdings(session.purse.ask(), self._world.gas),
             "score_name": session.judge.worker.score_name,
             "local_only_note": session.scorekeeper.note,
         }
@@ -308,7 +309,7 @@ def _judgement(judged: Judged | None) -> JudgementResult | None:
     }
 
 
-def _holdings(holdings: Holdings | None) -> HoldingsResult | None:
+def _holdings(holdings: Holdings | None, gas: GasBook) -> HoldingsResult | None:
     if holdings is None:
         return None
     return {
@@ -317,6 +318,10 @@ def _holdings(holdings: Holdings | None) -> HoldingsResult | None:
         "eth": str(holdings.eth),
         "flock": str(holdings.flock),
         "as_of_s": holdings.as_of_s,
+        "earned_total": str(holdings.income.earned),
+        "claimed_total": str(holdings.income.claimed),
+        "gas_spent_wei": str(gas.spent_wei),
+        "gas_since_s": gas.since_s,
     }
 
 

@@ -127,6 +127,10 @@ class HoldingsResult(TypedDict):
     eth: str
     flock: str
     as_of_s: int
+    earned_total: str
+    claimed_total: str
+    gas_spent_wei: str
+    gas_since_s: int
 
 
 class WatchedAllianceResult(StandingResult):

@@ -14,6 +14,7 @@ from p2p_flock.chain.beacon import BeaconClient
 from p2p_flock.daemon.clock import ChainClock
 from p2p_flock.daemon.config import NodeConfig
 from p2p_flock.daemon.data_directory import DataDirectory
+from p2p_flock.daemon.gas_book import GasBook
 from p2p_flock.daemon.round_metrics import MetricsFile
 from p2p_flock.daemon.taking_part import MakeMachine
 from p2p_flock.daemon.tally import Tally
@@ -47,5 +48,6 @@ class World:
     sign: Signer
     recover: Recoverer
     tally: Tally
+    gas: GasBook
     sign_as_peer: Callable[[bytes], bytes]
     make_machine: MakeMachine

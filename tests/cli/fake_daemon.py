@@ -81,6 +81,8 @@ LISTED: AllianceListEntry = {
 WALLET: WalletResult = {
     "address": ADDRESS, "peer_id": PEER_ID, "chain_id": 84_530, "eth": "1234500000000000000", "flock": "0",
     "staked": str(1_000 * FLOCK), "unclaimed": str(FLOCK // 4), "withdrawable": "0",
+    "earned_total": str(FLOCK), "claimed_total": str(3 * FLOCK // 4), "gas_spent_wei": "2000000000000000",
+    "gas_since_s": 1_700_000_000,
 }  # fmt: skip
 RESULTS: dict[str, Mapping[str, object]] = {
     "status": STATUS,
@@ -104,6 +106,12 @@ RESULTS: dict[str, Mapping[str, object]] = {
         "transactions": [DIGEST],
     },
     "alliance.reactivate": {"alliance": ALLIANCE, "transactions": [DIGEST]},
+    "node.mesh": {
+        "own": {"peer_id": PEER_ID, "seat": None, "owner": ADDRESS, "role": None, "addresses": []},
+        "peers": [],
+        "peer_count": 0,
+    },
+    "node.log": {"lines": [], "next": 0},
     "task.show": ABOUT,
     "wallet.show": WALLET,
     "wallet.claim": {"claimed": str(FLOCK), "transactions": [DIGEST]},

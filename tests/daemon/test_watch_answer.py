@@ -108,7 +108,7 @@ class Past:
                                 bytes_received=2),
             chain=SimpleNamespace(address=owner_of(OWN)),
             config=SimpleNamespace(chain=SimpleNamespace(chain_id=84_530)),
-            tally=SimpleNamespace(worker_pid=lambda: None),
+            tally=SimpleNamespace(worker_pid=lambda: None), gas=SimpleNamespace(spent_wei=7, since_s=1_700_000_000),
         )  # fmt: skip
 
     @staticmethod
