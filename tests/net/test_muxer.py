@@ -15,6 +15,7 @@ from libp2p.network.stream.exceptions import StreamEOF, StreamReset
 
 from p2p_flock.net.framing import FrameReader
 from p2p_flock.net.hardening import HardenedHost
+from p2p_flock.net.links import describe_links
 from p2p_flock.net.muxer import INBOUND_STREAMS_MAX, Muxer
 from p2p_flock.net.session import PLAINTEXT_BYTES_MAX, split_messages
 from p2p_flock.net.yamux_frames import (
@@ -229,3 +230,20 @@ def test_header__unknown_kind_is_refused() -> None:
         Header.decode(b"\x00\x04" + bytes(10))
     header = Header(FrameKind.DATA, Flag.SYN | Flag.FIN, 7, 123)
     assert Header.decode(header.encode()) == header
+
+
+async def test_links__tell_direction_age_and_round_trip() -> None:
+    """The operator could not see who dialed whom or which peer is far away, or peers would be pinged for nobody."""
+    async with open_couple() as (one, two):
+        to_two, to_one = two.get_id().to_base58(), one.get_id().to_base58()
+        assert describe_links(one.swarm)[to_two].round_trip_s is None  # this asks for the first ping
+        await until(lambda: describe_links(one.swarm)[to_two].round_trip_s is not None)
+        link, seen = describe_links(one.swarm)[to_two], describe_links(two.swarm)[to_one]
+        assert link.round_trip_s is not None and 0.0 <= link.round_trip_s <= link.connected_seconds
+        assert link.is_outbound and not seen.is_outbound
+        listening = two.get_addrs()[0]
+        assert link.address == f"{listening.value_for_protocol('ip4')}:{listening.value_for_protocol('tcp')}"
+        connection, _ = muxed(await one.new_stream(two.get_id(), [DEAF]))
+        assert connection._ping_count == 1  # asked again and again, pinged once
+        connection._take_header(Header(FrameKind.PING, Flag.ACK, 0, 1))  # an answer to no ping, which would count twice
+        assert describe_links(one.swarm)[to_two].round_trip_s == link.round_trip_s
