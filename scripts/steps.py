@@ -23,6 +23,7 @@ PYTEST = (PYTHON, "-m", "pytest", "-q", "--durations=5")
 # Tests wait for sockets and processes more than they compute. Files stay whole: their tests keep their order.
 PARALLEL = ("-n", "2", "--dist", "loadfile")
 PATIENT = ("-o", "faulthandler_timeout=0")  # a network takes minutes; waiting for it is no hang
+NO_BROWSER = "--ignore=tests/browser"  # its tests need what only their own step installs
 OUTPUT_LINES_MAX = 200
 
 
@@ -56,7 +57,10 @@ STEPS = (
     Step("contracts", (str(ROOT / "scripts" / "contracts"), "--check", "--test"), "tools", 900),
     Step(
         "unit",
-        (*PYTEST, *PARALLEL, "-m", "not slow", "tests", "--ignore=tests/architecture", "--ignore=tests/e2e"),
+        (
+            *(*PYTEST, *PARALLEL, "-m", "not slow", "tests", NO_BROWSER),
+            *("--ignore=tests/architecture", "--ignore=tests/e2e"),
+        ),
         "unit",
         1200,
     ),
@@ -70,8 +74,15 @@ STEPS = (
         900,
     ),
     Step("e2e", (*PYTEST, *PATIENT, "-m", "not slow", "tests/e2e"), "alone", 1200),
-    Step("slow", (*PYTEST, *PATIENT, "-m", "slow", "tests", "--ignore=tests/docs"), "alone", 7200, is_default=False),
+    Step(
+        "slow",
+        (*PYTEST, *PATIENT, "-m", "slow", "tests", "--ignore=tests/docs", NO_BROWSER),
+        "alone",
+        7200,
+        is_default=False,
+    ),
     Step("docs", (*PYTEST, *PATIENT, "-m", "slow", "tests/docs"), "alone", 3600, is_default=False),
+    Step("browser", (*PYTEST, *PATIENT, "tests/browser"), "alone", 3600, is_default=False),
 )
 CORE_TESTS = tuple(
     f"tests/{name}" for name in ("wire", "crypto", "secagg", "alliance", "property", "vectors", "simulation", "unit")
