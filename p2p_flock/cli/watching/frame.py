@@ -78,7 +78,7 @@ def build_frame(view: View, console: Console, height: int | None) -> RenderableT
     spent = [Text(privacy_text(alliance["privacy"]))] if alliance["privacy"] is not None else []
     is_tiny = height is not None and height < TINY_ROWS
     curve = [] if is_tiny else curve_lines(alliance, is_roomy=bool(blank))
-    foot = [*blank, *curve, *blank[: len(curve)], _money(alliance, result["now_ms"] // 1000), *spent, *foot]
+    foot = [*blank, *curve, *blank[: len(curve)], _money(alliance, result["now_ms"] // 1000, is_wide), *spent, *foot]
     running = alliance["running"]
     if running is not None:
         head += [*blank, *_round(result, running, is_tiny)]
@@ -182,13 +182,15 @@ def _participants(result: WatchResult, running: RunningRoundResult, is_wide: boo
     return [*table, Text(f"      {words}", "dim")]
 
 
-def _money(alliance: WatchedAllianceResult, now_s: int) -> Text:
+def _money(alliance: WatchedAllianceResult, now_s: int, is_wide: bool) -> Text:
     holdings = alliance["holdings"]
     if holdings is None:
         text = "stake and rewards: being read from the chain"
     else:
         stake, claimable = format_money(holdings["stake"], "FLOCK"), format_money(holdings["claimable"], "FLOCK")
-        text = f"stake {stake} · {claimable} to claim · gas {format_money(holdings['eth'], 'ETH')}"
+        earned = f"earned {format_money(holdings['earned_total'], 'FLOCK')}, " if is_wide else ""
+        text = f"stake {stake} · {earned}{claimable} to claim · gas {format_money(holdings['eth'], 'ETH')}"
+        text += f" left, {format_money(holdings['gas_spent_wei'], 'ETH')} spent" if is_wide else ""
     trouble = standing_text(alliance, now_s)
     return (
         Text(f"{text} · ").append(trouble, "bold yellow")
