@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import cast
 
@@ -80,13 +78,9 @@ def _open(path: Path, link: str) -> None:
     if command is None:
         click.echo("no browser found here: open the link yourself", err=True)
         return
+    quiet = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in range(3)]
     try:
-        subprocess.Popen(
-            [command, str(path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=sys.platform != "win32",
-        )
+        # In a group of its own, so that Ctrl-C in this terminal does not end it; nobody waits for it.
+        os.posix_spawnp(command, [command, str(path)], os.environ, file_actions=quiet, setpgroup=0)
     except OSError as error:
         click.echo(f"cannot start {command}: {error.strerror}; open the link yourself", err=True)
