@@ -83,6 +83,15 @@ class AllianceId:
         return cls(int(match[1]), bytes.fromhex(match[2]), int(match[3]))
 
 
+def describe_round_id(alliance: int | str, round_number: int | None) -> str:
+    """``a7-r12``: the short name of a round in logs and files, the same on every node; ``a7`` outside of rounds.
+
+    Args:
+        alliance: its number at the factory. Two factories' alliances may share it; a node is in one at a time.
+    """
+    return f"a{alliance}" if round_number is None else f"a{alliance}-r{round_number}"
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """What every signature of an alliance is bound to: chain, alliance contract (20 bytes), alliance number."""

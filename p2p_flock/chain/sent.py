@@ -7,6 +7,7 @@ reth and anvil use are told apart here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from p2p_flock.chain.bidding import Bid
@@ -58,6 +59,7 @@ class Sent:
     mined_block: int | None = None
     check_at: int = 0
     resends: int = 0
+    context: Context = field(default_factory=copy_context)  # of whoever sent it: what is logged of it names its round
 
 
 def sort_simulations(

@@ -105,6 +105,7 @@ class Sender:
             self._on_mined(receipt)
         if receipt.status != 1:
             raise await self._explain(prepared, receipt)
+        logger.info("%s: transaction 0x%s in block %d", action, receipt.hash.hex(), receipt.block)
         return receipt
 
     # --- before it leaves ----------------------------------------------------------------------------------------
@@ -371,7 +372,9 @@ class Sender:
             found = next((receipt for receipt in receipts if receipt is not None), None)
             if found is not None and found.status != 1 and sent.resends:
                 # In its new place it was too early or too late. The machines see the chain's state and act on that.
-                logger.warning("%s: sent again after a reorganisation, it was refused", sent.prepared.action)
+                sent.context.run(
+                    logger.warning, "%s: sent again after a reorganisation, it was refused", sent.prepared.action
+                )
                 self._sent.pop(sent.nonce, None)
             elif found is not None:
                 self._note_mined(sent, found.block, update.block)
@@ -382,10 +385,16 @@ class Sender:
         sent.resends += 1
         sent.check_at = newest_block + 1
         if sent.resends > RESENDS_MAX:
-            logger.error("%s: a reorganisation took the transaction back, and no block takes it", sent.prepared.action)
+            sent.context.run(
+                logger.error,
+                "%s: a reorganisation took the transaction back, and no block takes it",
+                sent.prepared.action,
+            )
             self._sent.pop(sent.nonce, None)
             return
-        logger.warning("%s: a reorganisation took the transaction back; it is sent again", sent.prepared.action)
+        sent.context.run(
+            logger.warning, "%s: a reorganisation took the transaction back; it is sent again", sent.prepared.action
+        )
         async with self._lock:
             await self._resend(sent)
 
@@ -395,7 +404,7 @@ class Sender:
             await self._spread(sent.versions[-1][0])
         except ChainError as error:
             if not isinstance(error, RpcError) or "nonce too low" not in error.message.lower():
-                logger.warning("%s: not sent again: %s", sent.prepared.action, error)
+                sent.context.run(logger.warning, "%s: not sent again: %s", sent.prepared.action, error)
                 return False
             if not any(await self._receipts(sent)):
                 self._sent.pop(sent.nonce, None)

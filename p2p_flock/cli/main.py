@@ -27,10 +27,12 @@ from p2p_flock.cli.gov import gov
 from p2p_flock.cli.history import history
 from p2p_flock.cli.init import init
 from p2p_flock.cli.lock import lock
+from p2p_flock.cli.log import log
 from p2p_flock.cli.model import model
 from p2p_flock.cli.node import node
 from p2p_flock.cli.status import status
 from p2p_flock.cli.stop import stop
+from p2p_flock.cli.support import support
 from p2p_flock.cli.task import task
 from p2p_flock.cli.wallet import wallet
 from p2p_flock.errors import LocalProtocolError, P2PFlockError
@@ -66,7 +68,9 @@ for command in (
     stop,
     task,
     config,
+    log,
     doctor,
+    support,
     completion,
 ):
     root.add_command(command)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from p2p_flock.daemon.round_report import describe_round
 from p2p_flock.daemon.world import World
-from p2p_flock.types import Role
+from p2p_flock.types import Role, describe_round_id
 
 if TYPE_CHECKING:
     from p2p_flock.daemon.session import AllianceSession
@@ -22,6 +22,7 @@ def write_closed_line(world: World, session: AllianceSession, number: int) -> No
         {
             "event": "closed",
             **line,
+            "round_id": describe_round_id(session.id.number, number),
             "seat": own[0] if own else None,
             "role": _role_in(session, number, own),
             "stage": session.lineage.stages[number].name.lower(),

@@ -38,6 +38,7 @@ from p2p_flock.daemon.gas_book import GAS_NAME, GasBook
 from p2p_flock.daemon.handlers import Handlers
 from p2p_flock.daemon.judging import make_judge
 from p2p_flock.daemon.member import Membership
+from p2p_flock.daemon.observability import current_round_id
 from p2p_flock.daemon.prometheus import render_metrics
 from p2p_flock.daemon.recorder import disable_masks, open_sent_recorder
 from p2p_flock.daemon.round_metrics import MetricsFile
@@ -216,7 +217,7 @@ async def _open_worker(stack: AsyncExitStack, config: NodeConfig, directory: Dat
     if learning.task is None or learning.data_path is None:
         return None
     directory.logs.mkdir(mode=0o700, exist_ok=True)
-    return await stack.enter_async_context(
+    worker = await stack.enter_async_context(
         open_worker(
             WorkerConfig(
                 task_name=learning.task,
@@ -227,6 +228,8 @@ async def _open_worker(stack: AsyncExitStack, config: NodeConfig, directory: Dat
             )
         )
     )
+    worker.read_label = current_round_id
+    return worker
 
 
 def _bootstrap(settings: NetSettings) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Structured logs: human or JSON lines, the alliance and round in every line, secrets taken out of all of them.
+"""Structured logs: human or JSON lines, alliance and round in every line of theirs, secrets taken out of all of them.
 
 Called by ``cli/node.py`` (to set up) and the daemon's tasks (``round_context``). Modules log through the standard
 ``logging.getLogger(__name__)``; structured values go in ``extra={"fields": {...}}``. Never logs to a peer or a server.
@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from p2p_flock.daemon.log_ring import LogRing
 from p2p_flock.store.files import make_private_folder, translate_os_errors
+from p2p_flock.types import describe_round_id
 
 # Five files of 16 MiB hold weeks at level info; the oldest goes.
 LOG_FILE_BYTES_MAX = 16 << 20
@@ -30,7 +31,9 @@ HIDDEN = "[hidden]"
 SECRET_CHARACTERS_MIN = 6  # shorter ones would blank out ordinary words
 API_KEY_CHARACTERS_MIN = 16
 
-_round: ContextVar[tuple[str, int | None] | None] = ContextVar("round", default=None)
+RoundNumber = int | Callable[[], int | None] | None
+
+_round: ContextVar[tuple[str, RoundNumber] | None] = ContextVar("round", default=None)
 _SECRET_FIELD = re.compile(
     r"(?i)(\b(?:password|passphrase|private_key|secret_key|secret|mnemonic|api_key|token_key|authorization)\b"
     r"""["']?\s*[:=]\s*["']?)([^\s"',}]+)"""
@@ -76,13 +79,28 @@ process_log = LogRing(process_secrets.clean)
 
 
 @contextlib.contextmanager
-def round_context(alliance: str, round_number: int | None) -> Iterator[None]:
-    """Every line logged inside, also by tasks started inside, names this alliance and round."""
+def round_context(alliance: str, round_number: RoundNumber) -> Iterator[None]:
+    """Every line logged inside, also by tasks started inside, names this alliance and round.
+
+    Args:
+        round_number: a function is asked anew for each line, by tasks that outlive rounds.
+    """
     token = _round.set((alliance, round_number))
     try:
         yield
     finally:
         _round.reset(token)
+
+
+def current_round_id() -> str | None:
+    """``a7-r12`` inside a :func:`round_context`; for what is written or asked elsewhere on the round's behalf."""
+    context = _current_round()
+    return None if context is None else round_id_of(*context)
+
+
+def round_id_of(alliance: str, round_number: int | None) -> str:
+    """The short name of a round, of the alliance's ID in text."""
+    return describe_round_id(alliance.rpartition(":")[2], round_number)
 
 
 def configure_logging(
@@ -118,7 +136,7 @@ def configure_logging(
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: ``time`` (Unix seconds), ``level, logger, message, alliance, round`` and the fields."""
+    """One object a line: ``time`` (Unix seconds), ``level, logger, message, alliance, round, round_id``, the fields."""
 
     def __init__(self, secrets: SecretsFilter) -> None:
         super().__init__()
@@ -134,6 +152,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "alliance": alliance,
             "round": round_number,
+            "round_id": None if alliance is None else round_id_of(alliance, round_number),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
@@ -141,17 +160,17 @@ class JsonFormatter(logging.Formatter):
 
 
 class HumanFormatter(logging.Formatter):
-    """``12:30:05 info  round 7  text  key=value``, for a terminal."""
+    """``12:30:05 info  a0-r7  text  key=value``, for a terminal."""
 
     def __init__(self, secrets: SecretsFilter) -> None:
         super().__init__()
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        _, round_number = _context_of(record)
+        alliance, round_number = _context_of(record)
         parts = [time.strftime("%H:%M:%S", time.localtime(record.created)), f"{record.levelname.lower():7}"]
-        if round_number is not None:
-            parts.append(f"round {round_number}")
+        if alliance is not None:
+            parts.append(round_id_of(alliance, round_number))
         parts.append(record.getMessage())
         parts += [f"{name}={value}" for name, value in _fields_of(record).items()]
         text = _printable("  ".join(parts))
@@ -194,8 +213,16 @@ def _open_log_file(folder: Path, secrets: SecretsFilter) -> logging.Handler:
 def _add_context(record: logging.LogRecord) -> bool:
     """Attach the round while still in the logging task's context."""
     if not hasattr(record, "flock_round"):
-        record.flock_round = _round.get()
+        record.flock_round = _current_round()
     return True
+
+
+def _current_round() -> tuple[str, int | None] | None:
+    context = _round.get()
+    if context is None:
+        return None
+    alliance, round_number = context
+    return alliance, round_number() if callable(round_number) else round_number
 
 
 def _context_of(record: logging.LogRecord) -> tuple[str | None, int | None]:

@@ -50,8 +50,9 @@ class RoundMetrics:
         report: what the machine said last.
     """
 
-    def __init__(self, file: MetricsFile, round_number: int, started_at: float) -> None:
+    def __init__(self, file: MetricsFile, round_number: int, started_at: float, round_id: str | None = None) -> None:
         self._file = file
+        self._round_id = round_id
         self.round_number = round_number
         self.started: dict[str, float] = {"beacon": started_at}
         self.ended: dict[str, float] = {}
@@ -74,6 +75,7 @@ class RoundMetrics:
             line: dict[str, object] = {
                 "event": "phase",
                 "round": self.round_number,
+                "round_id": self._round_id,
                 "phase": phase,
                 "role": self.role,
                 "seat": self.seat,

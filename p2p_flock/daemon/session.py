@@ -56,7 +56,7 @@ from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisa
 from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, SealObserved, SeatReachable
 from p2p_flock.store.journal import Record
 from p2p_flock.store.segments import SegmentFile
-from p2p_flock.types import AllianceId, Role, Stage
+from p2p_flock.types import AllianceId, Role, Stage, describe_round_id
 from p2p_flock.wire.codec import encode
 from p2p_flock.wire.messages import Hint
 
@@ -133,6 +133,14 @@ class AllianceSession:
         self.judge.model = self.lineage.model
         self._closed_rounds = self.lineage.next_round
         self._unpinned = max(0, self.lineage.next_round - 1)  # a process that was killed may have left these pinned
+        with round_context(str(self.id), self._running_round):
+            await self._run_tasks()
+
+    def _running_round(self) -> int | None:
+        rounds = self.history.rounds
+        return rounds[-1].opened.round if rounds and not rounds[-1].ended else None
+
+    async def _run_tasks(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._keep, nursery)
@@ -385,8 +393,9 @@ class AllianceSession:
     async def _run_round(self, record: RoundRecord, scope: trio.CancelScope) -> None:
         """Take part in one round until it ends on chain; then :meth:`_stop_round` cancels this."""
         opened = record.opened
-        self.metrics = RoundMetrics(self._world.metrics, opened.round, time.time())
-        with scope:
+        round_id = describe_round_id(self.id.number, opened.round)
+        self.metrics = RoundMetrics(self._world.metrics, opened.round, time.time(), round_id)
+        with scope, round_context(str(self.id), opened.round):
             context, beacon_signature = await self._wait_for_beacon(record, opened)
             if context is None:
                 await trio.sleep_forever()
@@ -398,8 +407,7 @@ class AllianceSession:
             records = await trio.to_thread.run_sync(self._load_records, context.round)
             self._driver = driver
             self._tell_known(driver, record)
-            with round_context(str(self.id), context.round):
-                await driver.run(records)
+            await driver.run(records)
 
     async def _wait_for_beacon(self, record: RoundRecord, opened: RoundOpened) -> tuple[RoundContext | None, bytes]:
         """The round's context once its beacon is out, and the beacon's signature for ``sealRound``."""

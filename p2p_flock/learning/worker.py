@@ -65,7 +65,9 @@ ERRORS: Final = (DataSchemaError, TaskError, UsageError, LocalProtocolError)
 def main() -> None:
     """Serve requests until stdin ends."""
     answers = _claim_stdout()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(label)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_label_of)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle; it closes our stdin
     requests: queue.Queue[dict[str, Value]] = queue.Queue(PENDING_REQUESTS_MAX)
     threading.excepthook = _end_with_traceback
@@ -73,6 +75,15 @@ def main() -> None:
     defer_torch()  # a node that has only just started asks for what needs none of it
     log.info("worker %d is ready", os.getpid())
     _serve(requests, answers)
+
+
+_label = "-"  # of the request that is served: a process serves one at a time
+
+
+def _label_of(record: logging.LogRecord) -> bool:
+    """Name the round in every line, those of the task and of its libraries too."""
+    record.label = _label
+    return True
 
 
 class _Torch:
@@ -121,12 +132,14 @@ class _Torch:
 
 
 def _serve(requests: queue.Queue[dict[str, Value]], answers: BinaryIO) -> NoReturn:
+    global _label
     task: Task | None = None
     torch, operation, telling = _Torch(), "open", Telling(answers)
     while True:
         torch.note(operation)
         body = _next_request(requests, torch, operation)
         operation = get_text(body, "operation")
+        _label = (get_text(body, "label") if "label" in body else "") or "-"
         telling.begin(get_int(body, "request"))
         started = time.perf_counter()
         try:

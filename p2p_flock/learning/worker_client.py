@@ -69,6 +69,7 @@ READ_BYTES_MAX: Final = 1 << 20
 # those of the time it stood at once. Beyond it the worker is not ours any more, and is ended.
 TELLINGS_MAX_AT_ONCE: Final = 64
 TELLINGS_PER_SECOND_MAX: Final = 16.0
+LABEL_CHARACTERS_MAX: Final = 64  # a round's ID has two numbers and four characters
 LOG_BYTES_MAX: Final = 4 << 20  # beyond it the log of earlier runs moves to <name>.1 at the next start
 
 # The worker runs the task's code, so the environment it gets holds no secret (a keystore password may stand in ours).
@@ -113,6 +114,7 @@ class Worker:
         self._opened = False  # the process has answered "open"
         self._closed = False  # open_worker has ended: no process may be started any more
         self.start_count = 0  # processes started so far
+        self.read_label: Callable[[], str | None] = lambda: None  # what its log calls the work of the asking task
         self._last_request = 0
         self._open_request: int | None = None  # sent and not yet answered
         self.score_name: str | None = None  # what the task calls its score; known once the manifest was asked for
@@ -247,8 +249,9 @@ class Worker:
         """The next request's number and bytes."""
         self._last_request += 1
         try:
+            label = (self.read_label() or "")[:LABEL_CHARACTERS_MAX]
             return self._last_request, encode_frame(
-                {"request": self._last_request, "operation": operation, **arguments}
+                {"request": self._last_request, "operation": operation, "label": label, **arguments}
             )
         except WireError as error:
             raise LocalProtocolError(f"{operation}: {error}") from error

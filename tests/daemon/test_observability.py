@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2p_flock.daemon.observability import SecretsFilter, configure_logging, round_context
+from p2p_flock.daemon.observability import SecretsFilter, configure_logging, current_round_id, round_context
 
 ALLIANCE = "flock:84530:0xabab:0"
 logger = logging.getLogger("p2p_flock.test")
@@ -54,6 +54,24 @@ async def test_logs__round_is_in_every_line_also_of_child_tasks() -> None:
     assert inside["level"] == "info"
 
 
+async def test_logs__a_task_that_outlives_rounds_names_the_running_one() -> None:
+    """What is done for a round beside its driver could not be found by its ID."""
+    stream, running = logs("json"), [3]
+    with round_context(ALLIANCE, lambda: running[0] if running else None):
+        assert current_round_id() == "a0-r3"
+        logger.info("first")
+        running[0] = 4
+        logger.info("second")
+        with round_context(ALLIANCE, 2):
+            logger.info("about an earlier one")
+        running.clear()
+        logger.info("between two")
+    assert current_round_id() is None
+    logger.info("outside")
+    names = [json.loads(line)["round_id"] for line in stream.getvalue().splitlines()]
+    assert names == ["a0-r3", "a0-r4", "a0-r2", "a0", None]
+
+
 def test_logs__fields_cannot_replace_the_standard_ones() -> None:
     """A peer's field could forge a line's level or round."""
     stream = logs("json")
@@ -68,7 +86,7 @@ def test_logs__human_line_names_the_round() -> None:
     stream = logs("human")
     with round_context(ALLIANCE, 7):
         logger.warning("late", extra={"fields": {"seat": 4}})
-    assert "warning  round 7  late  seat=4\n" in stream.getvalue()
+    assert "warning  a0-r7  late  seat=4\n" in stream.getvalue()
 
 
 @pytest.mark.parametrize("log_format", ["human", "json"])

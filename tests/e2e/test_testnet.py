@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from p2p_flock.testnet.processes import find_processes
+from p2p_flock.types import AllianceId
 from tests.e2e.running import Testnet, inspect, processes_of, running_testnet, watch
 
 RUN_SECONDS_MAX = 300
@@ -34,6 +37,29 @@ def assert_all_settled_and_agreed(testnet: Testnet, nodes: int, rounds: int) -> 
         assert entry["seconds"]["total"] >= entry["seconds"]["overhead"] > 0
 
 
+def assert_rounds_are_named(testnet: Testnet, rounds: int) -> None:
+    """Every line about a round carries its ID: the daemon's log, the worker's, the metrics, the transactions."""
+    names = {f"a{AllianceId.parse(testnet.network()['alliance']).number}-r{number}" for number in range(rounds + 1)}
+    transactions = 0
+    for home in sorted(testnet.directory.glob("node?")):
+        entries = [json.loads(line) for line in (home / "logs" / "node.log").read_text().splitlines()]
+        of_rounds = [entry for entry in entries if entry["logger"].endswith((".driver", ".judging"))]
+        of_rounds += [entry for entry in entries if entry["round"] is not None]
+        assert {entry["round_id"] for entry in of_rounds} == names, home
+        transactions += sum("transaction 0x" in entry["message"] for entry in of_rounds)
+        worker = (home / "logs" / "worker.log").read_text().splitlines()
+        told = [
+            line.split()[3]
+            for line in worker
+            if re.search(r" (train|statistics|judge_statistics|evaluate) took ", line)
+        ]
+        assert told and set(told) <= names, home
+        lines = [json.loads(line) for line in (home / "rounds.jsonl").read_text().splitlines()]
+        assert {line["round_id"] for line in lines} == names, home
+        assert all(line["round_id"].endswith(f"-r{line['round']}") for line in lines)
+    assert transactions >= 3 * (rounds + 1)  # each round's seal, commitments and settlement
+
+
 def test_testnet__six_nodes_two_rounds(tmp_path: Path) -> None:
     """The whole main job: elect, train, mask, seal, unmask, judge, vote, settle, agree."""
     with running_testnet(
@@ -42,6 +68,7 @@ def test_testnet__six_nodes_two_rounds(tmp_path: Path) -> None:
         assert testnet.wait(RUN_SECONDS_MAX) == 0, testnet.text()
         assert processes_of(testnet) == []
         assert_all_settled_and_agreed(testnet, NODES, ROUNDS)
+        assert_rounds_are_named(testnet, ROUNDS)
         report = testnet.read_report()
         assert report["rounds"][0]["score_after"] is not None
         assert abs(report["final_score"] - report["plain_fedavg_score"]) <= 0.02
