@@ -78,7 +78,10 @@ class DashboardDoor:
         with self._defects.contained("the dashboard"):
             try:
                 await self._run(port, directory, handlers, render_metrics, task_status)
-            except (PortTakenError, StoreError) as error:
+            except* (PortTakenError, StoreError) as group:  # the first comes out of the nursery, in a group
+                error: BaseException = group
+                while isinstance(error, BaseExceptionGroup):
+                    error = error.exceptions[0]
                 self._trouble = " ".join(str(error).split("\n"))
                 logger.warning("there is no dashboard: %s", self._trouble)
             finally:

@@ -1,9 +1,10 @@
 """Looks for the nodes' secrets wherever they must not be: the run's files, its processes, its report.
 
 ``python -m p2p_flock.testnet.secretcheck DIRECTORY [FILE…]`` during a run or after one. Each node's account key, libp2p
-seed, key of the round secrets, mask keys and password are taken from its home, and searched for, as they are and in the
-usual notations, in every file of the run but the one that holds them, in each FILE (such as the report), and in the
-arguments and the environment of the run's processes. It also checks that nobody else can read the nodes' homes.
+seed, key of the round secrets, mask keys, password and dashboard token are taken from its home, and searched for, as
+they are and in the usual notations, in every file of the run but the one that holds them, in each FILE (such as the
+report), and in the arguments and the environment of the run's processes. It also checks that nobody else can read the
+nodes' homes.
 
 Exit code 0: nothing was found; 1: something was; 2: there was nothing to search.
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_flock.chain.keystore import read_keystore
+from p2p_flock.daemon.dashboard_files import read_token
 from p2p_flock.daemon.data_directory import DataDirectory, load_identity
 from p2p_flock.daemon.passwords import read_password_file
 from p2p_flock.errors import PasswordError, StoreError, UsageError
@@ -111,6 +113,10 @@ def secrets_of(name: str, home: Path, password_path: Path, contract: str) -> Ite
     yield Secret(f"account key of {name}", read_keystore(directory.keystore, password).key, None)
     yield Secret(f"libp2p seed of {name}", load_identity(directory.identity_key), directory.identity_key)
     yield Secret(f"secrets key of {name}", directory.secrets_key.read_bytes(), directory.secrets_key)
+    if directory.dashboard_token.exists():  # a node may have no dashboard
+        token = read_token(directory.dashboard_token)
+        yield Secret(f"dashboard token of {name}", token.encode(), directory.dashboard_token)
+        yield Secret(f"dashboard token of {name}, decoded", base64.urlsafe_b64decode(token + "="), None)
     with tempfile.TemporaryDirectory() as copy:  # opening the daemon's own folder would sweep what it is writing
         folder = Path(copy) / "round_secrets"
         shutil.copytree(directory.round_secrets, folder)

@@ -15,7 +15,10 @@ import pytest
 
 from p2p_flock.chain.account import Account
 from p2p_flock.chain.keystore import write_keystore
+from p2p_flock.daemon.dashboard_files import create_token, write_url
 from p2p_flock.daemon.data_directory import DataDirectory, create_identity
+from p2p_flock.dashboard.access import Access
+from p2p_flock.dashboard.settings import DashboardSettings
 from p2p_flock.net.adapter import NetConfig
 from p2p_flock.ports import Persist, UpdateComputed
 from p2p_flock.secagg.secrets import NeighborSecrets, PartnerSecrets, RoundSecrets
@@ -51,7 +54,14 @@ def test_notations__base64_is_seen_inside_of_something_longer(before: bytes) -> 
     assert is_in(base64.urlsafe_b64encode(before + SECRET + b"tail"))
 
 
+async def no_answer(_command: str, _arguments: dict[str, Any]) -> dict[str, object]:
+    """Never asked."""
+    return {}
+
+
 HOLDERS: dict[str, Callable[[], Any]] = {
+    "Access": lambda: Access(SECRET.hex(), 4180),
+    "DashboardSettings": lambda: DashboardSettings(port=0, token=SECRET.hex(), ask=no_answer, commands={}),
     "Account": lambda: Account.from_key(SECRET),
     "NetConfig": lambda: NetConfig(SECRET, "127.0.0.1", 0, (), lambda _digest: None),
     "NeighborSecrets": lambda: NeighborSecrets(1, SECRET),
@@ -121,6 +131,8 @@ def test_files__stores_are_private_whatever_the_umask(tmp_path: Path) -> None:
         BlobStore(directory.blobs, 1 << 20).put(b"content", pin="pin")
         ModelStore(directory.models)
         create_identity(directory.identity_key)
+        create_token(directory.dashboard_token)
+        write_url(directory.dashboard_url, "http://127.0.0.1:4180")
         write_keystore(directory.keystore, Account.from_key(SECRET), PASSWORD, light=True)
         stored.create_secrets_key(directory.secrets_key)
         held = stored.RoundSecrets(directory.round_secrets, directory.secrets_key)
@@ -132,7 +144,7 @@ def test_files__stores_are_private_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(former)
     assert list(find_open_files([tmp_path / "made"])) == []
     places = [Place(str(path), path.read_bytes(), path) for path in home.rglob("*") if path.is_file()]
-    assert len(places) >= 5
+    assert len(places) >= 7
     assert list(find_secrets([Secret("key", SECRET, None)], places)) == []
 
 

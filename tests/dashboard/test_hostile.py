@@ -82,7 +82,10 @@ async def test_rubbish__ends_its_connection_only(caplog: pytest.LogCaptureFixtur
 async def test_head__is_bounded() -> None:
     """One request could fill the memory."""
     async with open_dashboard() as client:
-        for headers in ({"X": "x" * (HEAD_BYTES_MAX + connections.RECEIVE_BYTES_MAX)}, {f"X-{number}": "x" * 100 for number in range(300)}):
+        for headers in (
+            {"X": "x" * (HEAD_BYTES_MAX + connections.RECEIVE_BYTES_MAX)},
+            {f"X-{number}": "x" * 100 for number in range(300)},
+        ):
             reply = await client.get(STATUS, headers)
             assert reply.status in (0, 400, 431) and client.node.asked == []
         assert (await client.get(STATUS, {"X": "x" * 4_000})).status == 200
