@@ -17,6 +17,7 @@ from p2p_flock.daemon.history_messages import HistoryMoneyResult, HistoryResult,
 
 HEADINGS = ("round", "ended", "outcome", "you", "in", "votes", "score", "alone", "reward", "took")
 RIGHT = frozenset({0, 8})
+WIDE_COLUMNS = 96  # of a terminal; in a narrower one the last column is left out
 TRANSACTION_WORDS = {
     "open": "opened",
     "seal": "sealed: whose updates are in",
@@ -38,8 +39,9 @@ def show_history(result: HistoryResult) -> None:
     if not rounds:
         console.print("No round has ended yet, or this node is in no alliance: see `p2p-flock status`.")
         return
+    columns = len(HEADINGS) if console.width >= WIDE_COLUMNS else len(HEADINGS) - 1
     rows = [[Text(heading, "dim") for heading in HEADINGS], *(_cells(entry) for entry in rounds)]
-    for line in align(rows, RIGHT):
+    for line in align([row[:columns] for row in rows], RIGHT):
         console.print(line)
     total = sum(int(entry["money"]["total"]) for entry in rounds if entry["money"] is not None)
     console.print(Text(f"\nEarned in these {len(rounds)} rounds: {format_money(total, 'FLOCK')}.", "bold"))
