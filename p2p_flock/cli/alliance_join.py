@@ -56,7 +56,7 @@ def join(
 
     First every place where your data does not fit is listed, and one epoch is trained to see how long it takes; nothing
     leaves this machine for that. What is sent binds the parameters that were shown and the stake as the most that can
-    be lost.
+    be lost. With --json, time and scores of the dry run are under "dry_run".
     """
     declared, prices = _parse_weight(weight), Prices(gas_gwei, eth_usd)
     result = cast(AllianceShowResult, call(home, "alliance.show", {"alliance": alliance}, SHOW_TIMEOUT_S))

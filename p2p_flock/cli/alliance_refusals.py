@@ -108,6 +108,27 @@ def _check_money(result: AllianceShowResult, params: AllianceParams, prices: Pri
         )
 
 
+def describe_obstacle(result: AllianceShowResult, prices: Prices) -> list[str]:
+    """For ``alliance show``: what keeps this node from joining now, and what to do; none of a member or where nothing.
+
+    The first obstacle only: mending it may change the rest.
+    """
+    if result["own_state"] in ("joined", "leaving"):
+        return []
+    try:
+        check_joinable(result, prices)
+    except UsageError as error:
+        what, _, remedy = str(error).partition("\n")
+        return [f"{_as_sentence(what)} {_as_sentence(remedy)}".strip()]
+    if result["data"]["error_is_of_data"]:
+        return [f"Your data does not fit the task: {result['data']['error']}. `p2p-flock task check` lists all of it."]
+    return []
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
 def find_warnings(result: AllianceShowResult, prices: Prices) -> list[str]:
     """What a member should know before it stakes although it could go on; each with what to do."""
     params = params_of(result)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from p2p_flock.cli.alliance_admission import summarise_admission
+from p2p_flock.cli.alliance_refusals import describe_obstacle
 from p2p_flock.cli.alliance_terms import describe_terms, params_of
 from p2p_flock.cli.amounts import format_money, format_seconds
 from p2p_flock.cli.data_columns import describe_columns
@@ -87,7 +88,10 @@ def show_alliances(result: AllianceListResult) -> None:
 def show_alliance(result: AllianceShowResult, prices: Prices = DEFAULT_PRICES) -> None:
     """Terms, seats, last rounds."""
     show_terms(result, prices)
+    if obstacle := describe_obstacle(result, prices):
+        show_section("What keeps this node from joining", [f"Note: {sentence}" for sentence in obstacle])
     console = _console()
+    console.print()
     seats = Table(box=None, header_style="bold", pad_edge=False, title="Seats", title_justify="left")
     for heading in ("seat", "owner", "peer ID", "weight", "state"):
         seats.add_column(heading, overflow="fold")
@@ -108,7 +112,6 @@ def show_terms(result: AllianceShowResult, prices: Prices = DEFAULT_PRICES, to_s
         show_section(heading, sentences, to_stderr)
         if number == 0:
             show_columns(result, to_stderr)
-    _console(to_stderr).print()
 
 
 def show_heading(result: AllianceShowResult, to_stderr: bool = False) -> None:
@@ -127,7 +130,7 @@ def show_section(heading: str, sentences: Sequence[str], to_stderr: bool = False
     console = _console(to_stderr)
     console.print()
     console.print(Text(heading, style="bold"))
-    for sentence in sentences:
+    for sentence in (each.replace(" %", "\u00a0%") for each in sentences):  # a number and its sign on one line
         style = "yellow" if sentence.startswith(("Warning:", "Note:")) else ""
         lines = textwrap.wrap(sentence, max(console.width - 2, 40), break_long_words=False, break_on_hyphens=False)
         console.print(Text("\n".join(f"  {line}" for line in lines), style=style), soft_wrap=True)

@@ -239,3 +239,26 @@ def test_join__warns_before_the_question(run: RunCommand, daemon: FakeDaemon) ->
     daemon.change("alliance.show", seats=[{**SEAT, "connected": False, "peer_id": PEER_ID, "owner": ADDRESS}])
     text = " ".join(run("alliance", "join", ALLIANCE, "--yes", "--no-dry-run").out.split())
     assert 0 < text.index("Warning: None of the 1 members is connected") < text.index("In short") < text.index("Joined")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"own_state": "joined", "own_seat": 0}, None),
+        ({}, None),
+        ({"eth": "0"}, "The account holds no ETH to pay gas with. Send it some: `p2p-flock wallet`"),
+        ({"task_installed": False, "data": {**DATA, "task": "digits"}}, "set to the task digits"),
+        (
+            {"task_installed": False, "data": {**DATA, "error": "row 2: mend it", "error_is_of_data": True}},
+            "`p2p-flock task check` lists all of it",
+        ),
+    ],
+)
+def test_show__says_what_keeps_this_node_from_joining(
+    run: RunCommand, daemon: FakeDaemon, fields: dict[str, object], says: str | None
+) -> None:
+    """A newcomer would find out in the join, or read that a task is not installed and not what to do."""
+    daemon.change("alliance.show", **fields)
+    text = " ".join(run("alliance", "show", ALLIANCE).out.split())
+    assert ("What keeps this node from joining" in text) == (says is not None)
+    assert says is None or says in text
