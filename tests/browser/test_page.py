@@ -169,12 +169,12 @@ def test_curve__grows_and_has_a_table(page: Page, node: FakeNode) -> None:
     expect(score).to_contain_text("After round 10: AUC 0.891")
     score.locator("summary").click()
     rows = score.get_by_role("row")
-    expect(rows).to_have_count(10)
+    expect(rows).to_have_count(11)  # with the heading
     node.show(watch, rounds=rounds)
     expect(score).to_contain_text(
         "After round 13: AUC 0.900, from 0.618 after round 1. Trained on your own data alone: 0.820"
     )
-    expect(rows).to_have_count(13)
+    expect(rows).to_have_count(14)
 
 
 def test_log__is_filtered_and_paused(page: Page, node: FakeNode) -> None:

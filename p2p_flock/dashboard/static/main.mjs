@@ -84,7 +84,7 @@ function Page({ state }) {
         <${Round} watch=${watch} alliance=${alliance} nowMs=${nowMs} />
         <${Participants} alliance=${alliance} nowMs=${nowMs} />
         <${Network} mesh=${state.mesh} ownSeat=${alliance.own_seat} ownRole=${alliance.running?.role ?? "none"} />
-        <${Score} rounds=${rounds} scoreName=${alliance.score_name} />
+        <${Score} rounds=${rounds} scoreName=${alliance.score_name} localNote=${alliance.local_only_note} />
         <${Money} alliance=${alliance} rounds=${rounds} nowMs=${nowMs} />
         <${Rounds} rounds=${rounds} scoreName=${scoreName} />` : html`<${NoAlliance} watch=${watch} />
         ${watch ? html`<${Network} mesh=${state.mesh} ownSeat=${null} ownRole="none" />` : null}`}

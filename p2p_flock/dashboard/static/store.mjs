@@ -58,7 +58,8 @@ export function withEvent(state, kind, data, monotonicMs) {
 export function mergeLog(known, news) {
   const first = news[0];
   if (!first) return known;
-  const kept = known.filter((line) => line.sequence < first.sequence && line.time <= first.time);
+  const isOther = known.some((line) => line.sequence === first.sequence && line.time !== first.time);
+  const kept = isOther ? [] : known.filter((line) => line.sequence < first.sequence);
   return [...kept, ...news].slice(-LOG_LINES_MAX);
 }
 

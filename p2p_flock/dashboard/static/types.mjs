@@ -32,14 +32,15 @@
  *   penalties?: Happening[], events?: Happening[], transactions?: Transaction[],
  *   transactions_left_out?: number}} Round */
 /** @typedef {{adopted: number, rejected: number, undecided: number, voided: number}} Counts */
-/** @typedef {{stake: string, claimable: string, eth: string, flock: string, as_of_s: number}} Holdings */
+/** @typedef {{stake: string, claimable: string, eth: string, flock: string, as_of_s: number,
+ *   earned_total?: string, claimed_total?: string, gas_spent_wei?: string, gas_since_s?: number}} Holdings */
 /** @typedef {{alliance: string, task: string, round_count: number, settled_rounds: number, model_rounds: number,
  *   opened_rounds: number, seats: number, seat_count_min: number, closed: boolean, counts: Counts,
  *   model_digest: string, own_seat: number | null, activity: string, activity_text: string,
  *   activity_since_ms: number | null, running: Running | null, rounds: EndedRound[], strikes: number | null,
  *   rejections: number | null, suspicion_bound: number, privacy: Privacy | null, holdings: Holdings | null,
  *   standing: string, release_at_s: number | null, suspended_for: number[], suspected_for: number[],
- *   slashed: Slash | null, score_name?: string | null}} Alliance */
+ *   slashed: Slash | null, score_name?: string | null, local_only_note?: string | null}} Alliance */
 /** @typedef {{cpu_seconds: number, memory_bytes: number | null, worker_cpu_seconds: number | null,
  *   worker_memory_bytes: number | null, bytes_sent: number, bytes_received: number}} Cost */
 /** @typedef {{format: number, now_ms: number, peer_id: string, address: string, uptime_s: number,

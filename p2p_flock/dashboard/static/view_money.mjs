@@ -25,6 +25,10 @@ export function Money({ alliance, rounds, nowMs }) {
   const figures = [["Seat", html`<${Badge} mark=${mark} word=${word} tone=${tone} />`]];
   if (holdings) {
     figures.push(["Your stake", formatMoney(holdings.stake)], ["Rewards to claim", formatMoney(holdings.claimable)]);
+    if (holdings.earned_total !== undefined) figures.push(["Earned so far", formatMoney(holdings.earned_total), `${formatMoney(holdings.claimed_total ?? "0")} of it claimed`]);
+    if (holdings.gas_spent_wei !== undefined) {
+      figures.push(["Gas spent", formatMoney(holdings.gas_spent_wei, "ETH", 6), holdings.gas_since_s ? `since ${dateTimeText(holdings.gas_since_s * 1000)}` : undefined]);
+    }
     figures.push(["In your account", formatMoney(holdings.flock)], ["For transactions", formatMoney(holdings.eth, "ETH", 4)]);
   }
   figures.push(...bounds(alliance));

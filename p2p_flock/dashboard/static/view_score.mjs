@@ -6,8 +6,9 @@ import { Chart } from "./chart.mjs";
 import { formatScore } from "./format.mjs";
 import { curveText, scoreCurve } from "./outcomes.mjs";
 
-/** @param {{rounds: import("./types.mjs").Round[], scoreName: string | null | undefined}} props */
-export function Score({ rounds, scoreName }) {
+/** @param {{rounds: import("./types.mjs").Round[], scoreName: string | null | undefined, localNote: string | null | undefined}} props
+ * `localNote`: why there is no local-only score, in the node's words */
+export function Score({ rounds, scoreName, localNote }) {
   const curve = scoreCurve(rounds, scoreName);
   const points = curve.points.filter((point) => point.alliance !== null || point.local !== null);
   /** @type {import("./chart.mjs").Line[]} */
@@ -22,7 +23,7 @@ export function Score({ rounds, scoreName }) {
       ? html`<${Chart} description=${`Curve by round. ${text} The table below holds the numbers.`} height=${200} data=${data} lines=${lines} format=${formatScore} />`
       : html`<div class="plot-200 empty">The curve begins with the first round that this node measured.</div>`}
     <p class="note">Measured by your node on your private test data; no other node sees it.${
-      curve.has_local ? " The dashed line has had as many trainings, on your data only." : " There is no local-only score to compare with (yet)."}</p>
+      curve.has_local ? " The dashed line has had as many trainings, on your data only." : ` There is no local-only score to compare with${localNote ? `: ${localNote}` : " yet"}.`}</p>
     ${points.length ? html`<details><summary>The same as a table</summary><${Table} caption="Score by round" className="plain" columns=${[
       { title: "Round", isNumber: true }, { title: `Alliance's model, ${curve.name}`, isNumber: true }, { title: "Own data alone", isNumber: true },
     ]} rows=${points.map((point) => ({ key: point.round, cells: [point.round, formatScore(point.alliance), formatScore(point.local)] }))} /></details>` : null}
