@@ -92,8 +92,8 @@ class Prober:
 
 @asynccontextmanager
 async def open_prober() -> AsyncIterator[Prober]:
-    """A host that listens nowhere, under a fresh identity."""
-    async with open_host(os.urandom(SEED_BYTES), [], Traffic(), Liveness(), lambda _peer: None) as host:
+    """A host under a fresh identity, that nobody is told of."""
+    async with _open_host(os.urandom(SEED_BYTES), "127.0.0.1", 0) as host:
         yield Prober(host)
 
 
@@ -107,10 +107,16 @@ async def answer_probes(identity: bytes, listen_host: str, listen_port: int) -> 
     Raises:
         PortTakenError: another process listens there.
     """
+    async with _open_host(identity, listen_host, listen_port):
+        yield
+
+
+@asynccontextmanager
+async def _open_host(identity: bytes, listen_host: str, listen_port: int) -> AsyncIterator[HardenedHost]:
     listeners = await open_listening_sockets(listen_host, listen_port)
     try:
-        async with open_host(identity, listeners, Traffic(), Liveness(), lambda _peer: None):
-            yield
+        async with open_host(identity, listeners, Traffic(), Liveness(), lambda _peer: None) as host:
+            yield host
     finally:
         for listener in listeners:
             await listener.aclose()

@@ -109,6 +109,18 @@ class Bench:
         assert TRACEBACK not in ran.text, ran.text
         return ran
 
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """A command that is left running; the caller waits for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "p2p_flock.cli.main", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environment(),
+            text=True,
+        )
+
     def make_home(self, name: str, **settings: str) -> Home:
         """``init`` by the command, with everything right; ``settings`` (SECTION__KEY) in TOML change that."""
         devnet, index = self.devnet, len(self.homes)
