@@ -8,10 +8,11 @@ from p2p_flock.cli.failures import describe
 from p2p_flock.cli.gov import gov
 from p2p_flock.cli.lazy import LazyGroup
 from p2p_flock.cli.lock import lock
+from p2p_flock.cli.model import model
 from p2p_flock.errors import TransactionFailedError
 from tests.cli.conftest import RunCommand
 
-COMMANDS = [(group, name) for group in (gov, lock) for name in group.commands_known]
+COMMANDS = [(group, name) for group in (gov, lock, model) for name in group.commands_known]
 
 
 @pytest.mark.parametrize(("group", "name"), COMMANDS, ids=[f"{group.name}-{name}" for group, name in COMMANDS])
