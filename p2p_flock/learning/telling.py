@@ -31,7 +31,7 @@ class Telling:
         self._next_at = self._get_seconds() + TELL_SECONDS
 
     def note(self, done: int, total: int) -> None:
-        """``done`` of ``total`` pieces are done; told if the last word was long enough ago. Costs under 1 µs otherwise."""
+        """``done`` of ``total`` pieces are done; told if the last word was long ago. Costs under 1 µs otherwise."""
         now = self._get_seconds()
         if now < self._next_at:
             return

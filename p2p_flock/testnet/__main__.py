@@ -57,21 +57,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     rings = ", ".join(map(str, RINGS))
     parser.add_argument("--lane-bits", type=int, default=32, help=f"ring that updates are added in: {rings} [32]")
     parser.add_argument("--seed", type=int, default=1, help="of the data's partition and split [1]")
-    parser.add_argument("--report", type=Path, help="JSON report [testnet-report.json here]")
-    parser.add_argument(
-        "--no-references",
-        action="store_true",
-        help="compute no scores to compare with at the end (pooled, alone, plain FedAvg)",
-    )
-    parser.add_argument(
-        "--no-local-only", action="store_true", help="no node trains a model of its own to compare with"
-    )
-    parser.add_argument("--keep", action="store_true", help="keep the run's directory after a success")
-    parser.add_argument("--block-time", type=float, default=0.2, help="seconds between blocks [0.2]")
-    parser.add_argument("--directory", type=Path, help="where the run writes; new or empty [a temporary one]")
-    parser.add_argument(
-        "--test-mode", default="", help=f"for tests, comma-separated: {', '.join(TEST_MODES)}; gives away private data"
-    )
+    _add_measuring(parser)
     parser.add_argument(
         "--void-count-max", type=int, metavar="N", help="void rounds in a row that close the alliance [10]"
     )
@@ -104,6 +90,25 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         faults=tuple(map(parse_fault, given.fault)),
         byzantine=tuple(map(parse_band, given.byzantine)),
         cut_by=CutBy(given.cut_by),
+    )
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    """What is measured beside the rounds, what of it stays, and where."""
+    parser.add_argument("--report", type=Path, help="JSON report [testnet-report.json here]")
+    parser.add_argument(
+        "--no-references",
+        action="store_true",
+        help="compute no scores to compare with at the end (pooled, alone, plain FedAvg)",
+    )
+    parser.add_argument(
+        "--no-local-only", action="store_true", help="no node trains a model of its own to compare with"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the run's directory after a success")
+    parser.add_argument("--block-time", type=float, default=0.2, help="seconds between blocks [0.2]")
+    parser.add_argument("--directory", type=Path, help="where the run writes; new or empty [a temporary one]")
+    parser.add_argument(
+        "--test-mode", default="", help=f"for tests, comma-separated: {', '.join(TEST_MODES)}; gives away private data"
     )
 
 
