@@ -116,7 +116,7 @@ def secrets_of(name: str, home: Path, password_path: Path, contract: str) -> Ite
     if directory.dashboard_token.exists():  # a node may have no dashboard
         path, token = directory.dashboard_token, read_token(directory.dashboard_token)
         yield Secret(f"dashboard token of {name}", token.encode(), path)
-            yield Secret(f"dashboard token of {name}, decoded", base64.urlsafe_b64decode(token + "="), path)
+        yield Secret(f"dashboard token of {name}, decoded", base64.urlsafe_b64decode(token + "="), path)
     with tempfile.TemporaryDirectory() as copy:  # opening the daemon's own folder would sweep what it is writing
         folder = Path(copy) / "round_secrets"
         shutil.copytree(directory.round_secrets, folder)
