@@ -88,8 +88,7 @@ async def test_forwarder__closes_one_door_for_old_and_new_connections(tmp_path: 
     async with open_doors(tmp_path) as (first, second), AsyncExitStack() as stack:
         stack.enter_context(trio.fail_after(PATIENCE_SECONDS))
         streams = [
-            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
-            for port in (first, second)
+            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)) for port in (first, second)
         ]
         assert [await ask(stream) for stream in streams] == [True, True]
         write_closed(tmp_path, ["node0"])
