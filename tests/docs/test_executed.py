@@ -49,6 +49,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
         values = {
             "P2P_FLOCK_HOME": document["nodes"][0]["home"],
             "ALLIANCE": document["alliance"],
+            "RPC_URL": document["rpc_url"],
             "NETWORK": str(directory),
             "PASSWORD_FILE": str(directory / "passwords" / "node0"),
         }

@@ -13,7 +13,7 @@ from p2p_flock.cli.amounts import format_money
 from p2p_flock.cli.creating.consequences import LABEL_WIDTH, TaskSizes, describe_consequences
 from p2p_flock.cli.creating.weaknesses import find_weaknesses
 from p2p_flock.cli.estimates import Prices
-from p2p_flock.cli.options import STATUS_TIMEOUT_S, call, require_answerable
+from p2p_flock.cli.options import call, require_answerable
 from p2p_flock.daemon.control_messages import TaskResult
 from p2p_flock.errors import CommandRefusedError, NoDaemonError, UsageError
 from p2p_flock.params import AllianceParams
@@ -32,7 +32,7 @@ def read_sizes(home: Path, task: str, parameters: int | None, is_needed: bool) -
         NoDaemonError: none runs, and one is needed.
     """
     try:
-        told = cast(TaskResult, call(home, "task.show", {}, STATUS_TIMEOUT_S))
+        told = cast(TaskResult, call(home, "task.show", {}))  # a worker that loads torch may take a minute
     except NoDaemonError:
         if is_needed:
             raise
