@@ -27,7 +27,7 @@ TRANSACTION_WORDS = {
     "void": "ended without a result",
 }
 CSV_FIELDS = (
-    *("round", "started", "ended", "outcome", "role", "trainers", "survivors"),
+    *("round", "started", "ended", "outcome", "role", "trainers", "survivors", "survivors_by_cohort"),
     *("votes_for", "votes_against", "abstentions", "own_score", "local_only_score"),
     *("reward_wei", "is_claimed", "penalties", "model_digest", "ending_transaction", "reasons"),
 )
@@ -59,6 +59,7 @@ def show_round(entry: HistoryRoundResult) -> None:
     console.print(f"  from {_time(entry['started_at_s'])} to {_time(entry['ended_at_s'])}{took}")
     for reason in entry["reasons"]:
         console.print(Text(f"  {reason}"))
+    _show_cohorts(console, entry)
     role = entry["role"]
     console.print(Text("\nYou", "bold"))
     console.print(f"  {'held no seat' if role is None else f'were a {role}'}")
@@ -96,6 +97,22 @@ def show_round(entry: HistoryRoundResult) -> None:
         console.print(Text(f"\nModel after it: {entry['model_digest']}"), soft_wrap=True)
 
 
+def _show_cohorts(console: Console, entry: HistoryRoundResult) -> None:
+    """Survivors and votes of each cohort."""
+    trained, survived = entry["trainers_by_cohort"], entry["survivors_by_cohort"]
+    if not trained:
+        return
+    console.print(Text("\nCohorts", "bold"))
+    for cohort, count in enumerate(trained):
+        told = f"{survived[cohort]} of {count} trainers in" if survived else f"{count} trainers, nothing was sealed"
+        if entry["votes_for"]:
+            told += f"; {entry['votes_for'][cohort]} votes for it, {entry['votes_against'][cohort]} against"
+            silent = entry["abstentions"][cohort]
+            told += f", {silent} neither" if silent else ""
+            told += f": {entry['cohort_outcomes'][cohort]}"
+        console.print(Text(f"  cohort {cohort}: {told}"))
+
+
 def show_csv(result: HistoryResult) -> None:
     """One line a round under a line of names; money in wei, times in UTC, lists separated by semicolons."""
     writer = csv.writer(sys.stdout)
@@ -111,6 +128,7 @@ def show_csv(result: HistoryResult) -> None:
                 entry["role"] or "",
                 entry["trainers"],
                 entry["survivors"],
+                _list(entry["survivors_by_cohort"]),
                 _list(entry["votes_for"]),
                 _list(entry["votes_against"]),
                 _list(entry["abstentions"]),

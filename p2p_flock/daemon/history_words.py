@@ -13,6 +13,7 @@ from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.penalties import compute_absent
 from p2p_flock.alliance.seat_table import Happening
 from p2p_flock.chain_events import RoundSettled
+from p2p_flock.daemon.round_report import count_survivors
 from p2p_flock.params import AllianceParams
 from p2p_flock.types import Assignment, CohortOutcome, Vote
 
@@ -78,11 +79,8 @@ def _describe_cohort(
 
 
 def _count_in(record: RoundRecord, assignment: Assignment | None, cohort: int) -> tuple[int, int] | None:
-    if record.sealed is None or assignment is None:
-        return None
-    bits = sum(word << 256 * index for index, word in enumerate(record.sealed.survivors))
-    sealed = {seat for index, seat in enumerate(assignment.trainers) if bits >> index & 1}
-    return len(sealed & set(assignment.cohorts[cohort])), len(assignment.cohorts[cohort])
+    counts = count_survivors(record, assignment)
+    return None if assignment is None or not counts else (counts[cohort], len(assignment.cohorts[cohort]))
 
 
 def _describe_missing(record: RoundRecord, assignment: Assignment | None) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from p2p_flock.daemon.node_messages import LogLine, LogResult
 from p2p_flock.errors import UsageError
+from p2p_flock.types import describe_round_id
 
 LINES_KEPT = 2_000  # an hour at level info; about 1 MB
 LINES_ASKED_MAX = 500  # of one answer: below the control socket's 4 MiB also where every line is full
@@ -50,6 +51,7 @@ class LogRing(logging.Handler):
             "message": _printable(self.clean(record.getMessage())[:MESSAGE_CHARACTERS_MAX]),
             "alliance": alliance,
             "round": round_number,
+            "round_id": _round_id(alliance, round_number),
             "fields": shown,
         }
         self._lines.append((record.levelno, line))
@@ -89,6 +91,11 @@ def answer_log(ring: LogRing, after: object, level: object, limit: object) -> Lo
         raise UsageError(f"after must be 0 or more and limit 1 to {LINES_ASKED_MAX}\ncorrect them")
     lines, newest = ring.lines(after, LEVELS[str(level)], limit)
     return {"lines": lines, "next": newest}
+
+
+def _round_id(alliance: str | None, round_number: int | None) -> str | None:
+    """``a7-r12``, as in the other logs (``observability.round_id_of``, which imports this module)."""
+    return None if alliance is None else describe_round_id(alliance.rpartition(":")[2], round_number)
 
 
 def _printable(text: str) -> str:

@@ -50,6 +50,7 @@ class LogLine(TypedDict):
     message: str
     alliance: str | None
     round: int | None
+    round_id: str | None
     fields: dict[str, str | int | float | bool | None]
 
 

@@ -24,6 +24,15 @@ def describe_round(history: AllianceHistory, round_number: int) -> dict[str, obj
     }
 
 
+def count_survivors(record: RoundRecord, assignment: Assignment | None) -> list[int]:
+    """Trainers of each cohort whose updates the seal on chain names; empty where nothing was sealed."""
+    if assignment is None or record.sealed is None:
+        return []
+    bits = sum(word << 256 * index for index, word in enumerate(record.sealed.survivors))
+    sealed = {seat for position, seat in enumerate(assignment.trainers) if bits >> position & 1}
+    return [len(sealed.intersection(cohort)) for cohort in assignment.cohorts]
+
+
 def _survivors(record: RoundRecord, assignment: Assignment | None) -> list[list[int]]:
     if assignment is None or record.manifest is None:
         return []

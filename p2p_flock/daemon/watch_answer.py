@@ -23,6 +23,7 @@ from p2p_flock.alliance.validator import ValidatorMachine
 from p2p_flock.daemon.gas_book import GasBook
 from p2p_flock.daemon.judging import Judged
 from p2p_flock.daemon.purse import Holdings
+from p2p_flock.daemon.round_report import count_survivors
 from p2p_flock.daemon.tally import read_cpu_seconds
 from p2p_flock.daemon.watch_messages import (
     WATCH_FORMAT,
@@ -198,12 +199,15 @@ def show_round(session: AllianceSession, record: RoundRecord) -> RoundResult:
     settled, ended = record.settled, record.settled or record.voided
     assert ended is not None
     digests = session.lineage.digests.get(number)
+    survivors = count_survivors(record, assignment)
     return {
         "round": number,
         "outcome": "settled" if settled is not None else "voided",
         "cohort_outcomes": [CohortOutcome(o).name.lower() for o in settled.outcomes] if settled is not None else [],
         "trainers": len(assignment.trainers) if assignment is not None else 0,
-        "survivors": len(record.manifest.entries) if record.manifest is not None else 0,
+        "trainers_by_cohort": [len(cohort) for cohort in assignment.cohorts] if assignment is not None else [],
+        "survivors": sum(survivors),
+        "survivors_by_cohort": survivors,
         "votes_for": list(settled.votes_for) if settled is not None else [],
         "votes_against": list(settled.votes_against) if settled is not None else [],
         "model_digest": digests[1] if digests is not None else None,
@@ -274,7 +278,8 @@ def _activity(session: AllianceSession, look: RunningRound | None, own: int | No
     if own is None:
         return "not_seated"
     if look is None:
-        return "awaiting_seats"
+        history = session.history
+        return "awaiting_seats" if len(history.seats) < history.params.seat_count_min else "awaiting_round"
     if session.lineage.next_round < look.record.opened.round:
         return "catching_up"
     if look.progress is None:

@@ -100,7 +100,9 @@ class RoundResult(TypedDict):
     outcome: str
     cohort_outcomes: list[str]
     trainers: int
+    trainers_by_cohort: list[int]  # empty where the draw is not known
     survivors: int
+    survivors_by_cohort: list[int]  # empty where nothing was sealed
     votes_for: list[int]
     votes_against: list[int]
     model_digest: str | None

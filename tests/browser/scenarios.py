@@ -37,6 +37,9 @@ def frame(name: str, **alliance: Any) -> Frame:
         told |= {"round_count": 40, "opened_rounds": ROUND + 1, "model_rounds": ROUND, "settled_rounds": ROUND - 1}
         told["counts"] = {"adopted": 11, "rejected": 2, "undecided": 0, "voided": 1}
         told["rounds"] = history_of(chosen)[:12]
+        now_ms = chosen["now_ms"]
+        told["holdings"] |= {"earned_total": "174" + "4" * 18, "claimed_total": "151" + "1" * 18,
+                             "gas_spent_wei": "4210000000000000", "gas_since_s": now_ms // 1000 - 7200}  # fmt: skip
     told.update({"score_name": "AUC"} | alliance)
     return chosen
 
@@ -98,6 +101,7 @@ def log_of(watch: Frame, rounds: int = 6) -> list[Frame]:
                     "message": message,
                     "alliance": watch["alliance"]["alliance"] if watch["alliance"] else None,
                     "round": number,
+                    "round_id": f"a1-r{number}",
                     "fields": fields,
                 }
             )
@@ -107,80 +111,76 @@ def log_of(watch: Frame, rounds: int = 6) -> list[Frame]:
 def history_of(watch: Frame, count: int = ROUND) -> list[Frame]:
     """``count`` ended rounds, newest first: most adopted, one rejected, one void; scores rise."""
     now_s = watch["now_ms"] // 1000
-    rounds = []
-    for number in range(count):
-        adopted, voided = number % 6 != 4, number == 7
-        before, after = _auc(number - 1), _auc(number)
-        judged = number % 3 == 2 and not voided
-        penalties: list[Frame] = []
-        if number == 4:
-            penalties = [
-                {
-                    **{"what": "absent", "owner": watch["address"], "seat": 2, "is_own": True, "fault": None},
-                    "text": STRIKE,
-                    **{"rounds": [4], "amount": None, "transaction": "0x" + "4a" * 32, "at_s": now_s - 600},
-                }
-            ]
-        outcome = "adopted" if adopted else "rejected"
-        reasons = ["Adopted: 3 of 3 validators voted for it, 2 were needed."] if adopted else [REJECTED]
-        if voided:
-            reasons = [VOID]
-        rounds.append(
-            {
-                "round": number,
-                "outcome": "voided" if voided else "settled",
-                "cohort_outcomes": [] if voided else [outcome],
-                "trainers": 4,
-                "survivors": 0 if voided else 3 if number == 3 else 4,
-                "votes_for": [] if voided else [3 if adopted else 0],
-                "votes_against": [] if voided else [0 if adopted else 3],
-                "model_digest": "0x" + f"{number:02x}" * 32,
-                "seconds": 9 + number % 4,
-                "role": "validator" if judged else "trainer",
-                "judgement": {
-                    "loss_before": 1 - before,
-                    "score_before": before,
-                    "losses_after": {"0": 1 - after},
-                    "scores_after": {"0": after},
-                    "accepted": {"0": adopted},
-                }
-                if judged
-                else None,
-                "own_score": None if number == 0 or voided else after,
-                "local_only_score": None if number < 2 or voided else round(0.82 - 0.3 * math.exp(-number / 2), 4),
-                "started_at_s": now_s - 60 * (count - number),
-                "ended_at_s": now_s - 60 * (count - number) + 9,
-                "abstentions": [0],
-                "reasons": reasons,
-                "money": None
-                if voided
-                else {
-                    "trainer": "13333333333333333333",
-                    "validator": "0",
-                    "refunds": "1200000000000000000",
-                    "total": "14533333333333333333",
-                    "is_claimed": number < 6,
-                },
-                "penalties": penalties,
-                "events": [],
-                "events_left_out": 0,
-                "transactions": [
-                    {
-                        "what": what,
-                        "transaction": "0x" + f"{number:02x}{index:02x}" * 16,
-                        "block": 100 + number,
-                        "at_s": now_s - 60,
-                        "sender": None,
-                        "is_own": what == "commit",
-                    }
-                    for index, what in enumerate(
-                        ["open", "void"] if voided else ["open", "seal", "commit", "reveal", "settle"]
-                    )
-                ],
-                "transactions_left_out": 0,
-            }
-        )
-    return rounds[::-1]
+    return [ended_round(number, now_s - 60 * (count - number), watch["address"]) for number in reversed(range(count))]
+
+
+def ended_round(number: int, started_s: int, owner: str) -> Frame:
+    """One of them; in round 4 the node itself got a strike."""
+    is_void, is_adopted = number == 7, number % 6 != 4
+    outcome = "adopted" if is_adopted else "rejected"
+    reasons = ["Adopted: 3 of 3 validators voted for it, 2 were needed."] if is_adopted else [REJECTED]
+    survivors = [] if is_void else [3 if number == 3 else 4]
+    return {
+        "round": number,
+        "outcome": "voided" if is_void else "settled",
+        "cohort_outcomes": [] if is_void else [outcome],
+        **{"trainers": 4, "trainers_by_cohort": [4]},
+        **{"survivors": sum(survivors), "survivors_by_cohort": survivors},
+        "votes_for": [] if is_void else [3 if is_adopted else 0],
+        "votes_against": [] if is_void else [0 if is_adopted else 3],
+        "abstentions": [] if is_void else [0],
+        "model_digest": "0x" + f"{number:02x}" * 32,
+        "seconds": 9 + number % 4,
+        "started_at_s": started_s,
+        "ended_at_s": started_s + 9,
+        "reasons": [VOID] if is_void else reasons,
+        **own_part(number, is_void, is_adopted),
+        "penalties": [strike(owner, started_s)] if number == 4 else [],
+        "events": [],
+        "events_left_out": 0,
+        "transactions": transactions_of(number, started_s, is_void),
+        "transactions_left_out": 0,
+    }
+
+
+def own_part(number: int, is_void: bool, is_adopted: bool) -> Frame:
+    """What the node did in a round, measured after it and earned by it."""
+    before, after = _auc(number - 1), _auc(number)
+    is_validator = number % 3 == 2 and not is_void
+    judgement = {
+        **{"loss_before": 1 - before, "score_before": before},
+        **{"losses_after": {"0": 1 - after}, "scores_after": {"0": after}, "accepted": {"0": is_adopted}},
+    }
+    money = {
+        **{"trainer": "13333333333333333333", "validator": "0", "refunds": "1200000000000000000"},
+        **{"total": "14533333333333333333", "is_claimed": number < 6},
+    }
+    alone = round(0.82 - 0.3 * math.exp(-number / 2), 4)
+    return {
+        "role": "validator" if is_validator else "trainer",
+        "judgement": judgement if is_validator else None,
+        "own_score": None if number == 0 or is_void else after,
+        "local_only_score": None if number < 2 or is_void else alone,
+        "money": None if is_void else money,
+    }
+
+
+def strike(owner: str, at_s: int) -> Frame:
+    return {
+        **{"what": "absent", "owner": owner, "seat": 2, "is_own": True, "text": STRIKE, "rounds": [4], "fault": None},
+        **{"amount": None, "transaction": "0x" + "4a" * 32, "at_s": at_s},
+    }
+
+
+def transactions_of(number: int, at_s: int, is_void: bool) -> list[Frame]:
+    names = ["open", "void"] if is_void else ["open", "seal", "commit", "reveal", "settle"]
+    return [
+        {
+            **{"what": what, "transaction": "0x" + f"{number:02x}{index:02x}" * 16, "block": 100 + number},
+            **{"at_s": at_s, "sender": None, "is_own": what == "commit"},
+        }
+        for index, what in enumerate(names)
+    ]
 
 
 def _auc(number: int) -> float:

@@ -70,8 +70,9 @@ SHOW: AllianceShowResult = {
     "round": None, "settled_rounds": 0, "phase": "waiting", "phase_ends_at_s": None, "closed": False,
     "model_digest": None, "own_seat": None, "own_state": "none", "weight_suggested": 4, "eth": str(FLOCK),
     "flock": str(2_000 * FLOCK),
-    "rounds": [{"round": 0, "outcome": "settled", "cohort_outcomes": ["adopted"], "trainers": 5, "survivors": 4,
-                "votes_for": [3], "votes_against": [0], "model_digest": DIGEST, "seconds": 12}],
+    "rounds": [{"round": 0, "outcome": "settled", "cohort_outcomes": ["adopted"], "trainers": 5,
+                "trainers_by_cohort": [5], "survivors": 4, "survivors_by_cohort": [4], "votes_for": [3],
+                "votes_against": [0], "model_digest": DIGEST, "seconds": 12}],
 }  # fmt: skip
 LISTED: AllianceListEntry = {
     "alliance": ALLIANCE, "task": "heart", "task_installed": False, "seats": 3, "seat_count_min": 8,

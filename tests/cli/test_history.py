@@ -71,6 +71,8 @@ def test_history__one_round_in_full(run: RunCommand, daemon: FakeDaemon) -> None
     assert "a strike: " in ran.out and "two in a row suspend the seat" in ran.out
     for found in struck["transactions"]:
         assert found["transaction"] in ran.out
+    for cohort, count in enumerate(struck["trainers_by_cohort"]):
+        assert f"cohort {cohort}: {struck['survivors_by_cohort'][cohort]} of {count} trainers in; " in ran.out
     daemon.results["alliance.history"] = {"rounds": [], "earliest": 0}
     ran = run("history", "--round", "77")
     assert ran.code == 2 and "round 77 has not ended" in ran.err
@@ -99,6 +101,7 @@ def test_history__csv_has_a_column_for_each_field(run: RunCommand, daemon: FakeD
     by_round = {row["round"]: row for row in rows}
     assert by_round["4"]["outcome"] == "void" and by_round["4"]["reward_wei"] == ""
     assert by_round["3"]["outcome"] == "rejected" and by_round["3"]["votes_for"] == "2"
+    assert by_round["4"]["survivors_by_cohort"] == "" and by_round["3"]["survivors_by_cohort"]
     assert all(None not in row and None not in row.values() for row in rows)
 
 

@@ -68,16 +68,14 @@ def test_ring__line_tells_round_and_fields() -> None:
     """Lines of two rounds could not be told apart."""
     ring = LogRing(str)
     fields = {"seat": 4, "ratio": 0.5, "late": True, "none": None, "nan": float("nan"), "peers": ["x"]}
-    ring.handle(record("late", fields=fields, flock_round=("flock:1", 7)))
+    ring.handle(record("late", fields=fields, flock_round=("flock:84530:0xab:1", 7)))
     (line,) = answer_log(ring, 0, "info", 1)["lines"]
-    assert (line["alliance"], line["round"], line["level"], line["logger"]) == (
-        "flock:1",
-        7,
-        "info",
-        "p2p_flock.daemon",
-    )
+    told = (line["alliance"], line["round"], line["round_id"], line["level"], line["logger"])
+    assert told == ("flock:84530:0xab:1", 7, "a1-r7", "info", "p2p_flock.daemon")
     assert line["fields"] == {"seat": 4, "ratio": 0.5, "late": True, "none": None, "nan": "nan", "peers": "['x']"}
     json.dumps(line, allow_nan=False)
+    ring.handle(record("outside of rounds"))
+    assert answer_log(ring, 0, "info", 1)["lines"][0]["round_id"] is None
 
 
 def test_ring__hides_secrets_wherever_they_stand() -> None:

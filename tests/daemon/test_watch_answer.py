@@ -167,6 +167,29 @@ def test_answer__counts_outcomes_and_strikes() -> None:
     assert alliance["strikes"] == expected and alliance["standing"] == "joined"
 
 
+def test_answer__tells_survivors_per_cohort_from_the_seal() -> None:
+    """An operator could not see which cohort lost a trainer."""
+    rounds = {entry["round"]: entry for entry in Past(8).answer()["alliance"]["rounds"]}
+    params = PARAMS
+    for entry in rounds.values():
+        trained = entry["trainers_by_cohort"]
+        assert len(trained) == params.cohort_count and sum(trained) == entry["trainers"]
+        assert sum(entry["survivors_by_cohort"]) == entry["survivors"]
+    absent = rounds[7]  # this node's seat is missing in the seal if it trained
+    assert absent["survivors"] == absent["trainers"] - (absent["role"] == "trainer") > 0
+    assert rounds[4]["survivors_by_cohort"] == [] and rounds[4]["outcome"] == "voided"
+
+
+def test_answer__between_rounds_no_members_are_waited_for() -> None:
+    """The operator of a full alliance would look for members that nobody needs."""
+    past = Past(1)
+    past.history.rounds.pop()
+    alliance = past.answer()["alliance"]
+    assert alliance["running"] is None and alliance["activity"] == "awaiting_round"
+    past.history.params = replace(PARAMS, seat_count_min=SEATS + 1)
+    assert past.answer()["alliance"]["activity"] == "awaiting_seats"
+
+
 def test_answer__counts_rejections_in_a_row() -> None:
     """A member would learn only from its suspension that its cohorts are rejected."""
     past = Past(8)

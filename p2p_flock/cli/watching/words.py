@@ -41,6 +41,7 @@ ACTIVITIES = {
     "closed": "is done: the alliance has had all its rounds. Collect what it earned: `p2p-flock wallet claim`.",
     "not_seated": "holds no seat in this alliance.",
     "awaiting_seats": "waits for more members.",
+    "awaiting_round": "waits for the next round to open.",
     "catching_up": "is fetching what it missed.",
     "awaiting_beacon": "waits for the draw of roles.",
     "joins_next_round": "takes part from the next round on.",
