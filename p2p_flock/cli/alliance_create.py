@@ -18,6 +18,7 @@ import click
 from p2p_flock.cli.alliance_admission import parse_join_deadline, parse_score_target, read_allowlist, read_owners
 from p2p_flock.cli.alliance_risk import choose_bound
 from p2p_flock.cli.alliance_security import Assumptions, choose_bounds
+from p2p_flock.cli.alliance_show import price_options
 from p2p_flock.cli.alliance_terms import describe_epsilon
 from p2p_flock.cli.creating.presenting import choose_file, confirm, read_sizes, save, show_consequences
 from p2p_flock.cli.creating.questions import ask_all
@@ -34,7 +35,7 @@ from p2p_flock.cli.creating.sources import (
     to_hex,
     without_digest,
 )
-from p2p_flock.cli.estimates import ETH_USD, GAS_GWEI, Prices
+from p2p_flock.cli.estimates import Prices
 from p2p_flock.cli.failures import EXIT_DECLINED, EXIT_OK
 from p2p_flock.cli.options import call, home_option, json_option, print_json
 from p2p_flock.cli.task import installed_tasks
@@ -103,8 +104,7 @@ class _Draft:
     "--suspicion-bound", type=click.IntRange(0, SUSPICION_BOUND_MAX), metavar="NUMBER",
     help="Rejected cohorts in a row that suspend a seat, 0 for never [default: safe for the corrupt share].",
 )  # fmt: skip
-@click.option("--eth-usd", type=click.FloatRange(0), default=ETH_USD, show_default=True, help="To show costs in USD.")
-@click.option("--gas-gwei", type=click.FloatRange(0), default=GAS_GWEI, show_default=True, help="To show costs in USD.")
+@price_options
 @click.option("--parameters", type=click.IntRange(1), metavar="NUMBER", help="Of the model, if no daemon knows them.")
 @click.option("--save", "save_to", type=click.Path(path_type=Path), help="Write the TOML here before asking.")
 @click.option("--dry-run", is_flag=True, help="Check and print the TOML, send nothing.")

@@ -22,6 +22,7 @@ from p2p_flock.params import AllianceParams
 
 SHARES_PERCENT = (10, 20, 30)
 FEARED_PERCENT = 20  # warnings are about this share; the solver's privacy levels assume it too
+OUTVOTE = "they outvote the honest validators in at least one round"
 LABEL_WIDTH, COLUMN_WIDTH = 34, 14  # 76 columns in all
 
 
@@ -55,7 +56,7 @@ def describe_risk(params: AllianceParams, with_warnings: bool = True) -> list[st
     if tolerated:
         lines.append(
             f"It holds against {tolerated} bad of {population.seat_count} owners: with so many it still learns, and "
-            f"the chance that they ever decide a round is {LIFE_CAPTURE_MAX:.0%} at most."
+            f"the chance that they outvote the honest validators in any round is {LIFE_CAPTURE_MAX:.0%} at most."
         )
     else:
         lines.append(f"It holds against no bad owner at all: one of {population.seat_count} is too many.")
@@ -102,7 +103,9 @@ def _warnings(params: AllianceParams, population: Population) -> list[str]:
     if risk.life_capture > LIFE_CAPTURE_MAX:
         found.append(
             f"Warning: {params.validator_count} validators are few. If {feared} of {population.seat_count} owners are "
-            f"bad, the chance that they ever decide a round is {format_chance(risk.life_capture)}: take more."
+            f"bad, {describe_chance(risk.life_capture, OUTVOTE)}: then they alone decide what becomes of the model in "
+            "it. More validators make that rarer, and only the creator can set them; join this one if you trust that "
+            f"fewer than {feared} of its owners are bad."
         )
     if params.cohort_count == 1:
         found.append(
@@ -113,10 +116,19 @@ def _warnings(params: AllianceParams, population: Population) -> list[str]:
         found.append("Warning: the suspicion bound is 0. Whoever poisons every round keeps its seat to the end.")
     if risk.false_suspicion > FALSE_SUSPICION_MAX:
         found.append(
-            f"Warning: the suspicion bound is low. If {feared} owners are bad, the chance that an honest one is "
-            f"suspended is {format_chance(risk.false_suspicion)}."
+            f"Warning: the suspicion bound is low. If {feared} owners are bad, "
+            f"{describe_chance(risk.false_suspicion, 'an honest one is suspended')}."
         )
     return found
+
+
+def describe_chance(chance: float, what: str) -> str:
+    """``the chance that … is 31 %``, ``it is certain that …``: a clause that goes on after a comma."""
+    if chance >= 1:
+        return f"it is certain that {what}"
+    if chance <= 0:
+        return f"it cannot happen that {what}"
+    return f"the chance that {what} is {format_chance(chance)}"
 
 
 def format_chance(chance: float) -> str:

@@ -90,8 +90,11 @@ def _describe_privacy(population: Population, security: Security) -> str:
     p, bound = population, security.collusion_bound
     harmless = f"up to {bound} of them may collude" if bound else "none of them may collude"
     claim = f"A trainer's secrets are shared among {security.holders} owners; {harmless}."
-    if p.corrupt_count == 0 or security.privacy_bits == inf:
-        return f"{claim} If {p.corrupt_count} of {p.seat_count} owners collude, that is never exceeded."
+    if p.corrupt_count == 0:
+        share = f"{p.corrupt_permille / 10:g} % of {p.seat_count} owners"
+        return f"{claim} {share} is nobody: with nobody colluding, that is never exceeded."
+    if security.privacy_bits == inf:
+        return f"{claim} If {p.corrupt_count} of {p.seat_count} owners collude, they are too few: it is never exceeded."
     return (
         f"{claim} If {p.corrupt_count} of {p.seat_count} owners collude, the chance that this is exceeded for anybody "
         f"in any of {p.round_count} rounds is {describe_bits(security.privacy_bits)}."
@@ -100,9 +103,16 @@ def _describe_privacy(population: Population, security: Security) -> str:
 
 def _describe_delivery(population: Population, security: Security) -> str:
     p = population
-    if p.dropout_count == 0 or security.delivery_bits == inf:
-        return f"If {p.dropout_count} of {p.seat_count} owners fail in one round, every cohort can still be opened."
+    spare = p.cohort_owners_min - security.threshold
+    cohort = (
+        f"The smallest cohort has {p.cohort_owners_min} trainers, and {security.threshold} of them open its sum: "
+        f"where more than {max(0, spare)} fail in a round, that cohort's work in it is lost."
+    )
+    if p.dropout_count == 0:
+        return cohort
+    if security.delivery_bits == inf:
+        return f"{cohort} If {p.dropout_count} of {p.seat_count} owners fail in a round, every cohort can be opened."
     return (
-        f"If {p.dropout_count} of {p.seat_count} owners fail in one round, the chance that a cohort of it cannot be "
-        f"opened is {describe_bits(security.delivery_bits)}."
+        f"{cohort} If {p.dropout_count} of {p.seat_count} owners fail in a round, the chance that this befalls a "
+        f"cohort is {describe_bits(security.delivery_bits)}."
     )

@@ -89,7 +89,7 @@ def log_of(watch: Frame, rounds: int = 6) -> list[Frame]:
         ("INFO", "the round is settled: adopted", {}),
         ("INFO", f"a peer calls itself {HOSTILE}", {"agent": HOSTILE}),
     ]
-    lines = []
+    lines: list[Frame] = []
     for number in range(rounds):
         for index, (level, message, fields) in enumerate(texts):
             lines.append(

@@ -10,7 +10,7 @@ import pytest
 from p2p_flock.alliance.risk import choose_suspicion_bound
 from p2p_flock.alliance.solver import Population
 from p2p_flock.cli.alliance_create import PRESETS
-from p2p_flock.cli.alliance_risk import choose_bound, describe_risk, format_chance
+from p2p_flock.cli.alliance_risk import choose_bound, describe_chance, describe_risk, format_chance
 from p2p_flock.cli.alliance_security import DEFAULT_ASSUMPTIONS
 from p2p_flock.daemon.control_messages import params_from_json
 from p2p_flock.params import AllianceParams
@@ -61,6 +61,8 @@ def test_risk__warns_where_numbers_are_bad() -> None:
     """A creator would found an alliance that two members can take, and believe it safe."""
     few = " ".join(describe_risk(TESTNET))
     assert "Warning: 3 validators are few. If 2 of 8 owners are bad" in few and "71 %" in few
+    assert "the chance that they outvote the honest validators in at least one round is 71 %: then they alone" in few
+    assert describe_chance(1, "it rains") == "it is certain that it rains"
     assert "Warning: there is one cohort" in few and "suspicion bound is 0" not in few
     assert "against 1 bad of 8" in few
     assert "Warning: the suspicion bound is 0" in " ".join(describe_risk(large(0)))

@@ -219,3 +219,5 @@ def test_create__prices_are_the_users(run: RunCommand, tmp_path: Path) -> None:
     said = " ".join(ran.err.split())
     assert "USD at 1 gwei for gas and 1,000 USD for an ETH (your prices)" in said
     assert "The model has 1,000 numbers" in said
+    for bad in ("nan", "0", "-1"):
+        assert run(*words, f"--eth-usd={bad}").code == 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from p2p_flock.alliance.risk import FALSE_SUSPICION_MAX, LIFE_CAPTURE_MAX, choose_suspicion_bound, compute_risk
 from p2p_flock.alliance.solver import InfeasibleError, Population, population_of, solve
-from p2p_flock.cli.alliance_risk import FEARED_PERCENT, format_chance
+from p2p_flock.cli.alliance_risk import FEARED_PERCENT, OUTVOTE, describe_chance
 from p2p_flock.cli.alliance_security import Assumptions, is_weak
 from p2p_flock.cli.amounts import format_seconds
 from p2p_flock.cli.creating.consequences import TaskSizes
@@ -131,8 +131,8 @@ def _capture(params: AllianceParams) -> Weakness | None:
         return None
     text = (
         f"{params.validator_count} validators are few. If {_feared(params)} of {params.seat_count_max} members are "
-        f"bad, the chance that they ever decide a round is {format_chance(risk.life_capture)}, that they can block "
-        f"one {format_chance(risk.blocking)}."
+        f"bad, {describe_chance(risk.life_capture, OUTVOTE)}, and "
+        f"{describe_chance(risk.blocking, 'they can keep a given round from a verdict')}."
     )
     count = suggest_validators(params)
     if count is not None:
@@ -177,8 +177,8 @@ def _suspicion(params: AllianceParams, assumptions: Assumptions) -> Weakness | N
         text = "The suspicion bound is 0: whoever poisons every round keeps its seat to the end."
     elif risk.false_suspicion > FALSE_SUSPICION_MAX:
         text = (
-            f"The suspicion bound is low: if {_feared(params)} members are bad, the chance that an honest one is "
-            f"suspended is {format_chance(risk.false_suspicion)}."
+            f"The suspicion bound is low: if {_feared(params)} members are bad, "
+            f"{describe_chance(risk.false_suspicion, 'an honest one is suspended')}."
         )
     else:
         return None
