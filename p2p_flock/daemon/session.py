@@ -18,6 +18,7 @@ from p2p_flock.alliance.context import RoundContext
 from p2p_flock.alliance.gossip import decode_hint
 from p2p_flock.alliance.history import AllianceHistory, RoundRecord
 from p2p_flock.alliance.manifest import TaskManifest
+from p2p_flock.alliance.seat_table import is_bound
 from p2p_flock.alliance.trainer import TrainerMachine
 from p2p_flock.chain.alliance_contract import AllianceHandle
 from p2p_flock.chain.archive import LogArchive
@@ -31,8 +32,6 @@ from p2p_flock.chain_events import (
     RoundSealed,
     SeatJoined,
 )
-from p2p_flock.crypto.peer_identity import public_key_of
-from p2p_flock.crypto.signing import is_join_binding
 from p2p_flock.daemon.closed_lines import write_closed_line
 from p2p_flock.daemon.driver import RoundDriver, forget_round
 from p2p_flock.daemon.intake import Intake
@@ -52,7 +51,7 @@ from p2p_flock.daemon.sync import Sync
 from p2p_flock.daemon.taking_part import find_mask_secret
 from p2p_flock.daemon.upkeep import Upkeep
 from p2p_flock.daemon.world import World
-from p2p_flock.errors import BeaconError, ChainError, CryptoError, EndpointsDisagreeError, WireError
+from p2p_flock.errors import BeaconError, ChainError, EndpointsDisagreeError
 from p2p_flock.ports import CommitmentsObserved, CommitPhaseEnded, SealObserved, SeatReachable
 from p2p_flock.store.journal import Record
 from p2p_flock.store.segments import SegmentFile
@@ -247,10 +246,13 @@ class AllianceSession:
         return LogArchive(file, domain.chain_id, domain.contract, first_block)
 
     def _fold(self, event: ChainEvent) -> None:
-        valid = isinstance(event, SeatJoined) and self._is_bound(event)
+        valid = isinstance(event, SeatJoined) and is_bound(self.handle.domain, event)
         self.history.apply(event, valid)
-        if isinstance(event, SeatJoined) and valid and event.peer_id != self._world.net.peer_id:
-            self._world.net.add_peer(event.peer_id, [])
+        if isinstance(event, SeatJoined):
+            if not valid:
+                logger.warning("seat %d is ignored: its peer ID did not sign the join", event.seat)
+            elif event.peer_id != self._world.net.peer_id:
+                self._world.net.add_peer(event.peer_id, [])
         if isinstance(event, AddressesRegistered):
             self._note_addresses(event)
 
@@ -259,19 +261,6 @@ class AllianceSession:
         entry = self.history.seats[event.seat]
         if entry.binding_valid and entry.peer_id != self._world.net.peer_id:
             self._world.net.add_peer(entry.peer_id, split_addresses(event.addresses))
-
-    def _is_bound(self, event: SeatJoined) -> bool:
-        """Whether the peer ID signed the join: without it a seat could point at somebody else's node."""
-        try:
-            peer_key = public_key_of(event.peer_id)
-        except (CryptoError, WireError):
-            peer_key = None
-        if peer_key is not None and is_join_binding(
-            self.handle.domain, event.owner, event.mask_key, peer_key, event.peer_signature
-        ):
-            return True
-        logger.warning("seat %d is ignored: its peer ID did not sign the join", event.seat)
-        return False
 
     def _rewind(self, block: int) -> None:
         """The chain was reorganised: fold the surviving log anew; the running round starts over from the journal."""

@@ -21,6 +21,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import base58
+
 from p2p_flock.chain.keystore import read_keystore
 from p2p_flock.daemon.dashboard_files import read_token
 from p2p_flock.daemon.data_directory import DataDirectory, load_identity
@@ -30,7 +32,6 @@ from p2p_flock.store.secrets import RoundSecrets
 from p2p_flock.testnet.processes import find_descendants, find_processes
 
 FILE_BYTES_MAX = 1 << 30
-BASE58 = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def notations(data: bytes) -> dict[str, bytes]:
         "hex": data.hex().encode(),
         "HEX": data.hex().upper().encode(),
         "escaped": repr(data)[2:-1].encode(),
-        "base58": encode_base58(data),
+        "base58": base58.b58encode(data),
         "decimal": str(int.from_bytes(data, "big")).encode(),
         "list": ", ".join(map(str, data)).encode(),
     }
@@ -72,15 +73,6 @@ def notations(data: bytes) -> dict[str, bytes]:
         found[f"base64+{shift}"] = inner
         found[f"base64url+{shift}"] = inner.translate(bytes.maketrans(b"+/", b"-_"))
     return found
-
-
-def encode_base58(data: bytes) -> bytes:
-    """Bitcoin's base58."""
-    number, digits = int.from_bytes(data, "big"), bytearray()
-    while number:
-        number, digit = divmod(number, 58)
-        digits.append(BASE58[digit])
-    return b"1" * (len(data) - len(data.lstrip(b"\0"))) + bytes(reversed(digits))
 
 
 def read_nodes(directory: Path) -> tuple[str, list[tuple[str, Path, Path]]]:

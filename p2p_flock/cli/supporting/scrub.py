@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+import base58
+
 HIDDEN = b"[hidden]"
 KEY_CHARACTERS_MIN = 16  # as the log's filter
 SECRET_BYTES_MIN = 6  # shorter ones would blank out ordinary words
-BASE58 = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _URL = re.compile(rb"""\b(?:https?|wss?)://[^\s"'<>\\,;)\]}]+""")
 
 
@@ -77,7 +78,7 @@ def notations(secret: bytes) -> list[bytes]:
         secret.hex(),
         secret.hex().upper(),
         repr(secret)[2:-1],
-        _base58(secret).decode(),
+        base58.b58encode(secret).decode(),
         str(int.from_bytes(secret, "big")),
         ", ".join(map(str, secret)),
         ",".join(map(str, secret)),
@@ -94,11 +95,3 @@ def notations(secret: bytes) -> list[bytes]:
         # As it is, and as JSON writes it, with and without escapes beyond ASCII.
         forms |= {text.encode(), json.dumps(text)[1:-1].encode(), json.dumps(text, ensure_ascii=False)[1:-1].encode()}
     return [form for form in forms if len(form) >= SECRET_BYTES_MIN]
-
-
-def _base58(data: bytes) -> bytes:
-    number, digits = int.from_bytes(data, "big"), bytearray()
-    while number:
-        number, digit = divmod(number, 58)
-        digits.append(BASE58[digit])
-    return b"1" * (len(data) - len(data.lstrip(b"\0"))) + bytes(reversed(digits))
