@@ -77,7 +77,8 @@ def run_control(data: bytes) -> bool:
 def control_seeds() -> Sequence[bytes]:
     examples = {"alliance": "flock:8453:0x00:1", "reward_pool": "5", "params_hash": "0x00", "maximum_loss": "1"}
     params = {name: value for name, value in params_to_json(make_params()).items() if name != "manifest_digest"}
-    special = {"params": params, "allowlist": [], "weight": None, "task": "heart"}
+    special: dict[str, object] = {"params": params, "allowlist": [], "weight": None, "task": "heart"}
+    special |= {"before": None, "after": 0, "level": "info", "limit": 20}
     return [
         encode_line(
             {"command": command, "arguments": {n: {**examples, **special}[n] for n in arguments.__annotations__}}
