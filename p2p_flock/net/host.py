@@ -40,7 +40,7 @@ async def open_listening_sockets(host: str, port: int) -> list[trio.SocketListen
     except OSError as error:
         raise PortTakenError(
             f"cannot listen on {host} port {port}: {error.strerror}\n"
-            f"find who holds it with `ss -ltnp 'sport = :{port}'` and end that, or choose another port (net.listen_port)"
+            f"find who holds it with `ss -ltnp 'sport = :{port}'` and end that or choose another port (net.listen_port)"
         ) from error
 
 
