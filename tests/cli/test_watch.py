@@ -136,6 +136,12 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process.send_signal(signal.SIGWINCH)
 
+    def close(self) -> None:
+        """As when the machine at the other end is gone: nobody reads, and no signal is sent."""
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
     def wait_for(self, part: str, since: int = 0) -> int:
         """Read until ``part`` stands behind ``since``; where the text ends then."""
         deadline = time.monotonic() + PATIENCE_S
@@ -179,12 +185,13 @@ def on_terminal(home: Path, *options: str, columns: int = 80, lines: int = 24, *
             stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
         )  # fmt: skip
     os.close(slave)
+    terminal = Terminal(process, master)
     try:
-        yield Terminal(process, master)
+        yield terminal
     finally:
         process.kill()
         process.wait()
-        os.close(master)
+        terminal.close()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -198,6 +205,14 @@ def test_screen__is_given_back_however_it_ends(daemon: FakeDaemon, number: signa
         assert terminal.text.rindex(SHOW_CURSOR) > terminal.text.rindex(HIDE_CURSOR)
         assert terminal.text.rindex(LEAVE_SCREEN) > terminal.text.rindex(ENTER_SCREEN)
         assert "Traceback" not in terminal.text
+
+
+def test_screen__ends_with_its_terminal(daemon: FakeDaemon) -> None:
+    """Every terminal that was closed without a signal, or test that was killed, would leave a process for ever."""
+    with on_terminal(daemon.home, "--interval", "0.2") as terminal:
+        terminal.wait_for("round 5")
+        terminal.close()
+        assert terminal.process.wait(PATIENCE_S) != 0
 
 
 def test_screen__redraws_in_place_without_clearing(daemon: FakeDaemon) -> None:

@@ -33,7 +33,8 @@ def run_screen(home: Path, interval_s: float) -> None:
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
-        SystemExit: SIGTERM or SIGHUP, with 128 + its number; the terminal is given back first.
+        SystemExit: SIGTERM or SIGHUP, with 128 + its number; the terminal is given back first. The same as for SIGHUP,
+            or an OSError, once the terminal is gone: not every program that closes one sends the signal.
     """
     console, pause = make_console(), Pause()
 
@@ -49,6 +50,8 @@ def run_screen(home: Path, interval_s: float) -> None:
         watch = _Watch(home, interval_s)
         next_at = time.monotonic()
         while True:
+            if not sys.stdout.isatty():  # rich would then draw nothing, for ever
+                raise SystemExit(SIGNAL_EXIT_BASE + signal.SIGHUP)
             if time.monotonic() >= next_at:
                 next_at = max(next_at + interval_s, time.monotonic())
                 watch.look()
