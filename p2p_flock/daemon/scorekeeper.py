@@ -24,6 +24,7 @@ import trio
 from p2p_flock.alliance.model import Model
 from p2p_flock.alliance.trainer import Phase, TrainerMachine, compute_training_seed
 from p2p_flock.daemon.model_files import locate_parameters
+from p2p_flock.daemon.observability import round_context
 from p2p_flock.daemon.scores_file import ROUNDS_MAX, SCORES_NAME, Score, ScoresFile
 from p2p_flock.daemon.world import World
 from p2p_flock.errors import P2PFlockError, StoreError
@@ -117,7 +118,10 @@ class Scorekeeper:
         self._take_judged()
         job = self._choose()
         if job is not None:
-            await self._do(job)
+            # Of an alliance that has closed, what is left to do belongs to its last round.
+            number = min(job.round, len(self._session.history.rounds) - 1)
+            with round_context(str(self._session.id), number):
+                await self._do(job)
 
     def _take_judged(self) -> None:
         """A validator's judgement holds the score of the model before the round."""

@@ -15,6 +15,7 @@ from p2p_flock.alliance.trainer import Phase, compute_training_seed
 from p2p_flock.alliance.validator import Phase as ValidatorPhase
 from p2p_flock.daemon.judging import Judge, Judged, Trained
 from p2p_flock.daemon.model_files import keep_model
+from p2p_flock.daemon.observability import current_round_id
 from p2p_flock.daemon.progress import Progress, Works
 from p2p_flock.daemon.scorekeeper import GAVE_UP, IS_OFF, PIECE_RATIO_MAX, TOO_LONG, Scorekeeper
 from p2p_flock.daemon.scores_file import FILE_BYTES_MAX, SCORES_NAME, Score, ScoresFile
@@ -42,11 +43,15 @@ def score_of(parameters: Float64) -> float:
 
 
 class FakeWorker:
-    """Trains by a constant step; a model's score is the sum of its parameters. ``asked``: operations in order."""
+    """Trains by a constant step; a model's score is the sum of its parameters.
+
+    ``asked``: operations in order; ``labels``: the rounds that they would name in the worker's log.
+    """
 
     def __init__(self) -> None:
         self.is_busy = False
         self.asked: list[str] = []
+        self.labels: list[str | None] = []
         self.seconds = 0.1
         self.fails = False
 
@@ -56,6 +61,7 @@ class FakeWorker:
 
     async def train(self, _statistics: Float64, parameters: VectorFile, seed: int, update: Path) -> TrainReport:
         self.asked.append(f"train {seed}")
+        self.labels.append(current_round_id())
         if self.fails:
             raise WorkerCrashedError("gone")
         np.full(parameters.count, STEP, "<f4").tofile(update)
@@ -63,6 +69,7 @@ class FakeWorker:
 
     async def evaluate(self, _statistics: Float64, before: VectorFile, candidates: list[VectorFile]) -> EvaluateResult:
         self.asked.append(f"evaluate {len(candidates)}")
+        self.labels.append(current_round_id())
         scores = tuple(score_of(self._read(file)) for file in candidates)
         return EvaluateResult(1.0, (1.0,) * len(scores), score_of(self._read(before)), scores, 9, self.seconds)
 
@@ -134,6 +141,17 @@ async def test_scores__after_own_training_one_more_alone_and_one_evaluation(tmp_
     assert node.keeper.of(ROUND) == Score(score_of(MODEL.parameters[:]), alone, 2)
     assert node.keeper.of(ROUND + 1).local_only_score == score_of(UNTRAINED.parameters[:] + 2 * STEP)
     assert not list((tmp_path / "scratch").iterdir())
+
+
+async def test_scores__name_the_round_in_the_log(tmp_path: Path) -> None:
+    """What the worker did, after the round or for an alliance that has closed, would belong to no round."""
+    node = Node(tmp_path)
+    await node.look(2)
+    assert node.worker.labels == [f"a1-r{ROUND}"] * 2
+    node.session.driver, node.session.history.closed = None, True
+    node.session.lineage.next_round = len(node.session.history.rounds)
+    await node.keeper.score_last()
+    assert node.worker.asked[2:] == ["evaluate 1"] and node.worker.labels[2:] == [f"a1-r{ROUND}"]
 
 
 @pytest.mark.parametrize("phase", [Phase.COMPUTING, Phase.MASKING, Phase.PREPARED, Phase.ANSWERING])
