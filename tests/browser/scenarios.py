@@ -110,8 +110,9 @@ def log_of(watch: Frame, rounds: int = 6) -> list[Frame]:
 
 def history_of(watch: Frame, count: int = ROUND) -> list[Frame]:
     """``count`` ended rounds, newest first: most adopted, one rejected, one void; scores rise."""
-    now_s = watch["now_ms"] // 1000
-    return [ended_round(number, now_s - 60 * (count - number), watch["address"]) for number in reversed(range(count))]
+    now_s, running = watch["now_ms"] // 1000, watch["alliance"]["running"]
+    rounds = [ended_round(number, now_s - 60 * (count - number), watch["address"]) for number in reversed(range(count))]
+    return [in_two_cohorts(entry) for entry in rounds] if running and len(running["cohorts"]) > 1 else rounds
 
 
 def ended_round(number: int, started_s: int, owner: str) -> Frame:
@@ -140,6 +141,25 @@ def ended_round(number: int, started_s: int, owner: str) -> Frame:
         "events_left_out": 0,
         "transactions": transactions_of(number, started_s, is_void),
         "transactions_left_out": 0,
+    }
+
+
+def in_two_cohorts(entry: Frame) -> Frame:
+    """The same round with a second cohort, which lost a trainer and was adopted."""
+    if entry["outcome"] == "voided":
+        return entry | {"trainers": 9, "trainers_by_cohort": [4, 5]}
+    survivors = [*entry["survivors_by_cohort"], 4]
+    return entry | {
+        **{"trainers": 9, "trainers_by_cohort": [4, 5]},
+        **{"survivors": sum(survivors), "survivors_by_cohort": survivors},
+        "cohort_outcomes": [*entry["cohort_outcomes"], "adopted"],
+        "votes_for": [*entry["votes_for"], 2],
+        "votes_against": [*entry["votes_against"], 0],
+        "abstentions": [0, 1],
+        "reasons": [
+            *(f"Cohort 0: {reason}" for reason in entry["reasons"]),
+            "Cohort 1: Adopted: 2 of 3 validators voted for it, 2 were needed.",
+        ],
     }
 
 
@@ -228,6 +248,14 @@ def catching_up() -> Frame:
                  activity_text="the model after round 5: 1.2 of 4.0 MB")  # fmt: skip
 
 
+def between_rounds() -> Frame:
+    """After the round of :func:`training` ended, before the next one opens."""
+    shown = training()
+    told = shown["alliance"]
+    told["rounds"] = [ended_round(ROUND, shown["now_ms"] // 1000, shown["address"]), *told["rounds"]]
+    return shown | {"alliance": told | {"running": None, "activity": "awaiting_round"}}
+
+
 def chain_trouble() -> Frame:
     shown = frame("killed")
     shown["warnings"] = [
@@ -254,4 +282,5 @@ def crowd(count: int = 60) -> Frame:
     ]  # fmt: skip
     running["cohorts"] = [{**running["cohorts"][0], "cohort": 0}, {**running["cohorts"][0], "cohort": 1}]
     running["participant_count"] = 400
+    shown["alliance"]["rounds"] = history_of(shown)[:12]
     return shown

@@ -17,6 +17,7 @@ STATES: dict[str, Callable[[], Frame]] = {
     "waiting for seats": lambda: scenarios.frame("waiting"),
     "training": scenarios.training,
     "validator": lambda: scenarios.frame("collecting"),
+    "between rounds": scenarios.between_rounds,
     "somebody late": lambda: scenarios.frame("killed"),
     "hidden steps": lambda: scenarios.frame("trainer"),
     "suspended and slashed": scenarios.suspended,
@@ -107,6 +108,46 @@ def test_role_change__is_shown_without_loading_anew(page: Page, node: FakeNode) 
     scenarios.tell(node, scenarios.frame("collecting"))
     expect(section(page, "round")).to_contain_text("validator")
     expect(section(page, "participants")).to_contain_text("masked updates are here and checked")
+
+
+def test_time_between_rounds__keeps_the_last_one_in_its_place(page: Page, node: FakeNode) -> None:
+    """The page would jump twice in each round, and say that it waits for members whom nobody needs."""
+    open_page(page, node)
+    participants = section(page, "participants")
+    expect(participants.get_by_role("row")).to_have_count(8)
+    scenarios.tell(node, scenarios.between_rounds())
+    shown = section(page, "round")
+    expect(shown).to_contain_text("Round 14 is over")
+    expect(shown).to_contain_text("waits for the next round to open")
+    expect(shown.locator(".timeline li")).to_have_count(7)
+    expect(participants.get_by_role("row")).to_have_count(8)
+    expect(participants.locator(".waiting")).to_have_text("Roles are drawn anew when the next round begins.")
+    assert find_faults(page) == []
+    scenarios.tell(node, scenarios.frame("collecting"))
+    expect(shown.get_by_role("heading")).to_have_text("Round 14")
+
+
+def test_rounds__tell_survivors_and_votes_of_each_cohort(page: Page, node: FakeNode) -> None:
+    """The operator could not see which cohort lost a trainer, or was rejected."""
+    scenarios.tell(node, scenarios.crowd())
+    open_page(page, node)
+    row = section(page, "rounds").get_by_role("row", name=re.compile("^10 "))
+    for text in ("4 of 4 in cohort 0", "4 of 5 in cohort 1", "0 : 3 in cohort 0", "2 : 0, 1 neither in cohort 1"):
+        expect(row).to_contain_text(text)
+
+
+def test_phone__folds_what_is_looked_at_seldom(page: Page, node: FakeNode) -> None:
+    """On a phone the log would stand between the reader and the rounds; or could not be opened by keyboard."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, node)
+    log = section(page, "log")
+    expect(log.locator("li")).to_have_count(0)
+    log.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(log.locator("li")).to_have_count(36)
+    page.get_by_role("link", name="Resources").click()
+    expect(section(page, "resources")).to_contain_text("Memory, daemon")
+    assert find_faults(page) == []
 
 
 def test_late_participant__is_named_with_what_happens_then(page: Page, node: FakeNode) -> None:

@@ -62,11 +62,18 @@ function NoAlliance({ watch }) {
   </section>`;
 }
 
-/** The alliance as it is now, see `aged`. @param {import("./types.mjs").Watch | null} watch @param {number} nowMs */
-function agedAlliance(watch, nowMs) {
+/** The alliance as it is now, see `aged`. Between two rounds the last one stays, as it ended, so that the page does not
+ * jump twice a round. @param {State} state @param {number} nowMs
+ * @returns {{alliance: import("./types.mjs").Alliance | null, isPast: boolean, roundNowMs: number}} */
+function shownAlliance({ watch, last }, nowMs) {
   const alliance = watch?.alliance ?? null;
-  if (!watch || !alliance?.running) return alliance;
-  return { ...alliance, running: { ...alliance.running, participants: aged(alliance.running.participants, nowMs - watch.now_ms) } };
+  if (!watch || !alliance) return { alliance: null, isPast: false, roundNowMs: nowMs };
+  const isPast = !alliance.running && !alliance.closed && last !== null && alliance.seats >= alliance.seat_count_min;
+  const running = isPast ? last.running : alliance.running;
+  const [roundNowMs, askedMs] = isPast ? [last.now_ms, last.now_ms] : [nowMs, watch.now_ms];
+  if (!running) return { alliance, isPast, roundNowMs };
+  const participants = aged(running.participants, roundNowMs - askedMs);
+  return { alliance: { ...alliance, running: { ...running, participants } }, isPast, roundNowMs };
 }
 
 /** @param {{state: State}} props */
@@ -74,18 +81,24 @@ function Page({ state }) {
   const { watch, rounds } = state;
   const monotonic = performance.now();
   const nowMs = chainNowMs(state, monotonic);
-  const alliance = agedAlliance(watch, nowMs);
+  const { alliance, isPast, roundNowMs } = shownAlliance(state, nowMs);
   const ageMs = monotonic - state.watch_at_ms;
   const scoreName = alliance?.score_name || "score";
   return html`<${Header} state=${state} ageMs=${ageMs} theme=${theme} onTheme=${changeTheme} />
     <main id="content" class=${state.link === "live" ? "" : "stale"}>
       <${Warnings} state=${state} ageMs=${ageMs} />
       ${alliance && watch ? html`
-        <${Round} watch=${watch} alliance=${alliance} nowMs=${nowMs} />
-        <${Participants} alliance=${alliance} nowMs=${nowMs} />
-        <${Network} mesh=${state.mesh} ownSeat=${alliance.own_seat} ownRole=${alliance.running?.role ?? "none"} />
-        <${Score} rounds=${rounds} scoreName=${alliance.score_name} localNote=${alliance.local_only_note} />
-        <${Money} alliance=${alliance} rounds=${rounds} nowMs=${nowMs} />
+        <${Round} alliance=${alliance} nowMs=${roundNowMs} isPast=${isPast} ended=${rounds[0] ?? null} />
+        <div class="columns">
+          <div class="column">
+            <${Participants} alliance=${alliance} nowMs=${roundNowMs} isPast=${isPast} />
+            <${Score} rounds=${rounds} scoreName=${alliance.score_name} localNote=${alliance.local_only_note} />
+          </div>
+          <div class="column">
+            <${Network} mesh=${state.mesh} ownSeat=${alliance.own_seat} ownRole=${alliance.running?.role ?? "none"} />
+            <${Money} alliance=${alliance} rounds=${rounds} nowMs=${nowMs} />
+          </div>
+        </div>
         <${Rounds} rounds=${rounds} scoreName=${scoreName} />` : html`<${NoAlliance} watch=${watch} />
         ${watch ? html`<${Network} mesh=${state.mesh} ownSeat=${null} ownRole="none" />` : null}`}
       ${watch ? html`<${Resources} watch=${watch} samples=${state.samples} /><${Log} lines=${state.log} />` : null}

@@ -52,11 +52,17 @@ export function explainRound(round) {
   });
 }
 
-/** `2 of 3 for` and the like, per cohort. @param {EndedRound} round */
-export function votesText(round) {
-  if (!round.votes_for.length) return "–";
-  return round.votes_for.map((yes, cohort) => `${yes} : ${round.votes_against[cohort] ?? 0}`).join(", ");
+/** `3 : 0` of each cohort, with those who gave neither vote. @param {EndedRound & {abstentions?: number[]}} round */
+export function votesTexts(round) {
+  return round.votes_for.map((yes, cohort) => {
+    const silent = round.abstentions?.[cohort] ?? 0;
+    return `${yes} : ${round.votes_against[cohort] ?? 0}${silent ? `, ${silent} neither` : ""}`;
+  });
 }
+
+/** `4 of 5` of each cohort: whose updates are in, of those that train. Nothing where an older node does not tell it, or
+ * where nothing was sealed. @param {EndedRound} round */
+export const survivorsTexts = (round) => (round.survivors_by_cohort ?? []).map((count, cohort) => `${count} of ${round.trainers_by_cohort?.[cohort] ?? "?"}`);
 
 /** @typedef {{round: number, alliance: number | null, local: number | null}} Point */
 /** @typedef {{points: Point[], name: string, is_loss: boolean, has_local: boolean}} Curve */

@@ -68,14 +68,16 @@ function named(participant) {
   return `seat ${participant.seat} (${shortPeer(participant.peer_id)}, ${link})`;
 }
 
-/** `until 14:03:22, 12 s from now; then the round goes on without it`.
- * @param {number | null} deadline @param {number} nowMs @param {string} item @param {(ms: number) => string} clock */
-function untilText(deadline, nowMs, item, clock) {
-  const then = WITHOUT[item] ?? "the round goes on";
+/** `It has until 14:03:22, 12 s from now; then the round goes on without it.`
+ * @param {number | null} deadline @param {number} nowMs @param {string} item @param {(ms: number) => string} clock
+ * @param {boolean} areMany */
+function untilText(deadline, nowMs, item, clock, areMany) {
+  let then = WITHOUT[item] ?? "the round goes on";
+  if (areMany) then = then.replace("without it", "without them").replace("the absent trainer earns", "absent trainers earn");
   if (deadline === null) return `No deadline is fixed for it yet; at the step's end ${then}.`;
   const left = Math.floor((deadline - nowMs) / 1000);
-  if (left >= 0) return `It has until ${clock(deadline)}, ${formatSeconds(left)} from now; then ${then}.`;
-  return `Its time ended at ${clock(deadline)}, ${formatSeconds(-left)} ago; from here on ${then}.`;
+  if (left >= 0) return `${areMany ? "They have" : "It has"} until ${clock(deadline)}, ${formatSeconds(left)} from now; then ${then}.`;
+  return `${areMany ? "Their" : "Its"} time ended at ${clock(deadline)}, ${formatSeconds(-left)} ago; from here on ${then}.`;
 }
 
 /** The sentences above the table of participants: who is late, what is waited for, until when, and what happens then.
@@ -96,7 +98,7 @@ export function waitingSentences(alliance, nowMs, clock) {
     if (these.length > NAMED_MAX) names.push(`${these.length - NAMED_MAX} more`);
     const start = is_late ? "Late:" : "Waiting for";
     const what = `${start} ${these.length > 1 ? many : one} ${joined(names)}.`;
-    told.push({ text: `${what} ${untilText(deadlineOf(running, item), nowMs, item, clock)}`, is_late });
+    told.push({ text: `${what} ${untilText(deadlineOf(running, item), nowMs, item, clock, these.length > 1)}`, is_late });
   }
   if (!awaited.length && WAITS[alliance.activity]) {
     told.push({ text: `Waiting for ${WAITS[alliance.activity]}.`, is_late: false });

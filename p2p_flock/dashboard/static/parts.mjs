@@ -19,6 +19,53 @@ export function Section({ id, title, note, className, children }) {
   </section>`;
 }
 
+/** @type {MediaQueryList | null} */
+let found = null;
+const narrow = () => (found ??= matchMedia("(max-width: 699px)")); // not when loaded: there is no screen in the tests of words
+/** Whether the screen is one on which everything stands in one narrow column. */
+export const isPhone = () => narrow().matches;
+
+/** A section that is folded away on a phone until it is asked for; its content is made when it is open.
+ * @extends {Component<{id: string, title: string, note?: unknown, className?: string, children?: unknown}, {isOpen: boolean}>} */
+export class FoldingSection extends Component {
+  state = { isOpen: location.hash === `#${this.props.id}` };
+
+  open = () => {
+    if (location.hash === `#${this.props.id}`) this.setState({ isOpen: true });
+  };
+
+  redraw = () => this.forceUpdate();
+
+  componentDidMount() {
+    addEventListener("hashchange", this.open); // the navigation jumps here
+    narrow().addEventListener("change", this.redraw);
+  }
+
+  componentWillUnmount() {
+    removeEventListener("hashchange", this.open);
+    narrow().removeEventListener("change", this.redraw);
+  }
+
+  render() {
+    const { id, title, note, className, children } = this.props;
+    if (!isPhone()) return html`<${Section} id=${id} title=${title} note=${note} className=${className}>${children}<//>`;
+    const { isOpen } = this.state;
+    return html`<section id=${id} class=${`panel folding ${className ?? ""}`} aria-labelledby=${`${id}-title`}>
+      <details open=${isOpen} onToggle=${(/** @type {Event} */ event) => this.setState({ isOpen: /** @type {HTMLDetailsElement} */ (event.target).open })}>
+        <summary><h2 id=${`${id}-title`}>${title}</h2></summary>
+        ${isOpen ? html`${note ? html`<p class="note">${note}</p>` : null}${children}` : null}
+      </details>
+    </section>`;
+  }
+}
+
+/** One line for each cohort; more than six are folded under their sum. @param {{lines: string[], sum: string}} props */
+export function CohortLines({ lines, sum }) {
+  if (lines.length < 2) return html`${lines[0] ?? sum}`;
+  const told = lines.map((line, cohort) => html`<div key=${cohort}>${line} <span class="dim">in cohort ${cohort}</span></div>`);
+  return lines.length > 6 ? html`<details><summary>${sum}</summary>${told}</details>` : html`${told}`;
+}
+
 /** A state as mark and word: never by colour alone. @param {{mark: string, word: string, tone: string, title?: string}} props */
 export function Badge({ mark, word, tone, title }) {
   return html`<span class=${`badge tone-${tone}`} title=${title}><span class="mark" aria-hidden="true">${mark}</span>${word}</span>`;

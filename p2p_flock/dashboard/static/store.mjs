@@ -11,7 +11,7 @@ export const SILENT_AFTER_MS = 12_000; // a frame comes at least each 5 s
 
 /** @returns {State} */
 export const emptyState = () => ({
-  link: "connecting", watch: null, watch_at_ms: 0, mesh: null, rounds: [], log: [], samples: [],
+  link: "connecting", watch: null, watch_at_ms: 0, last: null, mesh: null, rounds: [], log: [], samples: [],
 });
 
 /** Chain time now as far as it is known: it runs on between frames, but not without news.
@@ -43,6 +43,7 @@ export function withEvent(state, kind, data, monotonicMs) {
       link: "live",
       watch: data,
       watch_at_ms: monotonicMs,
+      last: data.alliance?.running ? { running: data.alliance.running, now_ms: data.now_ms } : isOther ? null : state.last,
       rounds: mergeRounds(isOther ? [] : state.rounds, data.alliance?.rounds ?? []),
       samples: [...samples, sample].slice(-SAMPLES_MAX),
     };

@@ -20,6 +20,7 @@
 /** @typedef {{loss_before: number, score_before: number | null, losses_after: Record<string, number>,
  *   scores_after: Record<string, number | null>, accepted: Record<string, boolean>}} Judgement */
 /** @typedef {{round: number, outcome: string, cohort_outcomes: string[], trainers: number, survivors: number,
+ *   trainers_by_cohort?: number[], survivors_by_cohort?: number[],
  *   votes_for: number[], votes_against: number[], model_digest: string | null, seconds: number | null,
  *   role: string | null, judgement: Judgement | null, own_score?: number | null, local_only_score?: number | null,
  *   score_name?: string | null}} EndedRound */
@@ -51,14 +52,14 @@
  *   connected_seconds: number | null, seen_seconds_ago: number | null}} MeshPeer */
 /** @typedef {{own: Record<string, unknown>, peers: MeshPeer[]}} Mesh */
 /** @typedef {{sequence: number, time: number, level: string, logger: string, message: string,
- *   alliance: string | null, round: number | null, fields: Record<string, unknown> | null}} LogLine */
-
+ *   alliance: string | null, round: number | null, round_id?: string | null, fields: Record<string, unknown> | null}} LogLine */
 
 /** Everything that the page shows, see store.mjs.
  * @typedef {object} State
  * @property {Link} link
  * @property {Watch | null} watch
  * @property {number} watch_at_ms when it came, on the browser's monotonic clock
+ * @property {{running: Running, now_ms: number} | null} last the last round that ran as its last frame told it
  * @property {Mesh | null} mesh
  * @property {Round[]} rounds newest first
  * @property {LogLine[]} log oldest first

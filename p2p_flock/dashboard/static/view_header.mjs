@@ -8,7 +8,7 @@ import { LINKS } from "./words.mjs";
 /** @typedef {import("./types.mjs").State} State */
 
 const SECTIONS = [
-  ["round", "Round"], ["participants", "Participants"], ["network", "Network"], ["score", "Score"], ["money", "Money"],
+  ["round", "Round"], ["participants", "Participants"], ["score", "Score"], ["network", "Network"], ["money", "Money"],
   ["rounds", "Rounds"], ["resources", "Resources"], ["log", "Log"],
 ];
 

@@ -2,7 +2,7 @@
 // The node's log with filters by level, round and text. Paused, it stands still while lines go on to be collected.
 
 import { Component } from "./vendor/preact.mjs";
-import { html, Section } from "./parts.mjs";
+import { FoldingSection, html } from "./parts.mjs";
 import { clockText, dateTimeText } from "./format.mjs";
 
 /** @typedef {import("./types.mjs").LogLine} LogLine */
@@ -20,13 +20,16 @@ export function filterLines(lines, filter) {
   return lines.filter((line) =>
     LEVELS.indexOf(line.level.toLowerCase()) >= least
     && (filter.round === "" || String(line.round ?? "") === filter.round)
-    && (words === "" || `${line.logger} ${line.message} ${fieldsText(line)}`.toLowerCase().includes(words)));
+    && (words === "" || `${line.logger} ${line.round_id ?? ""} ${line.message} ${fieldsText(line)}`.toLowerCase().includes(words)));
 }
 
 /** `bytes=12 seat=3`. @param {LogLine} line */
 function fieldsText(line) {
   return Object.entries(line.fields ?? {}).map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" ");
 }
+
+/** `a1-r7`: the round's name in every log and file of every node. @param {LogLine} line */
+const roundText = (line) => line.round_id ?? (line.round === null ? "" : `round ${line.round}`);
 
 /** @extends {Component<Props, {level: string, round: string, text: string, held: LogLine[] | null}>} */
 export class Log extends Component {
@@ -46,6 +49,11 @@ export class Log extends Component {
     if (this.place) this.place.scrollTop = this.place.scrollHeight;
   }
 
+  setPlace = (/** @type {HTMLElement | null} */ place) => {
+    this.place = place;
+    if (this.isAtEnd) this.toEnd();
+  };
+
   /** Whoever reads further up is not pulled down by new lines. */
   note = () => {
     const place = this.place;
@@ -59,7 +67,7 @@ export class Log extends Component {
     const rounds = [...new Set(lines.map((line) => line.round).filter((number) => number !== null))].sort((one, other) => Number(other) - Number(one));
     const newer = held ? this.props.lines.filter((line) => line.sequence > (held[held.length - 1]?.sequence ?? 0)).length : 0;
     const value = (/** @type {Event} */ event) => /** @type {HTMLInputElement} */ (event.target).value;
-    return html`<${Section} id="log" title="Log" note="level info and above, since the node's last 200 lines; the whole log is a file in its folder">
+    return html`<${FoldingSection} id="log" title="Log" note="from the node's last 200 lines on; the whole log is a file in its folder">
       <div class="filters">
         <label>Level <select value=${level} onChange=${(/** @type {Event} */ event) => this.setState({ level: value(event) })}>
           <option value="info">all</option><option value="warning">warnings and errors</option><option value="error">errors</option></select></label>
@@ -70,7 +78,7 @@ export class Log extends Component {
           ${held ? `Go on${newer ? ` (${newer} new)` : ""}` : "Pause"}</button>
         <span class="note">${found.length} of ${lines.length} lines${found.length > SHOWN_MAX ? `, the last ${SHOWN_MAX} shown` : ""}</span>
       </div>
-      <div class="log-lines" tabindex="0" role="region" aria-label="Lines of the log" ref=${(/** @type {HTMLElement | null} */ place) => (this.place = place)} onScroll=${this.note}>
+      <div class="log-lines" tabindex="0" role="region" aria-label="Lines of the log" ref=${this.setPlace} onScroll=${this.note}>
         ${found.length ? html`<ol>${found.slice(-SHOWN_MAX).map((line) => html`<${Line} key=${line.sequence} line=${line} />`)}</ol>` : html`<p class="empty">No line passes these filters.</p>`}
       </div>
     <//>`;
@@ -89,6 +97,6 @@ class Line extends Component {
     const level = line.level.toLowerCase();
     const [mark, tone] = MARKS[level] ?? ["", ""];
     const fields = fieldsText(line);
-    return html`<li><time class="dim" title=${dateTimeText(line.time * 1000)}>${clockText(line.time * 1000)}</time> ${mark ? html`<span class=${tone}><span aria-hidden="true">${mark} </span>${level}</span> ` : null}${line.round === null ? null : html`<span class="dim">round ${line.round}</span> `}<span class="message">${line.message}</span>${fields ? html` <span class="dim">${fields}</span>` : null}</li>`;
+    return html`<li><time class="dim" title=${dateTimeText(line.time * 1000)}>${clockText(line.time * 1000)}</time> ${mark ? html`<span class=${tone}><span aria-hidden="true">${mark} </span>${level}</span> ` : null}${roundText(line) ? html`<span class="dim" title=${line.alliance}>${roundText(line)}</span> ` : null}<span class="message">${line.message}</span>${fields ? html` <span class="dim">${fields}</span>` : null}</li>`;
   }
 }

@@ -8,17 +8,17 @@ import { counted, formatSeconds, shortOwner, shortPeer } from "./format.mjs";
 /** @typedef {import("./types.mjs").MeshPeer} Peer */
 
 const WIDTH = 420;
-const HEIGHT = 270;
-const RING_MAX = 18; // peers on one ring; beyond that a second one
+const HEIGHT = 290;
+const RING_MAX = 18; // peers on one ring; beyond that they stand closer, on up to four rings
 
 /** Where each peer stands: around this node, by seat, always in the same place. @param {Peer[]} peers */
 function places(peers) {
   const ordered = [...peers].sort((one, other) => (one.seat ?? 1e9) - (other.seat ?? 1e9) || one.peer_id.localeCompare(other.peer_id));
-  const isDouble = ordered.length > RING_MAX;
+  const rings = ordered.length > RING_MAX ? Math.min(4, Math.ceil(ordered.length / 32)) : 1;
   return ordered.map((peer, index) => {
     const angle = (2 * Math.PI * index) / Math.max(1, ordered.length) - Math.PI / 2;
-    const reach = isDouble && index % 2 ? 0.62 : 1;
-    return { peer, x: WIDTH / 2 + Math.cos(angle) * 165 * reach, y: HEIGHT / 2 + Math.sin(angle) * 98 * reach };
+    const reach = 1 - 0.2 * (index % rings);
+    return { peer, x: WIDTH / 2 + Math.cos(angle) * 170 * reach, y: HEIGHT / 2 + Math.sin(angle) * 104 * reach };
   });
 }
 
@@ -31,9 +31,12 @@ function linkOf(peer) {
 /** @param {Peer} peer */
 const nameOf = (peer) => (peer.seat === null ? shortPeer(peer.peer_id) : `seat ${peer.seat}`);
 
+/** Beside its mark in the graph. @param {Peer} peer */
+const labelOf = (peer) => (peer.seat === null ? "not a member" : `seat ${peer.seat}`);
+
 /** @param {Peer} peer */
 function describe(peer) {
-  const parts = [peer.role ?? (peer.seat === null ? "no member" : "no role in this round"), linkOf(peer)[1]];
+  const parts = [peer.role ?? (peer.seat === null ? "not a member of the alliance" : "no role in this round"), linkOf(peer)[1]];
   if (peer.is_connected && peer.direction) parts.push(peer.direction);
   if (peer.round_trip_ms !== null) parts.push(`${Math.round(peer.round_trip_ms)} ms round trip`);
   if (!peer.is_connected) parts.push(peer.seen_seconds_ago === null ? "never seen" : `seen ${formatSeconds(peer.seen_seconds_ago)} ago`);
@@ -50,20 +53,23 @@ export class Network extends Component {
     const chosen = mesh.peers.find((peer) => peer.peer_id === this.state.chosen);
     const choose = (/** @type {string | null} */ id) => () => this.setState({ chosen: id });
     const connected = mesh.peers.filter((peer) => peer.is_connected).length;
+    const isDense = placed.length > RING_MAX;
+    const reach = isDense ? 12 : 19; // of a label, from the middle of its mark
     const own = ownSeat === null ? "you" : `you, seat ${ownSeat}`;
     return html`<${Section} id="network" title="Network" note="Only what this node itself sees">
-      <p>${connected} of ${counted(mesh.peers.length, "known peer")} connected, ${mesh.peers.filter((peer) => peer.in_mesh).length} of them in the mesh for the alliance's messages.</p>
-      <svg class=${`mesh ${placed.length > RING_MAX ? "dense" : ""}`} viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label="Graph of this node's connections">
+      <p>${connected} of ${counted(mesh.peers.length, "known peer")} connected, ${mesh.peers.filter((peer) => peer.in_mesh).length} of them in the alliance's mesh.</p>
+      <svg class=${`mesh ${isDense ? "dense" : ""}`} viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label="Graph of this node's connections">
         <g aria-hidden="true">${placed.map(({ peer, x, y }) => html`<line key=${peer.peer_id} class=${edgeClass(peer)} x1=${WIDTH / 2} y1=${HEIGHT / 2} x2=${x} y2=${y} />`)}</g>
-        <g class="node own" role="img" aria-label=${`This node: ${own}`}><${Shape} role=${ownRole} x=${WIDTH / 2} y=${HEIGHT / 2} />
-          <text x=${WIDTH / 2} y=${HEIGHT / 2 + 27}>you</text></g>
+        <g class="node own" role="img" aria-label=${`This node: ${own}`}><${Shape} role=${ownRole} x=${WIDTH / 2} y=${HEIGHT / 2} size="9" />
+          <text x=${WIDTH / 2} y=${HEIGHT / 2 + 28}>you</text></g>
         ${placed.map(({ peer, x, y }) => html`<g key=${peer.peer_id} class=${`node ${peer.is_connected ? "" : "gone"} ${peer.peer_id === this.state.chosen ? "chosen" : ""}`}
           tabindex="0" role="button" aria-label=${describe(peer)} aria-pressed=${peer.peer_id === this.state.chosen}
           onFocus=${choose(peer.peer_id)} onMouseEnter=${choose(peer.peer_id)} onClick=${choose(peer.peer_id)}>
-          <circle class="reach" cx=${x} cy=${y} r="19" /><${Shape} role=${peer.role} x=${x} y=${y} /><text x=${x} y=${y + 26}>${nameOf(peer)}</text></g>`)}
+          <circle class="reach" cx=${x} cy=${y} r=${isDense ? 9 : 15} /><${Shape} role=${peer.role} x=${x} y=${y} size=${isDense ? 5 : 9} />
+          <text x=${x} y=${y < HEIGHT / 2 - 20 ? y - reach : y + reach + 9}>${labelOf(peer)}</text></g>`)}
       </svg>
       <p class="mesh-detail">${chosen ? describe(chosen) : "Point at a node, or walk through them with the tab key."}</p>
-      <p class="note">Square: validator, circle: trainer. Thick line: in the mesh, thin: connected, dotted: not connected.</p>
+      <p class="note">Square: validator, circle: trainer, diamond: neither${placed.some(({ peer }) => peer.seat === null) ? " (a bootstrap node, for example, is not a member)" : ""}. Thick line: in the mesh, which passes the alliance's messages on; thin: connected, dotted: not connected.</p>
       <details><summary>The same as a table</summary><${Table} caption="Peers of this node" className="cards" columns=${COLUMNS} rows=${placed.map(({ peer }) => row(peer))} /></details>
     <//>`;
   }
@@ -72,11 +78,13 @@ export class Network extends Component {
 /** @param {Peer} peer */
 const edgeClass = (peer) => (!peer.is_connected ? "edge edge-gone" : peer.in_mesh ? "edge edge-mesh" : "edge");
 
-/** The role is told by shape, not by colour. @param {{role: string | null, x: number, y: number}} props */
-function Shape({ role, x, y }) {
-  if (role === "trainer") return html`<circle class="shape" cx=${x} cy=${y} r="9" />`;
-  if (role === "validator") return html`<rect class="shape" x=${x - 8} y=${y - 8} width="16" height="16" />`;
-  return html`<path class="shape" d=${`M${x} ${y - 10}L${x + 10} ${y}L${x} ${y + 10}L${x - 10} ${y}Z`} />`;
+/** The role is told by shape, not by colour. @param {{role: string | null, x: number, y: number, size: number}} props */
+function Shape({ role, x, y, size }) {
+  const half = Number(size) - 0.8; // a square's side; a diamond's corners reach further, for all to look equally large
+  const far = Number(size) + 1.2;
+  if (role === "trainer") return html`<circle class="shape" cx=${x} cy=${y} r=${size} />`;
+  if (role === "validator") return html`<rect class="shape" x=${x - half} y=${y - half} width=${2 * half} height=${2 * half} />`;
+  return html`<path class="shape" d=${`M${x} ${y - far}L${x + far} ${y}L${x} ${y + far}L${x - far} ${y}Z`} />`;
 }
 
 const COLUMNS = [

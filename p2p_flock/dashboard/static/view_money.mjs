@@ -25,9 +25,9 @@ export function Money({ alliance, rounds, nowMs }) {
   const figures = [["Seat", html`<${Badge} mark=${mark} word=${word} tone=${tone} />`]];
   if (holdings) {
     figures.push(["Your stake", formatMoney(holdings.stake)], ["Rewards to claim", formatMoney(holdings.claimable)]);
-    if (holdings.earned_total !== undefined) figures.push(["Earned so far", formatMoney(holdings.earned_total), `${formatMoney(holdings.claimed_total ?? "0")} of it claimed`]);
+    if (holdings.earned_total !== undefined) figures.push(["Earned so far", formatMoney(holdings.earned_total), `${formatMoney(holdings.claimed_total ?? "0", "").trim()} claimed`]);
     if (holdings.gas_spent_wei !== undefined) {
-      figures.push(["Gas spent", formatMoney(holdings.gas_spent_wei, "ETH", 6), holdings.gas_since_s ? `since ${dateTimeText(holdings.gas_since_s * 1000)}` : undefined]);
+      figures.push(["Gas spent", formatMoney(holdings.gas_spent_wei, "ETH", 6), holdings.gas_since_s ? `since ${dateTimeText(holdings.gas_since_s * 1000).slice(0, 10)}` : undefined]);
     }
     figures.push(["In your account", formatMoney(holdings.flock)], ["For transactions", formatMoney(holdings.eth, "ETH", 4)]);
   }
@@ -47,12 +47,12 @@ function bounds(alliance) {
   const shown = [];
   if (alliance.strikes !== null) {
     const tone = alliance.strikes ? "warn" : "plain";
-    shown.push(["Strikes", html`<span class=${tone}>${alliance.strikes} of 2</span>`, "absent in settled rounds in a row; at two the seat is suspended, no stake is lost"]);
+    shown.push(["Strikes", html`<span class=${tone}>${alliance.strikes} of 2</span>`, "two in a row suspend the seat; no stake is lost"]);
   }
   if (alliance.rejections !== null && alliance.suspicion_bound > 0) {
     const tone = alliance.rejections ? "warn" : "plain";
     shown.push(["Rejections", html`<span class=${tone}>${alliance.rejections} of ${alliance.suspicion_bound}</span>`,
-      "cohorts you trained in that were rejected in a row; at the bound the seat is suspended for good, no stake is lost"]);
+      "of your cohorts in a row; so many suspend the seat for good; no stake is lost"]);
   }
   return shown;
 }

@@ -10,14 +10,14 @@ import { ITEMS, PARTICIPANT_STATES, RECEIPTS } from "./words.mjs";
 /** @typedef {import("./types.mjs").Participant} Participant */
 /** @typedef {import("./types.mjs").Running} Running */
 
-const SHOWN_FIRST = 40;
+const SHOWN_FIRST = 12;
 const ORDER = Object.keys(PARTICIPANT_STATES); // late first
 
-/** @extends {Component<{alliance: import("./types.mjs").Alliance, nowMs: number}, {isAll: boolean}>} */
+/** @extends {Component<{alliance: import("./types.mjs").Alliance, nowMs: number, isPast: boolean}, {isAll: boolean}>} */
 export class Participants extends Component {
   state = { isAll: false };
   render() {
-    const { alliance, nowMs } = this.props;
+    const { alliance, nowMs, isPast } = this.props;
     const { running } = alliance;
     if (!running || !running.participants.length) {
       return html`<${Section} id="participants" title="Participants"><p class="empty">${
@@ -27,11 +27,11 @@ export class Participants extends Component {
     const ordered = [...running.participants].sort((one, other) => one.seat - other.seat);
     if (ordered.length > SHOWN_FIRST) ordered.sort((one, other) => rank(states, one) - rank(states, other));
     const shown = this.state.isAll ? ordered : ordered.slice(0, SHOWN_FIRST);
-    return html`<${Section} id="participants" title="Participants" note=${countText(states)}>
-      <${Waiting} alliance=${alliance} nowMs=${nowMs} />
+    return html`<${Section} id="participants" title="Participants" className=${isPast ? "past" : ""} note=${isPast ? `of round ${running.round}, as it ended` : countText(states)}>
+      ${isPast ? html`<div class="waiting">Roles are drawn anew when the next round begins.</div>` : html`<${Waiting} alliance=${alliance} nowMs=${nowMs} />`}
       <${Cohorts} running=${running} />
       <${Table} caption=${`Participants of round ${running.round}, as this node sees them`} className="cards participants" columns=${COLUMNS}
-        rows=${shown.map((entry) => row(entry, running, nowMs))} />
+        rows=${shown.map((entry) => row(entry, running, nowMs, isPast))} />
       ${shown.length < ordered.length
         ? html`<button type="button" onClick=${() => this.setState({ isAll: true })}>Show all ${ordered.length}</button>` : null}
       ${running.participant_count > ordered.length
@@ -59,6 +59,7 @@ function countText(states) {
 /** Who is late, what is waited for, until when, and what happens then. @param {{alliance: import("./types.mjs").Alliance, nowMs: number}} props */
 function Waiting({ alliance, nowMs }) {
   const told = waitingSentences(alliance, nowMs, clockText);
+  if (!told.length) return html`<div class="waiting dim">Nobody is waited for: your node is at work.</div>`;
   return html`<div class="waiting">${told.map(
     ({ text, is_late }) => html`<p key=${text.slice(0, 12)} class=${is_late ? "late" : ""}>${
       is_late ? html`<span class="mark" aria-hidden="true">! </span>` : null}${text}</p>`,
@@ -82,10 +83,13 @@ function Cohorts({ running }) {
   })}</ul>`;
 }
 
-/** @param {Participant} entry @param {Running} running @param {number} nowMs */
-function row(entry, running, nowMs) {
-  const state = participantState(entry, running, nowMs);
-  const [mark, word, tone, meaning] = /** @type {string[]} */ (PARTICIPANT_STATES[state]);
+const OVER = ["·", "round over", "dim", "the round is over"];
+
+/** @param {Participant} entry @param {Running} running @param {number} nowMs @param {boolean} isPast */
+function row(entry, running, nowMs, isPast) {
+  const told = participantState(entry, running, nowMs);
+  const state = isPast && told !== "lost" ? "over" : told;
+  const [mark, word, tone, meaning] = PARTICIPANT_STATES[state] ?? OVER;
   const who = html`<span class="who">${entry.is_own ? html`<strong class="you">you</strong> ` : null}<${Identifier} label="Peer"
     short=${shortPeer(entry.peer_id)} full=${entry.peer_id} /> <${Identifier} label="Owner" short=${shortOwner(entry.owner)} full=${entry.owner} /></span>`;
   const role = entry.cohort !== null && running.cohorts.length > 1 ? `${entry.role}, cohort ${entry.cohort}` : entry.role;
@@ -106,7 +110,7 @@ function lastSeen(entry) {
   if (entry.is_own) return html`<span class="dim">this node</span>`;
   const seen = entry.seen_seconds_ago;
   const ago = seen === null ? "never" : seen < 1 ? "just now" : `${formatSeconds(seen)} ago`;
-  return entry.is_connected ? html`${seen === null ? "connected" : ago}` : html`<span class="warn">${ago}, not connected</span>`;
+  return entry.is_connected ? html`${seen === null ? "connected" : ago}` : html`<span class="warn">${ago}, away</span>`;
 }
 
 /** What is known to have come from a participant. @param {{entry: Participant, isLate: boolean}} props */

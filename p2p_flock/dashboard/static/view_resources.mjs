@@ -1,7 +1,7 @@
 // @ts-check
 // What the node uses: CPU, memory, bytes; totals, rates now, and small curves since this page was opened.
 
-import { Figures, html, Section } from "./parts.mjs";
+import { Figures, FoldingSection, html } from "./parts.mjs";
 import { Chart } from "./chart.mjs";
 import { formatBytes, formatSeconds } from "./format.mjs";
 import { rates } from "./store.mjs";
@@ -18,7 +18,7 @@ export function Resources({ watch, samples }) {
     return last === null || last === undefined ? "–" : format(last);
   };
   const memory = (/** @type {number | null} */ bytes) => (bytes === null ? "–" : formatBytes(bytes));
-  return html`<${Section} id="resources" title="What the node uses" note=${`totals since its start ${formatSeconds(watch.uptime_s)} ago`}>
+  return html`<${FoldingSection} id="resources" title="What the node uses" note=${`totals since its start ${formatSeconds(watch.uptime_s)} ago`}>
     <${Figures} entries=${[
       ["CPU, daemon", now(daemon, percent), `of one core · ${formatSeconds(cost.cpu_seconds)} in all`],
       ["CPU, training", now(worker, percent), cost.worker_cpu_seconds === null ? "not running" : `of one core · ${formatSeconds(cost.worker_cpu_seconds)} in all`],

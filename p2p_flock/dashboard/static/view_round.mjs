@@ -8,18 +8,26 @@ import { ACTIVITIES, STEP_STATES, STEPS, WORKS } from "./words.mjs";
 /** @typedef {import("./types.mjs").Alliance} Alliance */
 /** @typedef {import("./types.mjs").Step} Step */
 
-/** @param {{watch: import("./types.mjs").Watch, alliance: Alliance, nowMs: number}} props */
-export function Round({ watch, alliance, nowMs }) {
+/** @param {{alliance: Alliance, nowMs: number, isPast: boolean, ended: import("./types.mjs").Round | null}} props
+ * `isPast`: no round runs, and the last one is shown; `ended`: the newest round that ended */
+export function Round({ alliance, nowMs, isPast, ended }) {
   const { running } = alliance;
-  const title = running ? `Round ${running.round}` : alliance.closed ? "All rounds are over" : "No round runs";
-  return html`<${Section} id="round" title=${title}>
-    <${Now} watch=${watch} alliance=${alliance} nowMs=${nowMs} />
-    ${running ? html`<${Timeline} steps=${running.steps} nowMs=${nowMs} isExact=${running.is_exact} />` : null}
+  let title = running ? `Round ${running.round}` : alliance.closed ? "All rounds are over" : "No round runs";
+  const steps = running && isPast ? stepsAtEnd(running.steps, ended?.round === running.round ? ended.outcome : "") : running?.steps;
+  if (isPast) title += " is over";
+  return html`<${Section} id="round" title=${title} className=${isPast ? "past" : ""} note=${isPast ? "The next round begins soon." : null}>
+    <${Now} alliance=${alliance} nowMs=${nowMs} isPast=${isPast} />
+    ${running && steps ? html`<${Timeline} steps=${steps} nowMs=${nowMs} isExact=${isPast || running.is_exact} />` : null}
   <//>`;
 }
 
-/** Who this node is in the round and what it is doing, with its progress. @param {{watch: import("./types.mjs").Watch, alliance: Alliance, nowMs: number}} props */
-function Now({ alliance, nowMs }) {
+/** How far the steps of a round came that is over. @param {Step[]} steps @param {string} outcome @returns {Step[]} */
+function stepsAtEnd(steps, outcome) {
+  return steps.map((step) => (step.state === "done" ? step : { ...step, state: outcome === "voided" ? "unreached" : "done", deadline_ms: null }));
+}
+
+/** Who this node is in the round and what it is doing, with its progress. @param {{alliance: Alliance, nowMs: number, isPast: boolean}} props */
+function Now({ alliance, nowMs, isPast }) {
   const { running, activity } = alliance;
   const seat = alliance.own_seat === null ? "no seat" : `seat ${alliance.own_seat}`;
   const role = running && running.role !== "none" ? running.role : "";
@@ -33,7 +41,7 @@ function Now({ alliance, nowMs }) {
     text += alliance.activity_text ? `: ${alliance.activity_text}.` : ".";
   }
   const since = alliance.activity_since_ms;
-  const works = running?.work ?? [];
+  const works = isPast ? [] : running?.work ?? [];
   const isLong = !works.length && ["training", "judging"].includes(activity) && since !== null;
   return html`<div class="now">
     <p class="own-role"><strong>You</strong> ${seat}${role ? html` · <span class="role">${role}</span>` : null}</p>

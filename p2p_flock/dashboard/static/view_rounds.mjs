@@ -2,14 +2,15 @@
 // The rounds that ended: what came out, why, what this node did in them, and what it earned.
 
 import { Component } from "./vendor/preact.mjs";
-import { Badge, html, Identifier, Section, Table } from "./parts.mjs";
+import { Badge, CohortLines, html, Identifier, isPhone, Section, Table } from "./parts.mjs";
 import { dateTimeText, formatChange, formatMoney, formatScore, formatSeconds, shortDigest } from "./format.mjs";
-import { explainRound, outcomeOf, votesText } from "./outcomes.mjs";
+import { explainRound, outcomeOf, survivorsTexts, votesTexts } from "./outcomes.mjs";
 import { OUTCOMES } from "./words.mjs";
 
 /** @typedef {import("./types.mjs").Round} Round */
 
 const SHOWN_FIRST = 6;
+const SHOWN_FIRST_PHONE = 3;
 const SHOWN_MORE = 24;
 const COLUMNS = [
   { title: "Round", isNumber: true }, { title: "Outcome", className: "wide" }, { title: "Survivors", isNumber: true },
@@ -19,7 +20,7 @@ const COLUMNS = [
 
 /** @extends {Component<{rounds: Round[], scoreName: string}, {shown: number}>} */
 export class Rounds extends Component {
-  state = { shown: SHOWN_FIRST };
+  state = { shown: isPhone() ? SHOWN_FIRST_PHONE : SHOWN_FIRST };
   render() {
     const { rounds, scoreName } = this.props;
     const { shown } = this.state;
@@ -43,8 +44,8 @@ function row(round, scoreName) {
     cells: [
       round.round,
       html`<${Badge} mark=${mark} word=${word} tone=${tone} />${told.map((text) => html`<p class="why" key=${text}>${text}</p>`)}`,
-      `${round.survivors} of ${round.trainers}`,
-      votesText(round),
+      html`<${CohortLines} lines=${survivorsTexts(round)} sum=${`${round.survivors} of ${round.trainers}`} />`,
+      html`<${CohortLines} lines=${votesTexts(round)} sum=${round.votes_for.length ? `${round.votes_for.length} cohorts` : "–"} />`,
       round.role ?? html`<span class="dim">no part</span>`,
       html`<${Measured} round=${round} scoreName=${scoreName} />`,
       html`<${Reward} round=${round} />`,

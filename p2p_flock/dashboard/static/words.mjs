@@ -19,6 +19,7 @@ export const STEP_STATES = {
   running: ["▶", "running"],
   coming: ["○", "to come"],
   hidden: ["?", "unseen"],
+  unreached: ["–", "not reached"],
 };
 
 /** Activity of CONTROL.md: the sentence that begins with "Your node". @type {Record<string, string>} */
@@ -26,6 +27,7 @@ export const ACTIVITIES = {
   closed: "is done: the alliance has had all its rounds. Collect what it earned with `p2p-flock wallet claim`.",
   not_seated: "holds no seat in this alliance.",
   awaiting_seats: "waits for more members.",
+  awaiting_round: "waits for the next round to open.",
   catching_up: "is fetching what it missed.",
   awaiting_beacon: "waits for the draw of roles.",
   joins_next_round: "takes part from the next round on.",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { curveText, explainRound, outcomeOf, scoreCurve, votesText } from "../../static/outcomes.mjs";
+import { curveText, explainRound, outcomeOf, scoreCurve, survivorsTexts, votesTexts } from "../../static/outcomes.mjs";
 
 const round = (more) => ({
   round: 1, outcome: "settled", cohort_outcomes: ["adopted"], trainers: 4, survivors: 4, votes_for: [3], votes_against: [0],
@@ -32,9 +32,11 @@ test("explainRound: a void round blames nobody", () => {
   assert.match(explainRound(round({ outcome: "voided", cohort_outcomes: [] }))[0], /model stays as it was/);
 });
 
-test("votesText: per cohort, a dash where nobody voted", () => {
-  assert.equal(votesText(round({ votes_for: [3, 0], votes_against: [0, 2] })), "3 : 0, 0 : 2");
-  assert.equal(votesText(round({ votes_for: [], votes_against: [] })), "–");
+test("votesTexts and survivorsTexts: of each cohort, nothing where nothing was sealed", () => {
+  assert.deepEqual(votesTexts(round({ votes_for: [3, 0], votes_against: [0, 2], abstentions: [0, 1] })), ["3 : 0", "0 : 2, 1 neither"]);
+  assert.deepEqual(votesTexts(round({ votes_for: [], votes_against: [] })), []);
+  assert.deepEqual(survivorsTexts(round({ trainers_by_cohort: [4, 5], survivors_by_cohort: [4, 3] })), ["4 of 4", "3 of 5"]);
+  assert.deepEqual(survivorsTexts(round({})), []);
 });
 
 test("scoreCurve: own scores, else what was measured before the next round", () => {

@@ -33,6 +33,14 @@ test("withEvent: rounds of another alliance are not mixed in", () => {
   assert.deepEqual(state.rounds, [{ round: 0 }]);
 });
 
+test("withEvent: between rounds the last one is kept, of this alliance only", () => {
+  const of = (name, running) => watch(7, { alliance: { alliance: name, rounds: [], running } });
+  let state = withEvent(emptyState(), "watch", of("a", { round: 3 }), 0);
+  state = withEvent(state, "watch", of("a", null), 1);
+  assert.deepEqual(state.last, { running: { round: 3 }, now_ms: 7 });
+  assert.equal(withEvent(state, "watch", of("b", null), 2).last, null);
+});
+
 test("mergeRounds: newest first, details stay, bounded", () => {
   const known = mergeRounds([], [{ round: 1, reasons: ["why"], survivors: 3 }, { round: 2 }]);
   assert.deepEqual(mergeRounds(known, [{ round: 1, survivors: 4 }]), [{ round: 2 }, { round: 1, reasons: ["why"], survivors: 4 }]);
