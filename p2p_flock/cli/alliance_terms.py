@@ -66,9 +66,8 @@ def describe_terms(
 def describe_task(result: AllianceShowResult, params: AllianceParams) -> list[str]:
     """Model, rounds and time, seats, admission. The columns of the data are a table of their own."""
     longest = round_seconds_max(params)
-    installed = "installed here" if result["task_installed"] else "NOT installed here: see below what to do"
     lines = [
-        f"Task {result['task']} ({installed}).",
+        f"Task {result['task']} ({_where_installed(result)}).",
         *(_model(result["about"]) if result["about"] is not None else []),
         f"{params.round_count:,} rounds, {result['settled_rounds']:,} settled so far. One round takes at most "
         f"{format_seconds(longest)}, all of them at most {format_seconds(longest * params.round_count)}. "
@@ -84,6 +83,20 @@ def describe_task(result: AllianceShowResult, params: AllianceParams) -> list[st
             "measure of how many examples you hold."
         )
     return lines
+
+
+def _where_installed(result: AllianceShowResult) -> str:
+    """What this node knows of its own task: without its data it does not start, so no version can be compared."""
+    data = result["data"]
+    if result["task_installed"]:
+        return "installed here"
+    if data["task"] != result["task"] or data["path"] is None:
+        return "this node is not set to it: see below what to do"
+    if data["error_is_of_data"]:
+        return "this node's data for it cannot be used yet: see below what to do"
+    if data["error"] is not None:
+        return "it does NOT start here: see below what to do"
+    return "NOT installed here in the alliance's version: see below what to do"
 
 
 def _model(about: TaskResult) -> list[str]:
@@ -136,7 +149,7 @@ def _noise(result: AllianceShowResult) -> str:
         )
     if result["task_installed"]:
         return ", and this alliance adds none."
-    return ". Whether this alliance adds any stands in its task, which is not installed here."
+    return ". Whether this alliance adds any stands in its task, which this node cannot read yet."
 
 
 def expected_seats(result: AllianceShowResult, params: AllianceParams) -> int:
@@ -224,7 +237,7 @@ def describe_load(result: AllianceShowResult, params: AllianceParams, cpu_second
 def _traffic(result: AllianceShowResult, params: AllianceParams, daily: float) -> list[str]:
     about, seats = result["about"], expected_seats(result, params)
     if about is None:
-        return ["How much is sent depends on the size of the task's model, which is not installed here."]
+        return ["How much is sent depends on the size of the task's model, which this node cannot read yet."]
     try:
         traffic = estimate_traffic(params, about["parameter_count"], about["statistics_count"], seats)
     except ParameterError as error:

@@ -63,7 +63,9 @@ class DashboardDoor:
         found = [] if self._trouble is None else [self._trouble]
         count = self._defects.count + (0 if self.dashboard is None else self.dashboard.defects.count)
         if count:
-            found.append(f"the dashboard met {count} defects of this software: see logs/node.log and report them")
+            defects = "one defect" if count == 1 else f"{count} defects"
+            them = "it" if count == 1 else "them"
+            found.append(f"the dashboard met {defects} of this software: see logs/node.log and report {them}")
         return found
 
     async def run(

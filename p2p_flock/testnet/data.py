@@ -123,3 +123,4 @@ def write_data(options: Options, index: int, path: Path) -> None:
         digits_data.write_member(digits_data.deal_dirichlet(node_count, alpha, seed)[index], path)
     else:
         digits_data.write_member(digits_data.deal_iid(node_count, seed)[index], path)
+    path.chmod(0o600)  # records are nobody else's business, also in a demo; `doctor` says so

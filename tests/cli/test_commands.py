@@ -398,7 +398,7 @@ def test_show__tells_that_no_noise_is_added(run: RunCommand, daemon: FakeDaemon)
     """A member would believe in privacy over all rounds where there is none."""
     assert "and this alliance adds none" in " ".join(run("alliance", "show", ALLIANCE).out.split())
     daemon.change("alliance.show", task_installed=False)
-    assert "not installed here" in " ".join(run("alliance", "show", ALLIANCE).out.split())
+    assert "which this node cannot read yet" in " ".join(run("alliance", "show", ALLIANCE).out.split())
 
 
 def test_show__noise_without_a_bound(run: RunCommand, daemon: FakeDaemon) -> None:

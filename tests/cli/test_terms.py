@@ -25,7 +25,7 @@ from p2p_flock.cli.join_summary import summarise
 from p2p_flock.cli.watching.words import format_bytes
 from p2p_flock.daemon.control_messages import AllianceShowResult
 from tests.cli.conftest import RunCommand
-from tests.cli.fake_daemon import ABOUT, ALLIANCE, FLOCK, SHOW, FakeDaemon
+from tests.cli.fake_daemon import ABOUT, ALLIANCE, DATA, FLOCK, SHOW, FakeDaemon
 
 PARAMS = params_of(SHOW)
 
@@ -49,8 +49,23 @@ def test_task__is_told_in_plain_words() -> None:
     once = {**SHOW, "about": {**ABOUT, "local_epochs": 1, "has_holdout": True, "score_name": None}}
     text = " ".join(describe_task(once, PARAMS))  # type: ignore[arg-type]  # a TypedDict changed by a test
     assert "goes once over" in text and "public records that come with the task" in text and "(" not in text[-200:]
-    unknown = {**SHOW, "about": None, "task_installed": False}
-    assert "NOT installed here" in describe_task(unknown, PARAMS)[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({}, "NOT installed here in the alliance's version"),
+        ({"error": "row 2: mend it", "error_is_of_data": True}, "data for it cannot be used yet"),
+        ({"error": "no task heart"}, "does NOT start here"),
+        ({"task": None}, "not set to it"),
+        ({"task": "digits"}, "not set to it"),
+        ({"path": None}, "not set to it"),
+    ],
+)
+def test_task__says_why_it_is_not_known(data: dict[str, object], told: str) -> None:
+    """Who has only mistyped a path would look for a package to install."""
+    unknown = {**SHOW, "about": None, "task_installed": False, "data": {**DATA, **data}}
+    assert told in describe_task(unknown, PARAMS)[0]  # type: ignore[arg-type]  # a TypedDict changed by a test
 
 
 def test_privacy__names_cohorts_and_threshold() -> None:
@@ -100,7 +115,7 @@ def test_load__per_round_and_day() -> None:
     ):
         assert part in text, part
     assert "measured by a dry run" in " ".join(describe_load(SHOW, PARAMS, None))
-    assert "not installed here" in describe_load({**SHOW, "about": None}, PARAMS, None)[0]
+    assert "this node cannot read yet" in describe_load({**SHOW, "about": None}, PARAMS, None)[0]
 
 
 def test_columns__with_meaning_and_range() -> None:

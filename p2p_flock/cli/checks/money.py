@@ -83,7 +83,9 @@ def judge_eth(eth_wei: int, head: BlockHead) -> Finding:
 
 def _judge_flock(flock_wei: int, scene: Scene) -> Finding:
     text = format_money(flock_wei, "FLOCK")
-    if flock_wei or (scene.status is not None and scene.status["alliance"] is not None):
+    if scene.status is not None and scene.status["alliance"] is not None:
+        return fine(f"{text} besides the stake in the alliance of the running node")
+    if flock_wei:
         return fine(text + "; name an alliance with --alliance ID to compare its stake")
     return warning(
         "no FLOCK: a seat takes a stake", "send FLOCK to the address under `p2p-flock wallet`, on this chain"
