@@ -107,6 +107,7 @@ class AllianceHistory(SeatTable):
         # owner -> latest round in which the owner was elected trainer, as far as roles are known
         self._elected: dict[bytes, int] = {}
         self._elections_counted = 0
+        self._sealable: tuple[int, frozenset[bytes]] | None = None  # of the running round: who may be in its seal
         self._assignments: dict[tuple[int, bytes], Assignment] = {}  # asked for often, 1 ms each at eight seats
 
     def copy(self) -> AllianceHistory:
@@ -332,14 +333,28 @@ class AllianceHistory(SeatTable):
     def upcoming_key(self, owner: bytes) -> tuple[bool, bytes | None]:
         """(known, mask key) that the owner's seat could use in the next round to open, as the log stands now.
 
-        Not known while the running round is unsealed or an earlier manifest or beacon is missing.
+        Not known while the running round may still seal the owner's contribution, or an earlier manifest or beacon is
+        missing. Whoever cannot be sealed in it, a validator or a trainer without a usable key, need not wait for it: it
+        would sit aside for rounds that no seal ends, and without it they may get none.
         """
-        if not self._count_elections(len(self.rounds)):
+        if not self._count_elections(len(self.rounds)) and not self._cannot_be_sealed(owner):
             return False, None
         for entry in self.seats:
             if entry.owner == owner:
                 return True, self._usable_key(entry, len(self.rounds))
         return True, None
+
+    def _cannot_be_sealed(self, owner: bytes) -> bool:
+        """Whether only the running round's seal is unknown, and cannot hold a contribution of ``owner``."""
+        number = len(self.rounds) - 1
+        assignment = self.assignment(number)
+        if self._elections_counted != number or assignment is None or self.rounds[number].sealed is not None:
+            return False
+        if self._sealable is None or self._sealable[0] != number:
+            record = self.rounds[number]
+            trainers = (record.seats[seat].owner for seat in assignment.trainers)
+            self._sealable = number, frozenset(trainer for trainer in trainers if record.keys.get(trainer) is not None)
+        return owner not in self._sealable[1]
 
     def _count_elections(self, before_round: int) -> bool:
         """Fold the elections and installed keys of all rounds before ``before_round``; False where one is unknown."""

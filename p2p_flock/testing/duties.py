@@ -94,8 +94,8 @@ class Upkeep:
             return
         assert node.tip is not None
         keys = node.sim.world.duties(node.tip).keys
-        if keys is not None:
-            if node.owner not in keys or keys[node.owner] in node.mask_secrets:
+        if node.owner in keys:
+            if keys[node.owner] in node.mask_secrets:
                 return
         elif not self._was_left_unsealed(history, current):
             return

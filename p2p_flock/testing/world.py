@@ -39,12 +39,12 @@ class Duties:
     """What a block's log gives members to do between the rounds.
 
     Attributes:
-        keys: by owner the mask key that it could use in the next round; ``None`` while that is not known.
+        keys: by owner the mask key that it could use in the next round; without owners of whom that is not known yet.
         suspects: whom ``suspendSuspected`` takes.
         settled_at_ms: chain time of the last settlement.
     """
 
-    keys: Mapping[bytes, bytes | None] | None
+    keys: Mapping[bytes, bytes | None]
     suspensions: tuple[Suspension, ...]
     suspects: tuple[Suspect, ...]
     settled_at_ms: int
@@ -132,10 +132,8 @@ class World:
         known = self._duties.get(id(history))
         if known is not None and known[1] == missing:
             return known[2]
-        keys = None
         upcoming = {entry.owner: history.upcoming_key(entry.owner) for entry in history.seats}
-        if all(is_known for is_known, _ in upcoming.values()):
-            keys = {owner: key for owner, (_, key) in upcoming.items()}
+        keys = {owner: key for owner, (is_known, key) in upcoming.items() if is_known}
         settled = next((record.settled for record in reversed(history.rounds) if record.settled is not None), None)
         settled_at_ms = 0 if settled is None else settled.at.timestamp_s * 1000
         duties = Duties(keys, compute_suspensions(history), compute_suspects(history), settled_at_ms)

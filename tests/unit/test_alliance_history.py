@@ -212,6 +212,29 @@ def test_upcoming_key__is_known_after_the_seal() -> None:
     assert history.upcoming_key(owner_of("stranger")) == (True, None)
 
 
+def test_upcoming_key__of_whom_the_running_seal_cannot_hold_is_known_before_it() -> None:
+    """A member that came back with a spent key would sit aside as validator for as long as rounds are voided, and a
+    small committee that lacks it would void them."""
+    log = begun()
+    absent = log.names[log.roles().trainers[4]]
+    log.seal(absent=(absent,))
+    log.settle()
+    log.open()
+    roles = log.roles()
+    history = fold(log)
+    for seat in range(len(log.names)):
+        name = log.names[seat]
+        may_be_sealed = seat in roles.trainers and name != absent
+        known, key = history.upcoming_key(owner_of(name))
+        assert known is not may_be_sealed, name
+        assert not known or (key is None) is (name == absent), name
+    log.register(absent, 9)
+    assert fold(log).upcoming_key(owner_of(absent)) == (True, key_of(absent, 9))
+    log.void()
+    log.open()
+    assert key_in(fold(log), 2, absent) == key_of(absent, 9)
+
+
 # --- what is missing ---------------------------------------------------------------------------------------------
 
 
@@ -377,7 +400,7 @@ def test_reactivation__brings_the_member_back_with_a_fresh_key() -> None:
     assert owner_of(3) in history.suspended
     assert all(entry.owner != owner_of(3) for entry in history.seats)
     log.reactivate(3, 50)
-    assert fold(log).upcoming_key(owner_of(3)) == (False, None)  # the round runs
+    assert fold(log).upcoming_key(owner_of(3)) == (True, key_of(3, 50))  # the running round draws others
     ended(log)
     history = fold(log)
     assert history.suspended == {}
