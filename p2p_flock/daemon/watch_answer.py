@@ -292,7 +292,8 @@ def _activity(session: AllianceSession, look: RunningRound | None, own: int | No
     entry = next((entry for entry in look.progress.seats if entry.seat == look.own_seat), None)
     if entry is None:
         return "joins_next_round"
-    return "starting" if entry.is_eligible else "no_mask_key"
+    keys, owner = look.record.keys, look.record.seats[entry.seat].owner  # a validator needs one too (taking_part.py)
+    return "no_mask_key" if not entry.is_eligible or (keys and keys.get(owner) is None) else "starting"
 
 
 def _activity_text(session: AllianceSession, activity: str) -> str:

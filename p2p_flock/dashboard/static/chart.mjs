@@ -9,9 +9,13 @@ import { html } from "./parts.mjs";
 /** @typedef {{description: string, height: number, data: (number | null)[][], lines: Line[], isTime?: boolean,
  *   format: (value: number) => string, isFromZero?: boolean}} ChartProps */
 
-/** @type {Promise<typeof import("./vendor/uplot.mjs").default> | null} */
+/** @type {Promise<typeof import("./vendor/uplot.mjs").default | null> | null} */
 let library = null;
-const load = () => (library ??= import("./vendor/uplot.mjs").then((module) => module.default));
+const forget = () => {
+  library = null; // the node went before it was sent: asked for again with the next frame
+  return null;
+};
+const load = () => (library ??= import("./vendor/uplot.mjs").then((module) => module.default, forget));
 
 /** @extends {Component<ChartProps>} */
 export class Chart extends Component {
@@ -20,6 +24,7 @@ export class Chart extends Component {
   /** @type {ResizeObserver | null} */ sizes = null;
   dark = matchMedia("(prefers-color-scheme: dark)");
   themes = new MutationObserver(() => this.redraw());
+  isLoading = false;
   redraw = () => void this.draw();
 
   componentDidMount() {
@@ -41,8 +46,12 @@ export class Chart extends Component {
 
   /** Redrawn only where the points are others: the page renders each second. @param {ChartProps} before */
   componentDidUpdate(before) {
+    if (!this.plot) {
+      this.redraw();
+      return;
+    }
     if (JSON.stringify(before.data) === JSON.stringify(this.props.data)) return;
-    if (this.plot && before.lines.length === this.props.lines.length) this.plot.setData(/** @type {any} */ (this.props.data));
+    if (before.lines.length === this.props.lines.length) this.plot.setData(/** @type {any} */ (this.props.data));
     else this.redraw();
   }
 
@@ -52,9 +61,12 @@ export class Chart extends Component {
   }
 
   async draw() {
+    if (this.isLoading) return;
+    this.isLoading = true;
     const Plot = await load();
+    this.isLoading = false;
     const place = this.place;
-    if (!place) return;
+    if (!place || !Plot) return;
     this.plot?.destroy();
     const style = getComputedStyle(place);
     const color = (/** @type {string} */ name) => style.getPropertyValue(name).trim();

@@ -68,7 +68,7 @@ function named(participant) {
   return `seat ${participant.seat} (${shortPeer(participant.peer_id)}, ${link})`;
 }
 
-/** `It has until 14:03:22, 12 s from now; then the round goes on without it.`
+/** `It has until 14:03:22 at the latest, 12 s from now; then the round goes on without it.`
  * @param {number | null} deadline @param {number} nowMs @param {string} item @param {(ms: number) => string} clock
  * @param {boolean} areMany */
 function untilText(deadline, nowMs, item, clock, areMany) {
@@ -76,7 +76,7 @@ function untilText(deadline, nowMs, item, clock, areMany) {
   if (areMany) then = then.replace("without it", "without them").replace("the absent trainer earns", "absent trainers earn");
   if (deadline === null) return `No deadline is fixed for it yet; at the step's end ${then}.`;
   const left = Math.floor((deadline - nowMs) / 1000);
-  if (left >= 0) return `${areMany ? "They have" : "It has"} until ${clock(deadline)}, ${formatSeconds(left)} from now; then ${then}.`;
+  if (left >= 0) return `${areMany ? "They have" : "It has"} until ${clock(deadline)} at the latest, ${formatSeconds(left)} from now; then ${then}.`;
   return `${areMany ? "Their" : "Its"} time ended at ${clock(deadline)}, ${formatSeconds(-left)} ago; from here on ${then}.`;
 }
 

@@ -6,23 +6,23 @@ import { capital, counted, dateTimeText, formatMoney, formatSeconds, shortDigest
 
 /** @typedef {import("./types.mjs").Alliance} Alliance */
 
-/** Standing: [mark, word, tone]. @type {Record<string, [string, string, string]>} */
+/** Standing: [mark, word, tone, what it means]. @type {Record<string, [string, string, string, string?]>} */
 const STANDINGS = {
   none: ["○", "no seat", "plain"],
   joined: ["✓", "seated", "good"],
-  leaving: ["–", "leaving: the seat goes when the next round opens", "warn"],
-  suspended: ["!", "suspended for absence", "bad"],
-  suspected: ["✗", "suspended for rejected cohorts", "bad"],
-  unbonding: ["–", "left; the stake is not free yet", "warn"],
-  withdrawn: ["–", "left; the stake was taken back", "plain"],
+  leaving: ["–", "leaving", "warn", "the seat goes when the next round opens"],
+  suspended: ["!", "suspended", "bad", "for absence"],
+  suspected: ["✗", "suspended", "bad", "for rejected cohorts"],
+  unbonding: ["–", "left", "warn", "the stake is not free yet"],
+  withdrawn: ["–", "left", "plain", "the stake was taken back"],
 };
 
 /** @param {{alliance: Alliance, rounds: import("./types.mjs").Round[], nowMs: number}} props */
 export function Money({ alliance, rounds, nowMs }) {
   const { holdings } = alliance;
-  const [mark, word, tone] = STANDINGS[alliance.standing] ?? ["?", alliance.standing, "plain"];
+  const [mark, word, tone, meaning] = STANDINGS[alliance.standing] ?? ["?", alliance.standing, "plain"];
   /** @type {[string, unknown, unknown?][]} */
-  const figures = [["Seat", html`<${Badge} mark=${mark} word=${word} tone=${tone} />`]];
+  const figures = [["Seat", html`<${Badge} mark=${mark} word=${word} tone=${tone} />`, meaning]];
   if (holdings) {
     figures.push(["Your stake", formatMoney(holdings.stake)], ["Rewards to claim", formatMoney(holdings.claimable)]);
     if (holdings.earned_total !== undefined) figures.push(["Earned so far", formatMoney(holdings.earned_total), `${formatMoney(holdings.claimed_total ?? "0", "").trim()} claimed`]);

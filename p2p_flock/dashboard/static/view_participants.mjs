@@ -56,10 +56,12 @@ function countText(states) {
     .join(", ");
 }
 
+const AT_WORK = new Set(["starting", "training", "publishing", "fetching_bundles", "judging"]);
+
 /** Who is late, what is waited for, until when, and what happens then. @param {{alliance: import("./types.mjs").Alliance, nowMs: number}} props */
 function Waiting({ alliance, nowMs }) {
   const told = waitingSentences(alliance, nowMs, clockText);
-  if (!told.length) return html`<div class="waiting dim">Nobody is waited for: your node is at work.</div>`;
+  if (!told.length) return html`<div class="waiting dim">Nobody is waited for${AT_WORK.has(alliance.activity) ? ": your node is at work" : " now"}.</div>`;
   return html`<div class="waiting">${told.map(
     ({ text, is_late }) => html`<p key=${text.slice(0, 12)} class=${is_late ? "late" : ""}>${
       is_late ? html`<span class="mark" aria-hidden="true">! </span>` : null}${text}</p>`,

@@ -15,9 +15,9 @@ export function Round({ alliance, nowMs, isPast, ended }) {
   let title = running ? `Round ${running.round}` : alliance.closed ? "All rounds are over" : "No round runs";
   const steps = running && isPast ? stepsAtEnd(running.steps, ended?.round === running.round ? ended.outcome : "") : running?.steps;
   if (isPast) title += " is over";
-  return html`<${Section} id="round" title=${title} className=${isPast ? "past" : ""} note=${isPast ? "The next round begins soon." : null}>
+  return html`<${Section} id="round" title=${title} className=${isPast ? "past" : ""}>
     <${Now} alliance=${alliance} nowMs=${nowMs} isPast=${isPast} />
-    ${running && steps ? html`<${Timeline} steps=${steps} nowMs=${nowMs} isExact=${isPast || running.is_exact} />` : null}
+    ${running && steps ? html`<${Timeline} steps=${steps} nowMs=${nowMs} isExact=${isPast || running.is_exact} isPast=${isPast} />` : null}
   <//>`;
 }
 
@@ -70,12 +70,12 @@ function WorkBar({ work, nowMs }) {
   </div>`;
 }
 
-/** @param {{steps: Step[], nowMs: number, isExact: boolean}} props */
-function Timeline({ steps, nowMs, isExact }) {
+/** @param {{steps: Step[], nowMs: number, isExact: boolean, isPast: boolean}} props */
+function Timeline({ steps, nowMs, isExact, isPast }) {
   return html`<ol class="timeline" aria-label="Steps of the round">
       ${steps.map((step) => html`<${StepCard} key=${step.step} step=${step} nowMs=${nowMs} isExact=${isExact} />`)}
     </ol>
-    ${isExact ? null : html`<p class="note">Your node is a trainer in this round and does not see how far the validators are: a step that is “unseen” may have begun or ended.</p>`}`;
+    ${isPast ? html`<p class="note">The next round begins when it is opened on chain; nothing needs to be done.</p>` : isExact ? null : html`<p class="note">Your node does not see how far the validators of this round are: a step that is “unseen” may have begun or ended.</p>`}`;
 }
 
 /** @param {{step: Step, nowMs: number, isExact: boolean}} props */
@@ -109,7 +109,7 @@ function timeText(step, nowMs, isExact) {
   const { started_ms: started, ended_ms: ended, deadline_ms: deadline } = step;
   const clock = (/** @type {number} */ ms) => html`<span class="clock">${clockText(ms)}</span>`;
   if (step.state === "done") {
-    if (started === null) return "done";
+    if (started === null) return "";
     if (ended === null) return html`from ${clock(started)}`;
     return html`${clock(started)} · took ${formatSeconds((ended - started) / 1000)}`;
   }

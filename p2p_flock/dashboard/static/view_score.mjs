@@ -20,8 +20,8 @@ export function Score({ rounds, scoreName, localNote }) {
   return html`<${Section} id="score" title="Is the model getting better?">
     <p>${text}</p>
     ${points.length
-      ? html`<${Chart} description=${`Curve by round. ${text} The table below holds the numbers.`} height=${240} data=${data} lines=${lines} format=${formatScore} />`
-      : html`<div class="plot-240 empty">The curve begins with the first round that this node measured.</div>`}
+      ? html`<${Chart} description=${`Curve by round. ${text} The table below holds the numbers.`} height=${280} data=${data} lines=${lines} format=${formatScore} />`
+      : html`<div class="plot-280 empty">The curve begins with the first round that this node measured.</div>`}
     <p class="note">Measured by your node on your private test data; no other node sees it.${
       curve.has_local ? " The dashed line has had as many trainings, on your data only." : ` There is no local-only score to compare with${localNote ? `: ${localNote}` : " yet"}.`}</p>
     ${points.length ? html`<details><summary>The same as a table</summary><${Table} caption="Score by round" className="plain" columns=${[

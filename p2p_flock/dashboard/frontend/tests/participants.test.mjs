@@ -26,7 +26,7 @@ test("waitingSentences: who is late, until when, and what happens then", () => {
   const told = waitingSentences(alliance([awaited, gone]), 30_000, clock);
   assert.equal(told.length, 2);
   assert.deepEqual(told.map((sentence) => sentence.is_late), [true, false]);
-  assert.match(told[0].text, /^Late: the masked update of seat 1 \(…[A-Za-z0-9]{6}, away for 9 s\)\. It has until 12:00:00, 10 s from now; then the round goes on without it/);
+  assert.match(told[0].text, /^Late: the masked update of seat 1 \(…[A-Za-z0-9]{6}, away for 9 s\)\. It has until 12:00:00 at the latest, 10 s from now; then the round goes on without it/);
   assert.match(told[1].text, /^Waiting for the masked update of seat 4/);
 });
 
