@@ -13,6 +13,7 @@ from pathlib import Path
 
 from p2p_flock.testnet.processes import find_processes
 from p2p_flock.types import AllianceId
+from tests.e2e.dashboards import check_dashboard
 from tests.e2e.running import Testnet, inspect, processes_of, running_testnet, watch
 
 RUN_SECONDS_MAX = 300
@@ -65,8 +66,10 @@ def test_testnet__six_nodes_two_rounds(tmp_path: Path) -> None:
     with running_testnet(
         tmp_path, "--nodes", str(NODES), "--rounds", str(ROUNDS), "--test-mode", "save_encodings,record_sent"
     ) as testnet:
+        check_dashboard(testnet)
         assert testnet.wait(RUN_SECONDS_MAX) == 0, testnet.text()
         assert processes_of(testnet) == []
+        assert testnet.read_report()["dashboards"]["node0"].startswith("http://127.0.0.1:")
         assert_all_settled_and_agreed(testnet, NODES, ROUNDS)
         assert_rounds_are_named(testnet, ROUNDS)
         report = testnet.read_report()
