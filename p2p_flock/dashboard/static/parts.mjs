@@ -62,7 +62,7 @@ export class FoldingSection extends Component {
 /** One line for each cohort; more than six are folded under their sum. @param {{lines: string[], sum: string}} props */
 export function CohortLines({ lines, sum }) {
   if (lines.length < 2) return html`${lines[0] ?? sum}`;
-  const told = lines.map((line, cohort) => html`<div key=${cohort}>${line} <span class="dim">in cohort ${cohort}</span></div>`);
+  const told = lines.map((line, cohort) => html`<div key=${cohort} class="cohort-line">${line} <span class="dim">in cohort ${cohort}</span></div>`);
   return lines.length > 6 ? html`<details><summary>${sum}</summary>${told}</details>` : html`${told}`;
 }
 

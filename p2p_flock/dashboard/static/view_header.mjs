@@ -12,6 +12,8 @@ const SECTIONS = [
   ["rounds", "Rounds"], ["resources", "Resources"], ["log", "Log"],
 ];
 
+const WITHOUT_ALLIANCE = new Set(["network", "resources", "log"]);
+
 /** @param {{state: State, ageMs: number, theme: import("./types.mjs").Theme, onTheme: () => void}} props */
 export function Header({ state, ageMs, theme, onTheme }) {
   const alliance = state.watch?.alliance;
@@ -26,7 +28,7 @@ export function Header({ state, ageMs, theme, onTheme }) {
       <button type="button" class="quiet" onClick=${onTheme}>Colours: ${theme}</button>
     </div>
   </header>
-  <nav class="sections" aria-label="Sections">${SECTIONS.map(([id, title]) => html`<a key=${id} href=${`#${id}`}>${title}</a>`)}</nav>`;
+  <nav class="sections" aria-label="Sections">${SECTIONS.filter(([id]) => alliance || WITHOUT_ALLIANCE.has(String(id))).map(([id, title]) => html`<a key=${id} href=${`#${id}`}>${title}</a>`)}</nav>`;
 }
 
 /** @param {import("./types.mjs").Alliance} alliance */

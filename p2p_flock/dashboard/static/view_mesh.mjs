@@ -49,6 +49,7 @@ export class Network extends Component {
   render() {
     const { mesh, ownSeat, ownRole } = this.props;
     if (!mesh) return html`<${Section} id="network" title="Network"><p class="empty">The node has not told of its connections yet.</p><//>`;
+    if (!mesh.peers.length) return html`<${Section} id="network" title="Network"><p class="empty">The node knows no other node yet.</p><//>`;
     const placed = places(mesh.peers);
     const chosen = mesh.peers.find((peer) => peer.peer_id === this.state.chosen);
     const choose = (/** @type {string | null} */ id) => () => this.setState({ chosen: id });
