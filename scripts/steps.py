@@ -182,7 +182,9 @@ def main() -> int:
     arguments = sys.argv[1:]
     if arguments == ["--list"]:
         for step in (*STEPS, core_step()):
-            print(f"{step.name:<10} {' '.join(step.command).replace(str(ROOT) + os.sep, '')}")
+            when = "" if step.is_default else "(by name) "
+            print(f"{step.name:<10} {when}{' '.join(step.command).replace(str(ROOT) + os.sep, '')}")
+        print("Groups: default (what runs without a name), all (default, slow, docs and browser), fast.")
         return 0
     steps = chosen_steps(arguments)
     started = time.monotonic()
