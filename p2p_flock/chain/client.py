@@ -236,7 +236,10 @@ class RpcClient:
         try:
             answer: Json = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise ChainError(f"{target.name} answered HTTP {status} and no JSON. Is it a JSON-RPC endpoint?") from error
+            raise ChainError(
+                f"{target.name} answered HTTP {status} and no JSON. "
+                "Set chain.rpc_urls in config.toml to the URL of a JSON-RPC endpoint, with its path and key."
+            ) from error
         if len(requests) == 1 and isinstance(answer, dict):
             answer = [answer]
         if not isinstance(answer, list) or len(answer) != len(calls):

@@ -56,6 +56,12 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_DeadlineReader(sock, deadline_s))
 
 
+def _in_words(error: OSError | http.client.HTTPException) -> str:
+    """``Connection refused``; where the system has no words, with the class, for the text alone may be a number."""
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or f"{type(error).__name__}: {error}"
+
+
 class HttpEndpoint:
     """A base URL and its idle connections; usable from several threads at once."""
 
@@ -102,7 +108,7 @@ class HttpEndpoint:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise ChainError(
-                f"{self.name} did not answer ({type(error).__name__}: {error}). "
+                f"{self.name} did not answer ({_in_words(error)}). "
                 "Check that it runs and that this machine can reach it."
             ) from error
 

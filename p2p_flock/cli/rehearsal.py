@@ -109,7 +109,10 @@ async def _run(trial: Trial, log_path: Path) -> Outcome:
     except DataSchemaError as error:
         return Outcome(mismatches=single(str(error)))
     except WorkerCrashedError as error:
-        raise WorkerCrashedError(f"{error}\nlook at the end of that log; is there memory enough?") from error
+        what, _, _ = str(error).partition("\n")  # the rest tells a daemon's operator that a new worker is started
+        raise WorkerCrashedError(
+            f"{what}\nfree some memory and try again; the end of {log_path} may say why"
+        ) from error
     except OSError as error:
         raise UsageError(f"the worker cannot be started: {error}\ncheck the folder {log_path.parent}") from error
 

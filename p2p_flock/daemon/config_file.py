@@ -221,6 +221,11 @@ def _parse_variable(text: str, kind: type, variable: str) -> object:
     )
 
 
+def _example(field: dataclasses.Field[Any], kind: type) -> str:
+    """In TOML: the default where that is a number, for a port and a number of seconds look different."""
+    return str(field.default) if kind is int and type(field.default) is int else _EXAMPLES[kind]
+
+
 def _convert(value: object, field: dataclasses.Field[Any], section: str, where: str, base: Path) -> object:
     kind = _plain_type(_hints(section)[field.name])
     stored = list if kind is tuple else str if kind is Path else kind
@@ -229,7 +234,7 @@ def _convert(value: object, field: dataclasses.Field[Any], section: str, where: 
         found = _KIND_NAMES.get(type(value), "a date")
         raise ConfigError(
             f"{where}: {section}.{field.name} must be {_KIND_NAMES[kind]}, not {found}\n"
-            f"for example: {field.name} = {_EXAMPLES[kind]}"
+            f"for example: {field.name} = {_example(field, kind)}"
         )
     if kind is Path:
         return (base / Path(cast(str, value)).expanduser()).absolute()

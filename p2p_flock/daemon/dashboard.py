@@ -84,7 +84,7 @@ class DashboardDoor:
                 error: BaseException = group
                 while isinstance(error, BaseExceptionGroup):
                     error = error.exceptions[0]
-                self._trouble = " ".join(str(error).split("\n"))
+                self._trouble = "; ".join(str(error).split("\n"))
                 logger.warning("there is no dashboard: %s", self._trouble)
             finally:
                 self.dashboard = None

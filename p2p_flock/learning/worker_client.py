@@ -96,6 +96,9 @@ class WorkerConfig:
     command: tuple[str, ...] = WORKER_COMMAND
 
 
+_IN_WORDS = {"manifest": "its start", "check_data": "a look at the data"}  # of operations that operators wait for
+
+
 class Worker:
     """A running worker; get one from :func:`open_worker`. Requests from several tasks wait for one another.
 
@@ -237,7 +240,8 @@ class Worker:
                 with trio.CancelScope(shield=True):
                     status = await self._stop()
                 raise WorkerCrashedError(
-                    f"the training worker ended during {operation} ({_how_it_ended(status, error)})\n"
+                    f"the training worker ended during {_IN_WORDS.get(operation, operation)} "
+                    f"({_how_it_ended(status, error)})\n"
                     f"see {self._config.log_path}; a new one is started"
                 ) from error
             finally:

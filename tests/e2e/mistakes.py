@@ -11,10 +11,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,56 @@ def wait_until(condition: Callable[[], bool], what: str, seconds_max: float = ST
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what}"
         os.sched_yield()
+
+
+@contextmanager
+def changed(home: Home, section: str, key: str, value: str) -> Iterator[None]:
+    """A setting for a while."""
+    path = home.folder / "config.toml"
+    kept = path.read_bytes()
+    home.change(section, key, value)
+    try:
+        yield
+    finally:
+        path.write_bytes(kept)
+
+
+def two_lines(ran: Ran, code: int, *names: str) -> None:
+    """The shape of every failure: the exit code, ``error:`` and ``do:``, and all of ``names`` in them."""
+    assert ran.code == code, ran.text
+    what, remedy = ran.err.strip().splitlines()[-2:]
+    assert what.startswith("error: ") and remedy.startswith("   do: "), ran.err
+    for name in names:
+        assert name in what + remedy, ran.err
+    assert "--help` and the log" not in remedy  # no remedy at all
+
+
+class _Page(BaseHTTPRequestHandler):
+    """What a captive portal, or a URL without its path, answers."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b"<html><body>Welcome!</body></html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving_a_page() -> Iterator[str]:
+    """The address of a web server that is no JSON-RPC endpoint."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def find_workers(daemon: int) -> list[int]:

@@ -38,7 +38,7 @@ class Moves:
         """One row: what a command showed (its errors, or ``shown``) must be what the page says."""
         words = " ".join(f'"{word}"' if " " in word else word for word in ran.words)
         text = self.bench.normalise(ran.err if shown is None else shown)
-        lines = [re.sub(r"\s+", " ", line).strip() for line in text.strip().splitlines()]
+        lines = [re.sub(r"\s+", " ", line).strip() for line in text.strip().splitlines() if not line.endswith(" …")]
         cells = (move, f"`p2p-flock {self.bench.normalise(words)}`", "<br>".join(filter(None, lines)), str(ran.code))
         row = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         self.rows[move] = row

@@ -6,18 +6,10 @@ what each prints, ``Bench.stop`` in what a daemon logged.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import resource
 import shutil
-import signal
 import socket
-import struct
-import termios
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -25,10 +17,20 @@ import trio
 
 from p2p_flock.chain.devnet import DevnetOptions, run_devnet
 from p2p_flock.chain.devnet_deployment import fund
-from tests.e2e.mistakes import PASSWORD, Bench, Home, Ran, find_workers, kill, printed, wait_until
+from tests.e2e.mistakes import (
+    PASSWORD,
+    Bench,
+    Home,
+    Ran,
+    changed,
+    find_workers,
+    kill,
+    printed,
+    serving_a_page,
+    two_lines,
+    wait_until,
+)
 from tests.e2e.moves import PAGE, Moves, mended
-
-pytestmark = pytest.mark.slow
 
 ETH, FLOCK = 10**18, 10**18
 OTHER = "12" * 20  # an address at which nothing stands
@@ -79,28 +81,6 @@ def newcomer(bench: Bench) -> Iterator[Home]:
 
 def pay(bench: Bench, home: Home, eth_wei: int, flock_wei: int) -> None:
     trio.run(fund, bench.devnet, [bytes.fromhex(home.address[2:])], eth_wei, flock_wei)
-
-
-@contextmanager
-def changed(home: Home, section: str, key: str, value: str) -> Iterator[None]:
-    """A setting for a while."""
-    path = home.folder / "config.toml"
-    kept = path.read_bytes()
-    home.change(section, key, value)
-    try:
-        yield
-    finally:
-        path.write_bytes(kept)
-
-
-def two_lines(ran: Ran, code: int, *names: str) -> None:
-    """The shape of every failure: the exit code, ``error:`` and ``do:``, and all of ``names`` in them."""
-    assert ran.code == code, ran.text
-    what, remedy = ran.err.strip().splitlines()[-2:]
-    assert what.startswith("error: ") and remedy.startswith("   do: "), ran.err
-    for name in names:
-        assert name in what + remedy, ran.err
-    assert "--help` and the log" not in remedy  # no remedy at all
 
 
 # --- commands that need no chain -----------------------------------------------------------------------------------
@@ -165,7 +145,7 @@ def test_wrong_move__malformed_alliance_id(bench: Bench, moves: Moves, idle: Hom
         ("a key misspelt in config.toml", "chain", "confirmatoins", "2", ("confirmatoins", "confirmations")),
         ("config.toml is no TOML", "chain", "confirmations", '"2', ("not valid TOML", "config.toml:")),
         ("a value out of range", "chain", "confirmations", "-2", ("confirmations", "0 to 1000", "-2")),
-        ("text where a number belongs", "net", "listen_port", '"4101"', ("listen_port", "listen_port = 12")),
+        ("text where a number belongs", "net", "listen_port", '"4101"', ("listen_port", "listen_port = 4101")),
         ("a bootstrap address without peer ID", "net", "bootstrap", '["/ip4/203.0.113.7/tcp/4101"]', ("peer ID",)),
     ],
 )
@@ -238,34 +218,11 @@ def test_wrong_move__wrong_chain_id(bench: Bench, moves: Moves, idle: Home) -> N
     moves.note("a wrong chain ID", ran)
 
 
-class _Page(BaseHTTPRequestHandler):
-    """What a captive portal, or a URL without its path, answers."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = b"<html><body>Welcome!</body></html>"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 def test_wrong_move__endpoint_answers_a_page(bench: Bench, moves: Moves, idle: Home) -> None:
     """Whatever a web server says must not end in a traceback, and an API key in the URL not on the screen."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}/v2/{API_KEY}"
-            with changed(idle, "chain", "rpc_urls", f'["{url}"]'):
-                ran = bench.run("node", "--home", idle.folder, **OPENED)
-                told = bench.run("doctor", "--home", idle.folder, "--only", "chain", "--json")
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving_a_page() as address, changed(idle, "chain", "rpc_urls", f'["{address}/v2/{API_KEY}"]'):
+        ran = bench.run("node", "--home", idle.folder, **OPENED)
+        told = bench.run("doctor", "--home", idle.folder, "--only", "chain", "--json")
     two_lines(ran, 4, "no JSON", "JSON-RPC endpoint")
     moves.note("the endpoint answers a web page", ran)
     assert told.code == 1 and "no JSON" in told.out
@@ -318,6 +275,7 @@ def test_wrong_move__full_disk(bench: Bench, moves: Moves, idle: Home) -> None:
 # --- a node that runs, and is asked for what cannot be -------------------------------------------------------------
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__second_daemon(bench: Bench, moves: Moves, newcomer: Home) -> None:
     """Two daemons with one key would contradict each other, which costs the stake."""
     ran = bench.run("node", "--home", newcomer.folder, **OPENED)
@@ -325,6 +283,7 @@ def test_wrong_move__second_daemon(bench: Bench, moves: Moves, newcomer: Home) -
     moves.note("a second daemon in one folder", ran)
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__alliance_of_another_chain(bench: Bench, moves: Moves, newcomer: Home) -> None:
     """An ID of the main chain on a node of the test chain."""
     ran = bench.run("alliance", "show", f"flock:8453:{bench.devnet.factory}:0", "--home", newcomer.folder)
@@ -332,6 +291,7 @@ def test_wrong_move__alliance_of_another_chain(bench: Bench, moves: Moves, newco
     moves.note("an alliance of another chain", ran)
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__alliance_of_another_factory(bench: Bench, moves: Moves, newcomer: Home) -> None:
     """Whose contracts another factory makes, nobody knows."""
     ran = bench.run("alliance", "show", f"flock:84530:0x{OTHER}:0", "--home", newcomer.folder)
@@ -339,6 +299,7 @@ def test_wrong_move__alliance_of_another_factory(bench: Bench, moves: Moves, new
     moves.note("an alliance of another factory", ran)
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__unknown_alliance(bench: Bench, moves: Moves, newcomer: Home) -> None:
     """A number that was never given."""
     name = f"flock:84530:{bench.devnet.factory}:77"
@@ -353,6 +314,7 @@ def join(bench: Bench, home: Home, alliance: str) -> Ran:
     return bench.run("alliance", "join", alliance, "--home", home.folder, "--yes")
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__too_little_flock(bench: Bench, moves: Moves, newcomer: Home, alliance: str) -> None:
     """The stake must be there before two transactions are paid for."""
     ran = join(bench, newcomer, alliance)
@@ -362,6 +324,7 @@ def test_wrong_move__too_little_flock(bench: Bench, moves: Moves, newcomer: Home
     assert told.code == 1 and "a seat stakes 1,000 FLOCK" in told.out, told.text
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__no_gas(bench: Bench, moves: Moves, alliance: str) -> None:
     """FLOCK alone sends nothing."""
     home = bench.make_home("penniless")
@@ -374,6 +337,7 @@ def test_wrong_move__no_gas(bench: Bench, moves: Moves, alliance: str) -> None:
     assert told.code == 1 and "too little to pay gas" in told.out, told.text
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__data_missing(bench: Bench, moves: Moves, newcomer: Home) -> None:
     """A node without data would hold a seat and train nothing. Its daemon says so when it starts, too."""
     assert "is not there: this node cannot join" in newcomer.read_log()
@@ -385,6 +349,7 @@ def test_wrong_move__data_missing(bench: Bench, moves: Moves, newcomer: Home) ->
     assert told.code == 1 and "is not there" in told.out
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__data_not_readable(bench: Bench, moves: Moves, newcomer: Home) -> None:
     """A folder in the file's place, as a mistyped path gives it."""
     newcomer.data.mkdir()
@@ -396,6 +361,7 @@ def test_wrong_move__data_not_readable(bench: Bench, moves: Moves, newcomer: Hom
     assert told.code == 1, told.text
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__wrong_column(bench: Bench, moves: Moves, newcomer: Home) -> None:
     """A column of another name, or in another unit, would spoil every round this member trains in."""
     kept = newcomer.data.with_suffix(".kept").read_text()
@@ -409,32 +375,25 @@ def test_wrong_move__wrong_column(bench: Bench, moves: Moves, newcomer: Home) ->
     assert told.code == 1 and "'chol' is missing" in told.out, told.text
 
 
-def test_wrong_move__killed_worker(bench: Bench, moves: Moves, idle: Home) -> None:
+@pytest.mark.slow  # starts a daemon
+def test_wrong_move__killed_worker(bench: Bench, moves: Moves, idle: Home, alliance: str) -> None:
     """A training process that the system ends (no memory) costs what it was doing, and nothing after that."""
     words = ("task", "check", "--home", str(idle.folder))
-    with bench.running(idle) as daemon:
-        assert bench.run(*words).code == 0
-        (worker,) = find_workers(daemon.pid)
-        os.kill(worker, signal.SIGSTOP)
-        asking = bench.begin(*words)
-        wait_until(lambda: has_request(worker) or asking.poll() is not None, "the worker is asked")
-        kill(worker)
-        out, err = asking.communicate(timeout=60)
-        ran = Ran(words, asking.returncode, out, err)
-        two_lines(ran, 1, "killed by SIGKILL", "worker.log")
-        moves.note("the worker is killed while it works", ran)
-        wait_until(lambda: bool(find_workers(daemon.pid)), "a new worker is there")
-        kill(find_workers(daemon.pid)[0])  # while it is idle
-        assert bench.run(*words).code == 0
+    with bench.running(idle) as daemon:  # which starts another when it is asked again
+        checking = bench.begin(*words)
+        wait_until(lambda: bool(find_workers(checking.pid)) or checking.poll() is not None, "its worker is there")
+        kill(find_workers(checking.pid)[0])
+        out, err = checking.communicate(timeout=60)
+        ran = Ran(words, checking.returncode, out, err)
+        two_lines(ran, 1, "killed by SIGKILL", "check.log")
+        moves.note("the training process is killed while it works", ran)
+        wait_until(lambda: bool(find_workers(daemon.pid)), "the daemon's worker is there")
+        kill(find_workers(daemon.pid)[0])
+        shown = bench.run("alliance", "show", alliance, "--home", idle.folder)
+        assert shown.code == 0 and "Task heart (installed here)" in shown.out, shown.text
 
 
-def has_request(worker: int) -> bool:
-    """Whether bytes wait in a stopped worker's input."""
-    with Path(f"/proc/{worker}/fd/0").open("rb") as pipe:
-        (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
-        return bool(count)
-
-
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__dashboard_port_taken(bench: Bench, moves: Moves, idle: Home) -> None:
     """Another program on the page's port must not keep a node from its rounds."""
     with socket.socket() as other:
@@ -471,6 +430,7 @@ def test_wrong_move__clock_off(bench: Bench, moves: Moves, idle: Home) -> None:
     moves.note("the clock is two minutes slow", ran, mended(ran))
 
 
+@pytest.mark.slow  # starts a daemon
 def test_wrong_move__bootstrap_nodes(bench: Bench, moves: Moves, idle: Home, newcomer: Home) -> None:
     """A node that never meets another looks healthy to itself."""
     words = ("doctor", "--home", idle.folder, "--only", "bootstrap")
@@ -503,6 +463,7 @@ def test_wrong_move__a_home_taken_apart(bench: Bench, moves: Moves, idle: Home) 
     two_lines(bench.run("node", "--home", home, **OPENED), 2, "keystore.json is missing")
 
 
+@pytest.mark.slow  # starts a daemon
 def test_doctor__is_content_with_what_is_right(bench: Bench, idle: Home, alliance: str) -> None:
     """An alarm where nothing is wrong would teach people to look away."""
     pay(bench, idle, ETH, 2_000 * FLOCK)

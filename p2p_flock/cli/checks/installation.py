@@ -71,12 +71,17 @@ async def check_task(scene: Scene) -> list[Finding]:
     listed = ", ".join(installed) or "none"
     task = scene.config.learning.task
     if task is None:
-        return [warning("no task is set: this node cannot join", f"set learning.task in config.toml; here: {listed}")]
+        return [
+            warning(
+                "no task is set: this node cannot join", f"set learning.task in config.toml; installed are: {listed}"
+            )
+        ]
     if task not in installed:
         return [
             broken(
                 f"the task {task!r} is not installed",
-                f"install the package that brings it into this environment, or correct learning.task; here: {listed}",
+                "install the package that brings it into this environment, or correct learning.task; "
+                f"installed are: {listed}",
             )
         ]
     return [fine(f"{task} is installed")]

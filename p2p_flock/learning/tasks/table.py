@@ -30,6 +30,8 @@ NUMBER: Final = re.compile(r"[+-]?[0-9]{1,12}(\.[0-9]{1,12})?")  # float() would
 LINE_CHARACTERS_MAX: Final = 4096  # a schema row has some hundreds; beyond it the file is something else
 LIKENESS_MIN: Final = 0.7  # of a name to the one that is probably meant
 PAIRED_MAX: Final = 64  # names compared with each other; a file with more strange columns is another file
+PUT_IT_THERE: Final = "put your CSV there, or set learning.data_path in config.toml to where it is"
+NAME_A_FILE: Final = "learning.data_path in config.toml must name a file that the node may read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ def read_table(path: Path, schema: Schema) -> Records:
         with path.open(encoding="utf-8-sig", newline="") as file:  # utf-8-sig: spreadsheets write a byte order mark
             return _parse(path, schema, csv.reader(_bounded_lines(file, findings), strict=True), findings)
     except FileNotFoundError:
-        findings.add(Mismatch(None, "", "no such file", "set the path of your CSV"))
+        findings.add(Mismatch(None, "", "no such file", PUT_IT_THERE))
     except OSError as error:
-        findings.add(Mismatch(None, "", f"cannot be read: {error.strerror}", "check the path and its permissions"))
+        findings.add(Mismatch(None, "", f"cannot be read: {error.strerror}", NAME_A_FILE))
     except UnicodeDecodeError as error:
         findings.add(Mismatch(None, "", f"not UTF-8 (byte {error.start})", "save it as CSV UTF-8"))
     except csv.Error as error:
