@@ -132,7 +132,8 @@ def test_rounds__tell_survivors_and_votes_of_each_cohort(page: Page, node: FakeN
     scenarios.tell(node, scenarios.crowd())
     open_page(page, node)
     row = section(page, "rounds").get_by_role("row", name=re.compile("^10 "))
-    for text in ("4 of 4 in cohort 0", "4 of 5 in cohort 1", "0 : 3 in cohort 0", "2 : 0, 1 neither in cohort 1"):
+    for text in ("4 of 4 in cohort 0", "4 of 5 in cohort 1", "0 : 3 in cohort 0", "2 : 0, 1 neither in cohort 1",
+                 "adopted, 1 of 2 cohorts"):  # fmt: skip
         expect(row).to_contain_text(text)
 
 

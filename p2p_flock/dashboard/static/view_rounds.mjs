@@ -38,12 +38,14 @@ function row(round, scoreName) {
   const outcome = outcomeOf(round);
   const [mark, word, tone] = /** @type {[string, string, string]} */ (OUTCOMES[outcome]);
   const told = explainRound(round);
+  const [these, all] = [round.cohort_outcomes.filter((one) => one === outcome).length, round.cohort_outcomes.length];
+  const part = these && these < all ? `, ${these} of ${all} cohorts` : "";
   return {
     key: round.round,
     className: `outcome-${outcome}`,
     cells: [
       round.round,
-      html`<${Badge} mark=${mark} word=${word} tone=${tone} />${told.map((text) => html`<p class="why" key=${text}>${text}</p>`)}`,
+      html`<${Badge} mark=${mark} word=${word + part} tone=${tone} />${told.map((text) => html`<p class="why" key=${text}>${text}</p>`)}`,
       html`<${CohortLines} lines=${survivorsTexts(round)} sum=${`${round.survivors} of ${round.trainers}`} />`,
       html`<${CohortLines} lines=${votesTexts(round)} sum=${round.votes_for.length ? `${round.votes_for.length} cohorts` : "–"} />`,
       round.role ?? html`<span class="dim">no part</span>`,
