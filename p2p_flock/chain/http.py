@@ -109,7 +109,7 @@ class HttpEndpoint:
             connection.close()
             raise ChainError(
                 f"{self.name} did not answer ({_in_words(error)}). "
-                "Check that it runs and that this machine can reach it."
+                "Check that it runs and that this machine can reach it, and its URL in config.toml."
             ) from error
 
     def close(self) -> None:
