@@ -213,17 +213,14 @@ def test_upcoming_key__is_known_after_the_seal() -> None:
 
 
 def test_upcoming_key__of_whom_the_running_seal_cannot_hold_is_known_before_it() -> None:
-    """A member that came back with a spent key would sit aside as validator for as long as rounds are voided, and a
-    small committee that lacks it would void them."""
+    """Who came back with a spent key would sit aside as validator, and a small committee void round after round."""
     log = begun()
     absent = log.names[log.roles().trainers[4]]
     log.seal(absent=(absent,))
     log.settle()
     log.open()
-    roles = log.roles()
-    history = fold(log)
-    for seat in range(len(log.names)):
-        name = log.names[seat]
+    roles, history = log.roles(), fold(log)
+    for seat, name in enumerate(log.names):
         may_be_sealed = seat in roles.trainers and name != absent
         known, key = history.upcoming_key(owner_of(name))
         assert known is not may_be_sealed, name
