@@ -221,9 +221,8 @@ def test_upcoming_key__of_whom_the_running_seal_cannot_hold_is_known_before_it()
     log.open()
     roles, history = log.roles(), fold(log)
     for seat, name in enumerate(log.names):
-        may_be_sealed = seat in roles.trainers and name != absent
         known, key = history.upcoming_key(owner_of(name))
-        assert known is not may_be_sealed, name
+        assert known is not (seat in roles.trainers and name != absent), name
         assert not known or (key is None) is (name == absent), name
     log.register(absent, 9)
     assert fold(log).upcoming_key(owner_of(absent)) == (True, key_of(absent, 9))
