@@ -102,7 +102,7 @@ async def test_door__a_defect_leaves_the_node_without_a_page(
     monkeypatch.setattr("p2p_flock.daemon.dashboard.serve_dashboard", broken)
     with caplog.at_level(logging.ERROR):
         async with open_door(tmp_path) as (door, _):
-            assert door.url is None and "1 defects" in door.warnings[0]
+            assert door.url is None and "one defect" in door.warnings[0]
     assert "planted" in caplog.text and "Traceback" in caplog.text
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import p2p_flock
 from tests.fuzz.engine import Watch, try_input
 from tests.fuzz.mutation import mutate
 from tests.fuzz.target import Target
 
 Line = tuple[str, int]
-OWN = "/p2p_flock/"
+# The package itself: a checkout of that name has its libraries below it too, and their caches run lines only once.
+OWN = str(Path(p2p_flock.__file__).parent) + os.sep
 
 
 def trace(target: Target, data: bytes) -> frozenset[Line]:
@@ -26,7 +30,7 @@ def trace(target: Target, data: bytes) -> frozenset[Line]:
         return note_line
 
     def note_call(frame: FrameType, _event: str, _argument: Any) -> Any:
-        return note_line if OWN in frame.f_code.co_filename else None
+        return note_line if frame.f_code.co_filename.startswith(OWN) else None
 
     former = sys.gettrace()  # a debugger's or a coverage tool's
     sys.settrace(note_call)
