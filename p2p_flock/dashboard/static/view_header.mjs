@@ -81,7 +81,9 @@ export function Warnings({ state, ageMs }) {
 function seatWarnings(state) {
   const alliance = state.watch?.alliance;
   const told = [];
-  if (alliance?.standing === "suspended") told.push(["Your seat is suspended for absence.", "Your node takes it again by itself while it runs."]);
+  if (alliance?.standing === "suspended" && !alliance.closed) {
+    told.push(["Your seat is suspended for absence.", "Your node takes it again by itself while it runs."]);
+  }
   if (alliance?.standing === "suspected") told.push(["Your seat is suspended for rejected cohorts.", "Check your data, then withdraw and join anew."]);
   if (alliance?.slashed) told.push([`Your stake was slashed: ${alliance.slashed.fault}.`, "See stake and rewards for the evidence."]);
   return told;

@@ -62,7 +62,9 @@ function Standing({ alliance, nowMs }) {
   const told = [];
   const [first, second] = alliance.suspended_for;
   if (first !== undefined) {
-    told.push(`Suspended: your node was absent in rounds ${first} and ${second ?? "?"}. No stake is lost. It takes the seat again by itself while it runs, with a fresh mask key; nothing needs to be done.`);
+    told.push(`Suspended: your node was absent in rounds ${first} and ${second ?? "?"}. No stake is lost. ${alliance.closed
+      ? "The alliance is closed: withdraw the stake once it is free."
+      : "It takes the seat again by itself while it runs, with a fresh mask key; nothing needs to be done."}`);
   }
   const suspected = alliance.suspected_for;
   if (suspected.length) {
